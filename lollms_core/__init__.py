@@ -1,0 +1,68 @@
+"""lollms-core: one client for any language model, and the contract that its backends keep.
+
+    from lollms_core import LollmsClient
+    client = LollmsClient(default_generation_mode="transformers", model_name="...")
+    print(client.generate("What is the capital of France?"))
+
+Names are resolved on first use: `import lollms_core` loads neither requests, tiktoken, pydantic nor any backend.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lollms_core.backend import Backend as Backend
+    from lollms_core.client import GenerateOptions as GenerateOptions
+    from lollms_core.client import LollmsClient as LollmsClient
+    from lollms_core.errors import *  # noqa: F403
+    from lollms_core.hookspecs import CONTRACT_VERSION as CONTRACT_VERSION
+    from lollms_core.hookspecs import hookimpl as hookimpl
+    from lollms_core.registry import installed_formats as installed_formats
+    from lollms_core.types import *  # noqa: F403
+
+_ERRORS = (
+    "APIConnectionError", "APIStatusError", "APITimeoutError", "AuthenticationError", "BackendError",
+    "ClientClosedError", "ConfigurationError", "ContextWindowError", "ContractError", "EmptyPromptError", "ErrorDict",
+    "FormatLoadError", "ImageError", "IncompleteStreamError", "InvalidRequestError", "LollmsError",
+    "MissingDependencyError", "ModelLoadError", "ModelNotFoundError", "ModelRequiredError", "PermissionDeniedError",
+    "ProtocolError", "RateLimitError", "ServerError", "UnknownFormatError", "UnsupportedError",
+    "UnsupportedOptionError",
+)  # fmt: skip
+_TYPES = (
+    "DEFAULTS", "ELF_COMPLETION_FORMAT", "ELF_GENERATION_FORMAT", "MSG_TYPE", "BackendSettings", "CancelToken",
+    "Capabilities", "Chunk", "CloseRequest", "CodeBlock", "Completion", "DetokenizeRequest", "EmbedRequest",
+    "FinishReason", "GenerationRequest", "Image", "ListModelsRequest", "ListPersonalitiesRequest", "Message",
+    "ModelInfo", "ModelInfoRequest", "Personality", "PullModelRequest", "PullProgress", "SamplingParams", "Timeouts",
+    "Timings", "TokenCount", "TokenizeRequest", "Usage",
+)  # fmt: skip
+
+_HOMES = {
+    **dict.fromkeys(_ERRORS, "lollms_core.errors"),
+    **dict.fromkeys(_TYPES, "lollms_core.types"),
+    "Backend": "lollms_core.backend",
+    "CONTRACT_VERSION": "lollms_core.hookspecs",
+    "GenerateOptions": "lollms_core.client",
+    "LollmsClient": "lollms_core.client",
+    "hookimpl": "lollms_core.hookspecs",
+    "installed_formats": "lollms_core.registry",
+}
+
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,86 @@
+"""`Backend`: what every backend derives from."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lollms_core.errors import ConfigurationError, UnsupportedOptionError
+from lollms_core.types import BackendSettings, Capabilities
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ["Backend", "near_misses"]
+
+
+class Backend:
+    """A way to reach models. Subclasses implement hooks of `BackendSpec`, marked with `@hookimpl`.
+
+    The least that works is one method:
+
+        class ShoutBackend(Backend):
+            @hookimpl
+            def generate(self, request):
+                for word in request.prompt.split():
+                    yield Chunk(word.upper() + " ")
+
+    The class is constructed once per client. Constructing must be cheap and must not touch the network or load a
+    model: that belongs into the first hook that needs it.
+    """
+
+    contract_version: ClassVar[int | None] = None
+    """The `CONTRACT_VERSION` that this class was written for; `None`: not stated, taken for the current one."""
+
+    capabilities: Capabilities = Capabilities()
+    """What this backend declares. An instance may replace it once it knows its server better."""
+
+    neutral: ClassVar[Mapping[str, Any]] = {"repeat_penalty": 1.0}
+    """The value at which a sampling parameter does nothing, where that differs from the guide's default.
+
+    A default that nobody chose is not forwarded for these. `repeat_penalty=0.8` would reward repetition in any
+    backend but the LoLLMS server.
+    """
+
+    Options: ClassVar[type[BaseModel] | None] = None
+    """A pydantic model of the keyword arguments that `LollmsClient` passes on to this backend."""
+
+    options: Any
+    """The checked options: an instance of `Options`, or `None` if there is no such model."""
+
+    def __init__(self, settings: BackendSettings) -> None:
+        self.settings = settings
+        self.options = self._checked_options(settings)
+
+    @classmethod
+    def _checked_options(cls, settings: BackendSettings) -> BaseModel | None:
+        known = [] if cls.Options is None else list(cls.Options.model_fields)
+        for name in settings.options:
+            if name not in known:
+                raise UnsupportedOptionError(
+                    f"the {settings.format} format has no option {name!r}",
+                    hint=near_misses(name, known) or "It takes no options of its own.",
+                    format=settings.format,
+                )
+        if cls.Options is None:
+            return None
+        from pydantic import ValidationError
+
+        try:
+            return cls.Options(**settings.options)
+        except ValidationError as error:
+            # `include_input=False`: a rejected value may be a secret.
+            problems = error.errors(include_url=False, include_input=False)
+            text = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'options'}: {p['msg']}" for p in problems)
+            raise ConfigurationError(f"{settings.format} options: {text}", format=settings.format) from None
+
+
+def near_misses(name: str, known: Iterable[str]) -> str:
+    """A hint that names what was probably meant, then all that there is. Empty if nothing is known."""
+    known = sorted(known)
+    if not known:
+        return ""
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    meant = f"Did you mean {' or '.join(repr(match) for match in close)}? " if close else ""
+    return f"{meant}Available: {', '.join(known)}."

@@ -1,0 +1,1 @@
+"""The formats that ship inside the core: `lollms` (the default) and `echo`."""

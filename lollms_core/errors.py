@@ -1,0 +1,247 @@
+"""Every error that lollms raises, and the dictionary form that the client returns by default.
+
+All of them derive from `LollmsError`. A subclass says with class attributes what a program can do about it:
+`retryable` (the same call may succeed later) and `hint` (one sentence for a person: what to do next).
+Errors about wrong *types* are Python's own `TypeError`: they are mistakes in the program, not in the data.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypedDict
+
+__all__ = [
+    "APIConnectionError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "BackendError",
+    "ClientClosedError",
+    "ConfigurationError",
+    "ContextWindowError",
+    "ContractError",
+    "EmptyPromptError",
+    "ErrorDict",
+    "FormatLoadError",
+    "ImageError",
+    "IncompleteStreamError",
+    "InvalidRequestError",
+    "LollmsError",
+    "MissingDependencyError",
+    "ModelLoadError",
+    "ModelNotFoundError",
+    "ModelRequiredError",
+    "PermissionDeniedError",
+    "ProtocolError",
+    "RateLimitError",
+    "ServerError",
+    "UnknownFormatError",
+    "UnsupportedError",
+    "UnsupportedOptionError",
+]
+
+
+class ErrorDict(TypedDict):
+    """What a client with `raise_errors=False` (the default) returns in place of a result."""
+
+    status: bool
+    error: str
+    type: str
+    hint: str
+    retryable: bool
+    status_code: int | None
+    partial_text: str
+
+
+class LollmsError(Exception):
+    """The base of all errors.
+
+    Attributes:
+        message: what happened, one line, without secrets.
+        hint: what to do next; empty when there is nothing to say.
+        retryable: whether the same call may succeed later.
+        status_code: the HTTP status, if a server answered with one.
+        partial_text: the answer's text that had arrived before the error; never thrown away.
+        partial_reasoning: the same for reasoning text.
+        format: the name of the generation format that failed, once known.
+        retry_after: seconds that the server asked to wait, if it said so.
+    """
+
+    default_hint: ClassVar[str] = ""
+    default_retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        retryable: bool | None = None,
+        status_code: int | None = None,
+        retry_after: float | None = None,
+        partial_text: str = "",
+        format: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = self.default_hint if hint is None else hint
+        self.retryable = self.default_retryable if retryable is None else retryable
+        self.status_code = status_code
+        self.retry_after = retry_after
+        self.partial_text = partial_text
+        self.partial_reasoning = ""
+        self.format = format
+        if self.hint:
+            # What `BaseException.add_note` does, which Python 3.10 lacks.
+            self.__notes__ = [f"Hint: {self.hint}"]
+
+    @property
+    def type(self) -> str:
+        """The name of the class, for programs that read the dictionary form."""
+        return type(self).__name__
+
+    def to_dict(self) -> ErrorDict:
+        """The dictionary form: `status` is `False`, `error` the message."""
+        return {
+            "status": False,
+            "error": self.message,
+            "type": self.type,
+            "hint": self.hint,
+            "retryable": self.retryable,
+            "status_code": self.status_code,
+            "partial_text": self.partial_text,
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Keyword-only arguments would be lost by the default; errors must survive process boundaries.
+        return (_rebuild, (type(self), self.message, dict(self.__dict__)))
+
+
+def _rebuild(cls: type[LollmsError], message: str, state: dict[str, Any]) -> LollmsError:
+    error = cls.__new__(cls, message)
+    error.args = (message,)
+    error.__dict__.update(state)
+    return error
+
+
+# --- the set-up is wrong -------------------------------------------------------------------------------------------
+
+
+class ConfigurationError(LollmsError):
+    """The client was set up with something that cannot work."""
+
+
+class UnknownFormatError(ConfigurationError):
+    """No installed package provides the format that was asked for."""
+
+
+class FormatLoadError(ConfigurationError):
+    """A format is installed, but its package cannot be imported. The cause carries its traceback."""
+
+    default_hint = "Run `lollms doctor` to see the traceback, then reinstall or upgrade the package that is named."
+
+
+class ContractError(ConfigurationError):
+    """A backend does not keep the contract: a misspelt hook, a wrong type, another contract version."""
+
+    default_hint = "This is a fault of the backend's package, not of your program: tell its author."
+
+
+class MissingDependencyError(ConfigurationError):
+    """A feature needs a package that is not installed; the hint says which."""
+
+
+class ModelRequiredError(ConfigurationError):
+    """The format cannot choose a model by itself and none was named."""
+
+
+class UnsupportedOptionError(ConfigurationError):
+    """An option that this backend does not know, or, under `strict=True`, cannot honour."""
+
+
+class ClientClosedError(ConfigurationError):
+    """The client was used after `close()`."""
+
+    default_hint = "Make a new client, or keep the work inside the `with` block."
+
+
+# --- the request is wrong ------------------------------------------------------------------------------------------
+
+
+class InvalidRequestError(LollmsError, ValueError):
+    """A value that no model could work with, or that the server refused (HTTP 400, 413, 422)."""
+
+
+class EmptyPromptError(InvalidRequestError):
+    """There is nothing to answer."""
+
+    default_hint = "Pass some text, or messages of which the last is not empty."
+
+
+class ContextWindowError(InvalidRequestError):
+    """The prompt and the tokens asked for do not fit into the model's window."""
+
+    default_hint = "Shorten the prompt, lower n_predict, or choose a model with a larger window."
+
+
+class ImageError(InvalidRequestError):
+    """An image that is missing, too large, not an image, or that this model or format cannot take."""
+
+
+class UnsupportedError(LollmsError):
+    """The format has no such thing: personalities, embeddings, images, a token route."""
+
+
+# --- the model or the server fails -----------------------------------------------------------------------------------
+
+
+class BackendError(LollmsError):
+    """The backend failed in a way of its own; the cause carries its exception."""
+
+
+class ModelNotFoundError(BackendError):
+    """The server or this machine has no such model (HTTP 404)."""
+
+
+class ModelLoadError(BackendError):
+    """The model is there but cannot be loaded."""
+
+
+class APIConnectionError(BackendError):
+    """No connection, or it broke: refused, reset, no such host, bad TLS."""
+
+    default_retryable = True
+
+
+class APITimeoutError(APIConnectionError):
+    """The server did not connect, begin to answer, or go on answering in time."""
+
+
+class IncompleteStreamError(APIConnectionError):
+    """The stream ended before the answer did. `partial_text` carries what had arrived."""
+
+
+class ProtocolError(BackendError):
+    """The server said something that its protocol does not allow, such as invalid JSON or an HTML page."""
+
+
+class APIStatusError(BackendError):
+    """The server refused the request; `status_code` says how."""
+
+
+class AuthenticationError(APIStatusError):
+    """No key, or one that the server does not accept (HTTP 401)."""
+
+
+class PermissionDeniedError(APIStatusError):
+    """The key is known but may not do this (HTTP 403)."""
+
+
+class RateLimitError(APIStatusError):
+    """Too many requests, or a quota is used up (HTTP 429). See `retry_after`."""
+
+    default_retryable = True
+
+
+class ServerError(APIStatusError):
+    """The server failed (HTTP 5xx), or said so inside an answer with status 200."""
+
+    default_retryable = True

@@ -1,0 +1,216 @@
+"""Which generation formats and extensions are installed, and the loading of one of them.
+
+Listing reads package metadata and imports nothing. Loading imports one package; if that fails, the failure is kept
+with its traceback for `lollms doctor` and raised as `FormatLoadError` to whoever chose that format, and nobody else.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from lollms_core.backend import Backend, near_misses
+from lollms_core.errors import ContractError, FormatLoadError, LollmsError, UnknownFormatError
+from lollms_core.hookspecs import CONTRACT_VERSION, PROJECT_NAME, BackendSpec
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+__all__ = [
+    "BACKENDS_GROUP",
+    "EXTENSIONS_GROUP",
+    "OFFICIAL_PACKAGES",
+    "ExtensionInfo",
+    "FormatInfo",
+    "installed_extensions",
+    "installed_formats",
+    "load_format",
+    "plugin_manager",
+    "refresh",
+]
+
+logger = logging.getLogger("lollms")
+
+BACKENDS_GROUP = "lollms.backends"
+EXTENSIONS_GROUP = "lollms.extensions"
+
+_BUILT_IN = {
+    "lollms": "lollms_core.backends.lollms:LollmsBackend",
+    "echo": "lollms_core.backends.echo:EchoBackend",
+}
+
+OFFICIAL_PACKAGES: Mapping[str, str] = {
+    "openai": "lollms-openai",
+    "ollama": "lollms-ollama",
+    "litellm": "lollms-litellm",
+    "transformers": "lollms-transformers",
+    "vllm": "lollms-vllm",
+}
+"""The package to install for each format that the guide names and the core does not contain."""
+
+_HOOKS = frozenset(name for name, value in vars(BackendSpec).items() if not name.startswith("_") and callable(value))
+
+
+@dataclass(frozen=True, slots=True)
+class FormatInfo:
+    """An installed format: its name, where it comes from, and the object it names."""
+
+    name: str
+    target: str
+    """`module:attribute` of the backend class."""
+    distribution: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionInfo:
+    """An installed extension: a pluggy plugin whose wrappers go around the backend's hooks."""
+
+    name: str
+    target: str
+    distribution: str
+    version: str
+
+
+@functools.cache
+def _entry_points(group: str) -> tuple[tuple[EntryPoint, str, str], ...]:
+    from importlib.metadata import entry_points
+
+    found = []
+    for point in entry_points(group=group):
+        dist = point.dist
+        found.append((point, dist.name if dist else "unknown", dist.version if dist else "unknown"))
+    return tuple(found)
+
+
+def refresh() -> None:
+    """Forget what was found, so that packages installed since are seen."""
+    _entry_points.cache_clear()
+
+
+def installed_formats() -> dict[str, FormatInfo]:
+    """Every installed format by name. Reads metadata only; imports no backend."""
+    from lollms_core import __version__
+
+    found = {name: FormatInfo(name, target, "lollms-core", __version__) for name, target in _BUILT_IN.items()}
+    for point, distribution, version in _entry_points(BACKENDS_GROUP):
+        if point.name in found:
+            if found[point.name].distribution != distribution:
+                logger.warning(
+                    "the format %r of %s is ignored: %s provides it already",
+                    point.name,
+                    distribution,
+                    found[point.name].distribution,
+                )
+            continue
+        found[point.name] = FormatInfo(point.name, point.value, distribution, version)
+    return found
+
+
+def load_format(name: str) -> type[Backend]:
+    """The backend class of a format.
+
+    Raises:
+        UnknownFormatError: no installed package provides it; the message lists those that are installed.
+        FormatLoadError: its package cannot be imported; the cause is the exception.
+        ContractError: what it provides is not a backend that this core can run.
+    """
+    info = _BUILT_IN.get(name)
+    if info is not None:
+        return _load(FormatInfo(name, info, "lollms-core", ""))
+    formats = installed_formats()
+    if name not in formats:
+        raise _unknown(name, formats)
+    return _load(formats[name])
+
+
+def _unknown(name: str, formats: Mapping[str, FormatInfo]) -> UnknownFormatError:
+    package = OFFICIAL_PACKAGES.get(name)
+    if package:
+        hint = f"Install it with `pip install {package}` (or `lollms install {name}`). Installed: {', '.join(formats)}."
+    else:
+        hint = near_misses(name, formats)
+    return UnknownFormatError(f"no generation format {name!r} is installed", hint=hint, format=name)
+
+
+def _load(info: FormatInfo) -> type[Backend]:
+    module_name, _, attribute = info.target.partition(":")
+    import importlib
+
+    try:
+        backend: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            backend = getattr(backend, part)
+    except Exception as error:
+        raise FormatLoadError(
+            f"the format {info.name!r} of {info.distribution} cannot be loaded: {type(error).__name__}: {error}",
+            format=info.name,
+        ) from error
+    return _checked(info, backend)
+
+
+def _checked(info: FormatInfo, backend: Any) -> type[Backend]:
+    where = f"the format {info.name!r} of {info.distribution}"
+    if not (inspect.isclass(backend) and issubclass(backend, Backend)):
+        raise ContractError(f"{where}: {info.target} is not a subclass of lollms_core.Backend", format=info.name)
+    version = backend.contract_version
+    if version is not None and version != CONTRACT_VERSION:
+        older = "lollms-core" if version > CONTRACT_VERSION else info.distribution
+        raise ContractError(
+            f"{where} was written for version {version} of the contract; this lollms-core has version {CONTRACT_VERSION}",
+            hint=f"Upgrade {older}.",
+            format=info.name,
+        )
+    for hook in _HOOKS:
+        method = getattr(backend, hook, None)
+        if method is not None and not hasattr(method, f"{PROJECT_NAME}_impl"):
+            raise ContractError(f"{where}: its method {hook!r} lacks @hookimpl and would never be called", format=info.name)
+    if not hasattr(backend, "generate"):
+        raise ContractError(f"{where} does not implement `generate`, the one hook that is required", format=info.name)
+    return backend
+
+
+def plugin_manager(backend: Backend, format: str) -> tuple[pluggy.PluginManager, dict[str, LollmsError]]:
+    """A manager that holds this one backend and every installed extension that loads.
+
+    Returns it with the failures of the extensions that do not, by name. Raises `ContractError` for a hook that
+    does not exist or whose signature is wrong.
+    """
+    manager = pluggy.PluginManager(PROJECT_NAME)
+    manager.add_hookspecs(BackendSpec)
+    try:
+        manager.register(backend, name=format)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise ContractError(f"the backend of format {format!r}: {error}", format=format) from error
+    failures = {}
+    for info, point in _extensions():
+        try:
+            manager.register(point.load(), name=info.name)
+            manager.check_pending()
+        except Exception as error:
+            if manager.has_plugin(info.name):
+                manager.unregister(name=info.name)
+            failure = FormatLoadError(
+                f"the extension {info.name!r} of {info.distribution} cannot be loaded: {type(error).__name__}: {error}"
+            )
+            failure.__cause__ = error
+            failures[info.name] = failure
+            logger.warning("%s (it is left out; see `lollms doctor`)", failure.message)
+    return manager, failures
+
+
+def _extensions() -> Iterator[tuple[ExtensionInfo, EntryPoint]]:
+    for point, distribution, version in _entry_points(EXTENSIONS_GROUP):
+        yield ExtensionInfo(point.name, point.value, distribution, version), point
+
+
+def installed_extensions() -> list[ExtensionInfo]:
+    """Every installed extension. Reads metadata only."""
+    return [info for info, _ in _extensions()]

@@ -1,0 +1,467 @@
+"""Enumerations and value types that pass between callers, the client and the backends.
+
+Values have no behaviour and no identity: two that say the same are equal. Request objects can grow new fields with
+defaults without breaking a backend that was written before; that is why every hook takes exactly one of them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+__all__ = [
+    "DEFAULTS",
+    "ELF_COMPLETION_FORMAT",
+    "ELF_GENERATION_FORMAT",
+    "MSG_TYPE",
+    "BackendSettings",
+    "CancelToken",
+    "Capabilities",
+    "Chunk",
+    "CloseRequest",
+    "CodeBlock",
+    "Completion",
+    "DetokenizeRequest",
+    "EmbedRequest",
+    "FinishReason",
+    "GenerationRequest",
+    "Image",
+    "ListModelsRequest",
+    "ListPersonalitiesRequest",
+    "Message",
+    "ModelInfo",
+    "ModelInfoRequest",
+    "Personality",
+    "PullModelRequest",
+    "PullProgress",
+    "SamplingParams",
+    "Timeouts",
+    "Timings",
+    "TokenCount",
+    "TokenizeRequest",
+    "Usage",
+]
+
+
+class ELF_GENERATION_FORMAT(Enum):
+    """The formats that the guide names. A member's value is the name under which its package registers."""
+
+    LOLLMS = "lollms"
+    OPENAI = "openai"
+    OLLAMA = "ollama"
+    LITELLM = "litellm"
+    TRANSFORMERS = "transformers"
+    VLLM = "vllm"
+
+    @classmethod
+    def from_string(cls, name: str) -> ELF_GENERATION_FORMAT:
+        """The member whose name or value is `name`, in any case. Raises `ValueError` if there is none."""
+        return cls(name.lower())
+
+
+class ELF_COMPLETION_FORMAT(Enum):
+    """How the prompt reaches the model."""
+
+    Instruct = 0
+    """As it is: raw text, no template, no roles."""
+    Chat = 1
+    """As a user's message, through the model's chat template or the server's chat route."""
+
+    @classmethod
+    def from_string(cls, name: str) -> ELF_COMPLETION_FORMAT:
+        """The member whose name is `name`, in any case. Raises `ValueError` if there is none."""
+        for member in cls:
+            if member.name.lower() == name.lower():
+                return member
+        raise ValueError(f"{name!r} is not a completion format; choose Instruct or Chat")
+
+
+class MSG_TYPE(IntEnum):
+    """What a piece of text handed to a streaming callback is. The numbers are those of the LoLLMS clients."""
+
+    MSG_TYPE_CHUNK = 0
+    """A piece of the answer."""
+    MSG_TYPE_REASONING = 21
+    """A piece of what the model thinks before it answers."""
+
+
+FinishReason = Literal["stop", "length", "cancelled", "content_filter", "tool_calls", "unknown"]
+"""Why a generation ended: a natural end or stop sequence, the token limit, the caller, the provider's filter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one generation, as the backend reports them; `None` where it does not say."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cached_tokens: int | None = None
+    """How many prompt tokens were served from a cache."""
+
+    @property
+    def total_tokens(self) -> int | None:
+        if self.prompt_tokens is None or self.completion_tokens is None:
+            return None
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Chunk(NamedTuple):
+    """One event of a stream: text, reasoning text, or the closing record.
+
+    The closing record is the last chunk; it has a `finish_reason`, may have a `usage`, and its text is usually empty.
+    A stream without one is complete when its iterator ends; backends whose protocol marks the end must raise
+    `IncompleteStreamError` when the mark is missing.
+    """
+
+    text: str = ""
+    type: MSG_TYPE = MSG_TYPE.MSG_TYPE_CHUNK
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    metadata: Mapping[str, Any] | None = None
+    """Whatever else the provider said, untouched."""
+
+
+class Image(NamedTuple):
+    """A checked image: the bytes and their media type, or a URL that only a server may resolve."""
+
+    data: bytes | None
+    media_type: str | None
+    url: str | None = None
+
+    def __repr__(self) -> str:
+        what = self.url if self.data is None else f"{len(self.data)} bytes"
+        return f"Image({self.media_type}, {what})"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+    images: tuple[Image, ...] = ()
+
+
+class CancelToken:
+    """A flag that asks a generation to stop, and wakes whoever must be told at once.
+
+    Thread-safe. Backends that compute look at `cancelled` once a token; backends that wait register a callback that
+    ends the wait, such as one that shuts down a socket.
+    """
+
+    __slots__ = ("_callbacks", "_lock", "cancelled")
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[], None]] = []
+
+    def cancel(self) -> None:
+        """Ask the generation to stop. Callbacks run in this thread; a second call does nothing."""
+        with self._lock:
+            if self.cancelled:
+                return
+            self.cancelled = True
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def on_cancel(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` once when cancelled, at once if that has already happened. Returns a function that unregisters."""
+        with self._lock:
+            if not self.cancelled:
+                self._callbacks.append(callback)
+
+                def unregister() -> None:
+                    with self._lock:
+                        if callback in self._callbacks:
+                            self._callbacks.remove(callback)
+
+                return unregister
+        callback()
+        return lambda: None
+
+
+DEFAULTS: Mapping[str, Any] = {
+    "ctx_size": 32000,
+    "n_predict": 4096,
+    "temperature": 0.1,
+    "top_k": 50,
+    "top_p": 0.95,
+    "repeat_penalty": 0.8,
+    "repeat_last_n": 40,
+    "n_threads": 8,
+}
+"""The guide's default for each parameter that nobody chose."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How to choose tokens, with the client's values already filled in. `None`: leave it to the model or the server.
+
+    `chosen` names the parameters that the caller gave, in the call or to the client. A value that is not in it is a
+    default: it must never make a call fail, and may be adjusted in silence.
+    """
+
+    n_predict: int | None = None
+    """Limit of new tokens."""
+    temperature: float | None = None
+    """0 is greedy."""
+    top_k: int | None = None
+    """0 is off."""
+    top_p: float | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    """1.0 is neutral."""
+    repeat_last_n: int | None = None
+    """How many last tokens the penalty looks at; 0 is none, -1 all."""
+    seed: int | None = None
+    n_threads: int | None = None
+    stop: tuple[str, ...] = ()
+    """Stop sequences; the text ends before the first that appears."""
+    chosen: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """One generation.
+
+    `prompt` is set when the caller gave text, `messages` when the caller gave a conversation, never both. A backend
+    that has only one way of asking uses `text` or `as_messages()`, which derive one from the other.
+    """
+
+    prompt: str = ""
+    messages: tuple[Message, ...] = ()
+    system_prompt: str = ""
+    images: tuple[Image, ...] = ()
+    """Images that belong to `prompt`; those of messages are in the messages."""
+    model: str | None = None
+    completion_format: ELF_COMPLETION_FORMAT = ELF_COMPLETION_FORMAT.Chat
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    personality: int | None = None
+    """Index of a mounted personality; `None` or -1 for none."""
+    json_schema: Mapping[str, Any] | None = None
+    """JSON Schema that the answer must satisfy."""
+    think: bool | str | None = None
+    """Ask for, forbid, or set the level of reasoning; `None` leaves it to the model."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Fields for this backend's protocol alone, passed on as they are."""
+    cancel: CancelToken = field(default_factory=CancelToken, compare=False, repr=False)
+
+    def as_messages(self) -> tuple[Message, ...]:
+        """The conversation, with the system prompt first if there is one."""
+        messages = self.messages or (Message("user", self.prompt, self.images),)
+        if self.system_prompt:
+            messages = (Message("system", self.system_prompt), *messages)
+        return messages
+
+    @property
+    def all_images(self) -> tuple[Image, ...]:
+        """Every image of the request, in order."""
+        return self.images + tuple(image for message in self.messages for image in message.images)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListModelsRequest:
+    """Ask which models can be used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfoRequest:
+    """Ask about one model; `None` for the configured one."""
+
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizeRequest:
+    """Ask for the token ids of `text`, without special tokens added around it."""
+
+    text: str
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetokenizeRequest:
+    """Ask for the text of token ids."""
+
+    tokens: tuple[int, ...]
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedRequest:
+    """Ask for one vector for each text."""
+
+    texts: tuple[str, ...]
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListPersonalitiesRequest:
+    """Ask which personalities are mounted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullModelRequest:
+    """Ask the server to download a model."""
+
+    model: str
+    cancel: CancelToken = field(default_factory=CancelToken, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseRequest:
+    """Ask to free everything that is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """One step of a download; sizes in bytes, `None` while unknown."""
+
+    status: str
+    completed: int | None = None
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """What is known about a model; `None` for what is not."""
+
+    name: str
+    context_window: int | None = None
+    """In tokens, prompt and answer together."""
+    parameters: int | None = None
+    dtype: str | None = None
+    device: str | None = None
+    size_bytes: int | None = None
+    capabilities: tuple[str, ...] = ()
+    """Such as `completion`, `chat`, `vision`, `embedding`, `thinking`."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else the provider said, untouched."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Personality:
+    """A personality that a LoLLMS server offers. `id` is what requests carry."""
+
+    id: int
+    name: str
+    category: str | None = None
+    active: bool = False
+
+
+class TokenCount(int):
+    """A number of tokens that knows whether the model's own tokenizer counted it."""
+
+    exact: bool
+
+    def __new__(cls, value: int, *, exact: bool) -> TokenCount:
+        self = super().__new__(cls, value)
+        self.exact = exact
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """Durations in seconds, measured by the client."""
+
+    total: float
+    first_chunk: float | None = None
+    """Until the first text; `None` if none came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """A whole answer. `finish_reason` is `"unknown"` if the backend did not say."""
+
+    text: str
+    reasoning: str = ""
+    finish_reason: FinishReason = "unknown"
+    usage: Usage = field(default_factory=Usage)
+    timings: Timings
+    model: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+CodeBlock = dict[str, Any]
+"""A code block: `index`, `file_name`, `section`, `content`, `type`, `is_complete`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Limits in seconds; `None` is no limit. There is deliberately no limit on a whole answer."""
+
+    connect: float | None = 10.0
+    first_token: float | None = 300.0
+    """From sending the request to the first byte of the answer: a server may be loading its model."""
+    idle: float | None = 120.0
+    """Between two pieces of an answer that has begun."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendSettings:
+    """What a client tells its backend once, when it makes it.
+
+    `options` holds the keyword arguments that the client itself does not know; the backend's `Options` model has
+    already checked them (`Backend.options` is the checked object).
+    """
+
+    format: str
+    host_address: str | None = None
+    """`None`: the backend's own default or environment variable."""
+    model_name: str | None = None
+    ctx_size: int | None = None
+    ctx_size_chosen: bool = False
+    n_threads: int | None = None
+    api_key: SecretStr | None = None
+    verify_ssl_certificate: bool | str = True
+    """`False` accepts any certificate, a string is the path of a CA bundle."""
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    max_retries: int = 2
+    """How often a request that failed before its first chunk is repeated, where that is safe."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Extra HTTP headers. Not in the repr: they may carry keys."""
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a backend declares about itself. The table in the documentation and the client's warnings come from it."""
+
+    options: frozenset[str] = frozenset()
+    """The names in `SamplingParams`, plus `system_prompt`, `json_schema`, `think`, `personality`, that change the outcome."""
+    vision: bool = False
+    embeddings: bool = False
+    personalities: bool = False
+    exact_tokens: bool = False
+    """`tokenize` is the model's own."""
+    raw_prompt: bool = False
+    """`ELF_COMPLETION_FORMAT.Instruct` sends the prompt untouched."""
+    needs_model: bool = False
+    """A `model_name` must be given: there is no sensible choice without one."""
+    local: bool = False
+    """Runs in this process, so nothing leaves the machine."""
+    pull: bool = False
+    """Can download models on request."""
+
+
+def coerce_stop(stop: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Stop sequences as a tuple; a single string is one sequence, empty ones mean nothing."""
+    if stop is None:
+        return ()
+    sequences = (stop,) if isinstance(stop, str) else tuple(stop)
+    for sequence in sequences:
+        if not isinstance(sequence, str):
+            raise TypeError(f"stop must be strings, not {type(sequence).__name__}")
+    return tuple(sequence for sequence in sequences if sequence)

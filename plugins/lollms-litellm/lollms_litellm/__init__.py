@@ -1,0 +1,3 @@
+"""The litellm format for lollms-core."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,3 @@
+"""The vllm format for lollms-core."""
+
+__version__ = "0.1.0"
