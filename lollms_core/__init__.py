@@ -16,11 +16,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from lollms_core.backend import Backend as Backend
-    from lollms_core.client import GenerateOptions as GenerateOptions
     from lollms_core.client import LollmsClient as LollmsClient
     from lollms_core.errors import *  # noqa: F403
     from lollms_core.hookspecs import CONTRACT_VERSION as CONTRACT_VERSION
     from lollms_core.hookspecs import hookimpl as hookimpl
+    from lollms_core.parameters import GenerateOptions as GenerateOptions
     from lollms_core.registry import installed_formats as installed_formats
     from lollms_core.types import *  # noqa: F403
 
@@ -30,7 +30,7 @@ _ERRORS = (
     "FormatLoadError", "ImageError", "IncompleteStreamError", "InvalidRequestError", "LollmsError",
     "MissingDependencyError", "ModelLoadError", "ModelNotFoundError", "ModelRequiredError", "PermissionDeniedError",
     "ProtocolError", "RateLimitError", "ServerError", "UnknownFormatError", "UnsupportedError",
-    "UnsupportedOptionError",
+    "UnsupportedOptionError", "UnsupportedOptionWarning",
 )  # fmt: skip
 _TYPES = (
     "DEFAULTS", "ELF_COMPLETION_FORMAT", "ELF_GENERATION_FORMAT", "MSG_TYPE", "BackendSettings", "CancelToken",
@@ -45,7 +45,7 @@ _HOMES = {
     **dict.fromkeys(_TYPES, "lollms_core.types"),
     "Backend": "lollms_core.backend",
     "CONTRACT_VERSION": "lollms_core.hookspecs",
-    "GenerateOptions": "lollms_core.client",
+    "GenerateOptions": "lollms_core.parameters",
     "LollmsClient": "lollms_core.client",
     "hookimpl": "lollms_core.hookspecs",
     "installed_formats": "lollms_core.registry",

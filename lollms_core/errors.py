@@ -37,6 +37,7 @@ __all__ = [
     "UnknownFormatError",
     "UnsupportedError",
     "UnsupportedOptionError",
+    "UnsupportedOptionWarning",
 ]
 
 
@@ -155,6 +156,10 @@ class ModelRequiredError(ConfigurationError):
 
 class UnsupportedOptionError(ConfigurationError):
     """An option that this backend does not know, or, under `strict=True`, cannot honour."""
+
+
+class UnsupportedOptionWarning(UserWarning):
+    """A chosen option has no effect on this format. `strict=True` makes it an `UnsupportedOptionError`."""
 
 
 class ClientClosedError(ConfigurationError):

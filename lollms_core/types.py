@@ -127,6 +127,9 @@ class Chunk(NamedTuple):
     metadata: Mapping[str, Any] | None = None
     """Whatever else the provider said, untouched."""
 
+    def __str__(self) -> str:
+        return self.text
+
 
 class Image(NamedTuple):
     """A checked image: the bytes and their media type, or a URL that only a server may resolve."""
@@ -233,8 +236,8 @@ class SamplingParams:
 class GenerationRequest:
     """One generation.
 
-    `prompt` is set when the caller gave text, `messages` when the caller gave a conversation, never both. A backend
-    that has only one way of asking uses `text` or `as_messages()`, which derive one from the other.
+    `prompt` is set when the caller gave text, `messages` when the caller gave a conversation, never both; a backend
+    that does not declare `messages` gets every conversation as a prompt. `as_messages()` gives either as messages.
     """
 
     prompt: str = ""
@@ -440,7 +443,8 @@ class Capabilities:
     """What a backend declares about itself. The table in the documentation and the client's warnings come from it."""
 
     options: frozenset[str] = frozenset()
-    """The names in `SamplingParams`, plus `system_prompt`, `json_schema`, `think`, `personality`, that change the outcome."""
+    """What changes the outcome: names in `SamplingParams`, and `system_prompt`, `messages`, `json_schema`, `think`,
+    `personality`, `ctx_size`. Conversations are flattened to a prompt for a backend that does not name `messages`."""
     vision: bool = False
     embeddings: bool = False
     personalities: bool = False

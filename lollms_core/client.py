@@ -1,0 +1,340 @@
+"""`LollmsClient`: one client for every format. The guide is its specification."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from lollms_core import queries
+from lollms_core import text as text_tools
+from lollms_core.client_async import AsyncCalls
+from lollms_core.client_base import Run, as_text, prompt_or_messages
+from lollms_core.code_generation import CodeConversation, ask_for_codes
+from lollms_core.errors import ErrorDict, LollmsError
+from lollms_core.parameters import GenerateOptions
+from lollms_core.queries import Query
+from lollms_core.streaming import drive, sync_from_async
+from lollms_core.types import (
+    MSG_TYPE,
+    Chunk,
+    CodeBlock,
+    Completion,
+    DetokenizeRequest,
+    ListModelsRequest,
+    ListPersonalitiesRequest,
+    Message,
+    ModelInfo,
+    ModelInfoRequest,
+    Personality,
+    PullModelRequest,
+    PullProgress,
+    TokenCount,
+    TokenizeRequest,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+__all__ = ["LollmsClient"]
+
+T = TypeVar("T")
+
+Callback = Callable[[str, MSG_TYPE], Any]
+"""Gets a piece of text and what it is. Returning `False` stops the generation; anything else goes on."""
+
+
+class LollmsClient(AsyncCalls):
+    """One client for any model.
+
+        client = LollmsClient(default_generation_mode=ELF_GENERATION_FORMAT.OLLAMA, model_name="llama3.2")
+        print(client.generate("What is the capital of France?"))
+
+    Calls return an error as the dictionary `{"status": False, "error": …}` (see `ErrorDict`), or raise it if the client
+    was made with `raise_errors=True`. The iterators (`stream`, `astream`, `pull_model`) always raise. Every call that
+    does IO has an async twin whose name begins with `a`. A client may be used from many threads and tasks at once;
+    use it as a context manager, or `close` it.
+    """
+
+    # --- generating -----------------------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        prompt: str,
+        n_predict: int | None = None,
+        *,
+        streaming_callback: Callback | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> str | ErrorDict:
+        """Answer a prompt.
+
+        Args:
+            prompt: what to ask. It is a user's message unless `completion_format` is `Instruct`.
+            n_predict: limit of new tokens.
+            streaming_callback: gets every piece as it arrives, with a `MSG_TYPE`; returning `False` stops.
+            **options: see `GenerateOptions`; what is left out has the client's value.
+
+        Returns:
+            The answer without reasoning text; what there is of it if the generation was stopped.
+        """
+        return as_text(self.complete(prompt, n_predict, streaming_callback=streaming_callback, **options))
+
+    generate_text = generate
+    """The name in earlier clients."""
+
+    def generate_with_images(
+        self,
+        prompt: str,
+        images: Sequence[Any],
+        n_predict: int | None = None,
+        *,
+        streaming_callback: Callback | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> str | ErrorDict:
+        """Answer a prompt about images: paths, bytes, data URLs, PIL images, or URLs for the server to resolve."""
+        options["images"] = images
+        return self.generate(prompt, n_predict, streaming_callback=streaming_callback, **options)
+
+    def chat(
+        self,
+        messages: Iterable[Message | Mapping[str, Any]],
+        n_predict: int | None = None,
+        *,
+        streaming_callback: Callback | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> str | ErrorDict:
+        """Answer a conversation: `Message`s, or dictionaries with `role`, `content` and perhaps `images`."""
+        return as_text(self._complete(None, messages, n_predict, streaming_callback, options))
+
+    def complete(
+        self,
+        prompt: str | Iterable[Message | Mapping[str, Any]],
+        n_predict: int | None = None,
+        *,
+        streaming_callback: Callback | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> Completion | ErrorDict:
+        """Like `generate`, or `chat` where messages are given, with all that is known about the answer.
+
+        Returns:
+            A `Completion`: text, reasoning, finish reason, token usage, timings.
+        """
+        text, messages = prompt_or_messages(prompt)
+        return self._complete(text, messages, n_predict, streaming_callback, options)
+
+    def stream(
+        self,
+        prompt: str | Iterable[Message | Mapping[str, Any]],
+        n_predict: int | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> Generator[Chunk, None, None]:
+        """Answer as an iterator of chunks; the last one carries the finish reason and the usage.
+
+        Closing or abandoning the iterator stops the generation.
+
+        Raises:
+            LollmsError: wrong input at once, other errors while iterating; `partial_text` has the text so far.
+        """
+        text, messages = prompt_or_messages(prompt)
+        return self._chunks(self._prepare(text, messages, n_predict, options))
+
+    def _chunks(self, run: Run) -> Generator[Chunk, None, None]:
+        cancel = run.request.cancel
+        self._begin(cancel)
+        try:
+            yield from drive(lambda: self._open_sync(run.request), run.pipeline)
+        finally:
+            self._finish(cancel)
+
+    def _complete(
+        self,
+        prompt: str | None,
+        messages: Iterable[Message | Mapping[str, Any]] | None,
+        n_predict: int | None,
+        callback: Callback | None,
+        options: GenerateOptions,
+    ) -> Completion | ErrorDict:
+        try:
+            run = self._prepare(prompt, messages, n_predict, options)
+        except LollmsError as error:
+            return self._error(error)
+        with contextlib.closing(self._chunks(run)) as chunks:
+            while True:
+                try:
+                    chunk = next(chunks)
+                except StopIteration:
+                    break
+                except LollmsError as error:
+                    return self._error(error)
+                # Outside of any `except`: what a callback raises reaches the caller as itself.
+                if callback is not None and chunk.text and callback(chunk.text, chunk.type) is False:
+                    run.request.cancel.cancel()
+                    break
+        return run.pipeline.completion(run.request.model)
+
+    # --- code -----------------------------------------------------------------------------------------------------
+
+    def generate_code(
+        self,
+        prompt: str,
+        n_predict: int | None = None,
+        *,
+        language: str = "",
+        template: str = "",
+        max_continuations: int = 3,
+        streaming_callback: Callback | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> str | ErrorDict:
+        """Generate one code block and return its content.
+
+        Args:
+            prompt: what the code shall do.
+            n_predict: limit of new tokens in each answer.
+            language: the language to ask for; empty leaves it to the model.
+            template: code to start from.
+            max_continuations: how often at most a block that was cut off is continued.
+            streaming_callback: gets the model's text as it arrives.
+            **options: see `GenerateOptions`.
+
+        Returns:
+            The code. An answer without a code block is an error whose `partial_text` is the answer.
+        """
+        conversation = ask_for_codes(
+            prompt, language=language, template=template, single=True, max_continuations=max_continuations
+        )
+        blocks = self._converse(conversation, n_predict, streaming_callback, options)
+        return blocks if isinstance(blocks, dict) else str(blocks[0]["content"])
+
+    def generate_codes(
+        self,
+        prompt: str,
+        n_predict: int | None = None,
+        *,
+        language: str = "",
+        template: str = "",
+        max_continuations: int = 3,
+        streaming_callback: Callback | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> list[CodeBlock] | ErrorDict:
+        """Generate code blocks, as `extract_code_blocks` returns them; parameters as in `generate_code`."""
+        conversation = ask_for_codes(
+            prompt, language=language, template=template, single=False, max_continuations=max_continuations
+        )
+        return self._converse(conversation, n_predict, streaming_callback, options)
+
+    def _converse(
+        self,
+        conversation: CodeConversation,
+        n_predict: int | None,
+        callback: Callback | None,
+        options: GenerateOptions,
+    ) -> list[CodeBlock] | ErrorDict:
+        question = next(conversation)
+        while True:
+            completion = self._complete(question.prompt, question.messages, n_predict, callback, options)
+            if isinstance(completion, dict):
+                return completion
+            try:
+                question = conversation.send(completion)
+            except StopIteration as end:
+                blocks: list[CodeBlock] = end.value
+                return blocks
+            except LollmsError as error:
+                return self._error(self._known(error))
+
+    @staticmethod
+    def extract_code_blocks(text: str) -> list[CodeBlock]:
+        """The fenced code blocks of a text, by CommonMark's rules; an unclosed one is last, `is_complete` false."""
+        return text_tools.extract_code_blocks(text)
+
+    @staticmethod
+    def extract_thinking_blocks(text: str) -> list[str]:
+        """What stands between reasoning tags such as `<think>` in a text."""
+        return text_tools.extract_thinking_blocks(text)
+
+    @staticmethod
+    def remove_thinking_blocks(text: str) -> str:
+        """The text without its reasoning blocks; nothing else is touched."""
+        return text_tools.remove_thinking_blocks(text)
+
+    # --- tokens, models, personalities ----------------------------------------------------------------------------
+
+    def _ask(self, build: Callable[..., Query[T]], *args: Any) -> T | ErrorDict:
+        try:
+            query = build(self, *args)
+            return query.interpret(self._hook(query.hook, query.request))
+        except LollmsError as error:
+            return self._error(error)
+
+    def tokenize(self, prompt: str) -> list[int] | ErrorDict:
+        """Token ids of a text, by the model's own tokenizer where there is one, else by tiktoken."""
+        return self._ask(queries.tokenize, prompt)
+
+    def detokenize(self, tokens_list: Sequence[int]) -> str | ErrorDict:
+        """The text of token ids that `tokenize` gave."""
+        return self._ask(queries.detokenize, tokens_list)
+
+    def count_tokens(self, text: str) -> TokenCount | ErrorDict:
+        """The number of tokens of a text: an `int` whose `exact` says whether the model's tokenizer counted."""
+        return self._ask(queries.count_tokens, text)
+
+    @overload
+    def embed(self, text: str) -> list[float] | ErrorDict: ...
+    @overload
+    def embed(self, text: Sequence[str]) -> list[list[float]] | ErrorDict: ...
+    def embed(self, text: str | Sequence[str]) -> list[float] | list[list[float]] | ErrorDict:
+        """The embedding of a text, or one embedding for each of several texts, in one request."""
+        return self._ask(queries.embed, text)
+
+    @overload
+    def list_models(self, *, details: Literal[False] = False) -> list[str] | ErrorDict: ...
+    @overload
+    def list_models(self, *, details: Literal[True]) -> list[ModelInfo] | ErrorDict: ...
+    def list_models(self, *, details: bool = False) -> list[str] | list[ModelInfo] | ErrorDict:
+        """The names of the models that can be used, or `ModelInfo`s with `details=True`."""
+        return self._ask(queries.list_models, details)
+
+    listModels = list_models  # noqa: N815
+    """The name in earlier clients."""
+
+    def model_info(self, model_name: str | None = None) -> ModelInfo | ErrorDict:
+        """What is known about a model, by default the client's: context window, size, device, capabilities."""
+        return self._ask(queries.model_info, model_name)
+
+    @overload
+    def list_personalities(self, *, details: Literal[False] = False) -> list[str] | ErrorDict: ...
+    @overload
+    def list_personalities(self, *, details: Literal[True]) -> list[Personality] | ErrorDict: ...
+    def list_personalities(self, *, details: bool = False) -> list[str] | list[Personality] | ErrorDict:
+        """The personalities that the server offers; an error on a format that has none."""
+        return self._ask(queries.list_personalities, details)
+
+    listMountedPersonalities = list_personalities  # noqa: N815
+    """The guide's name."""
+
+    def pull_model(self, model_name: str) -> Generator[PullProgress, None, None]:
+        """Make the server download a model; an iterator over the progress.
+
+        Raises:
+            LollmsError: the format cannot download, or the download failed.
+        """
+        query = queries.pull_model(self, model_name)
+        progress = query.interpret(self._hook(query.hook, query.request))
+        try:
+            yield from sync_from_async(aiter(progress), self._portal) if hasattr(progress, "__aiter__") else progress
+        except Exception as error:
+            raise self._known(error) from error.__cause__
+        finally:
+            query.request.cancel.cancel()
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Stop what is under way and free connections, threads and memory. May be called more than once."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

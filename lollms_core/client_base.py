@@ -1,0 +1,289 @@
+"""What the sync and the async calls of a client have in common: set-up, requests, errors, the backend's hooks."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lollms_core.errors import (
+    ClientClosedError,
+    ContractError,
+    ErrorDict,
+    LollmsError,
+)
+from lollms_core.parameters import (
+    DefaultStr,
+    GenerateOptions,
+    RequestBuilder,
+    checked_number,
+    default_float,
+    default_int,
+    is_chosen,
+)
+from lollms_core.registry import load_format, plugin_manager
+from lollms_core.streaming import LoopThread, Pipeline, as_lollms_error, sync_from_async
+from lollms_core.text import system_full_header, user_full_header, ai_full_header, separator_template
+from lollms_core.types import (
+    ELF_GENERATION_FORMAT,
+    BackendSettings,
+    CancelToken,
+    Chunk,
+    CloseRequest,
+    Completion,
+    GenerationRequest,
+    Message,
+    Timeouts,
+)
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+__all__ = ["ClientBase", "Run", "as_text", "prompt_or_messages"]
+
+
+class Run(NamedTuple):
+    """One generation under way."""
+
+    request: GenerationRequest
+    pipeline: Pipeline
+
+
+_DEFAULT_ADDRESS = DefaultStr("http://localhost:9600")
+
+
+class ClientBase:
+    """Set-up and plumbing of `LollmsClient`. Use that."""
+
+    system_full_header = system_full_header
+    user_full_header = user_full_header
+    ai_full_header = ai_full_header
+    separator_template = separator_template
+
+    def __init__(
+        self,
+        host_address: str | None = _DEFAULT_ADDRESS,
+        model_name: str | None = None,
+        ctx_size: int | None = default_int("ctx_size"),
+        personality: int = -1,
+        n_predict: int | None = default_int("n_predict"),
+        temperature: float | None = default_float("temperature"),
+        top_k: int | None = default_int("top_k"),
+        top_p: float | None = default_float("top_p"),
+        repeat_penalty: float | None = default_float("repeat_penalty"),
+        repeat_last_n: int | None = default_int("repeat_last_n"),
+        seed: int | None = None,
+        n_threads: int | None = default_int("n_threads"),
+        service_key: str | SecretStr | None = None,
+        default_generation_mode: ELF_GENERATION_FORMAT | str = ELF_GENERATION_FORMAT.LOLLMS,
+        verify_ssl_certificate: bool | str = True,
+        *,
+        min_p: float | None = None,
+        raise_errors: bool = False,
+        strict: bool = False,
+        timeouts: Timeouts | None = None,
+        max_retries: int = 2,
+        headers: Mapping[str, str] | None = None,
+        **backend_options: Any,
+    ) -> None:
+        """Choose a format and the values that calls use where they give none. Touches neither network nor model.
+
+        Args:
+            host_address: the server's address. Formats other than LoLLMS have their own default.
+            model_name: the model; optional where the server chooses.
+            ctx_size: context window in tokens that is asked for, where the format can.
+            personality: index of a mounted personality of a LoLLMS server; -1 for none.
+            n_predict: limit of new tokens in an answer.
+            temperature: sampling temperature; 0 is greedy.
+            top_k: sample among this many best tokens; 0 is off.
+            top_p: sample among the best tokens that together have this probability.
+            repeat_penalty: above 1.0 discourages repetition. The default goes to LoLLMS servers only.
+            repeat_last_n: how many last tokens the penalty looks at.
+            seed: for repeatable answers.
+            n_threads: threads that the server or the model may use.
+            service_key: the key for the server; otherwise the format's own environment variables.
+            default_generation_mode: a member of `ELF_GENERATION_FORMAT` or the name of any installed format.
+            verify_ssl_certificate: `False` accepts any certificate; a string is the path of a CA bundle.
+            min_p: leave out tokens less probable than this share of the best one's.
+            raise_errors: raise errors in place of returning `{"status": False, "error": …}`.
+            strict: an option that the format cannot honour is an error, not a warning.
+            timeouts: limits for connecting, for the first token and between two pieces.
+            max_retries: how often a request that failed before its first token is repeated.
+            headers: extra HTTP headers.
+            **backend_options: options of the chosen format, see its documentation.
+
+        Raises:
+            UnknownFormatError: no installed package provides the format.
+            FormatLoadError: the format's package cannot be imported.
+            ConfigurationError: an option that the format refuses.
+            TypeError: a value of the wrong type.
+        """
+        if isinstance(default_generation_mode, ELF_GENERATION_FORMAT):
+            format = default_generation_mode.value
+        elif isinstance(default_generation_mode, str):
+            format = default_generation_mode.lower()
+        else:
+            raise TypeError(
+                "default_generation_mode must be an ELF_GENERATION_FORMAT or the name of a format, "
+                f"not {type(default_generation_mode).__name__}"
+            )
+        self.default_generation_mode = default_generation_mode
+        self.format = format
+        self.host_address = host_address
+        self.model_name = model_name
+        self.ctx_size = ctx_size
+        self.personality = personality
+        self.n_predict = n_predict
+        self.temperature = temperature
+        self.top_k = top_k
+        self.top_p = top_p
+        self.min_p = min_p
+        self.repeat_penalty = repeat_penalty
+        self.repeat_last_n = repeat_last_n
+        self.seed = seed
+        self.n_threads = n_threads
+        self.raise_errors = raise_errors
+        if ctx_size is not None:
+            ctx_size = int(checked_number("ctx_size", ctx_size))
+        settings = BackendSettings(
+            format=format,
+            host_address=host_address if is_chosen(host_address) else None,
+            model_name=model_name,
+            ctx_size=ctx_size,
+            ctx_size_chosen=is_chosen(self.ctx_size),
+            n_threads=None if n_threads is None else int(n_threads),
+            api_key=_secret(service_key),
+            verify_ssl_certificate=verify_ssl_certificate,
+            timeouts=timeouts or Timeouts(),
+            max_retries=max_retries,
+            headers=dict(headers or {}),
+            options=backend_options,
+        )
+        self.backend = load_format(format)(settings)
+        self._manager, self.extension_failures = plugin_manager(self.backend, format)
+        self._builder = RequestBuilder(self.backend, format, strict)
+        self._portal = LoopThread()
+        self._running: set[CancelToken] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        # No address: it may carry credentials.
+        return f"{type(self).__name__}(format={self.format!r}, model_name={self.model_name!r})"
+
+    # --- generations ----------------------------------------------------------------------------------------------
+
+    def _prepare(
+        self,
+        prompt: str | None,
+        messages: Iterable[Message | Mapping[str, Any]] | None,
+        n_predict: int | None,
+        options: GenerateOptions,
+    ) -> Run:
+        self._check_open()
+        cancel = CancelToken()
+        request = self._builder.build(self, prompt, messages, n_predict, options, cancel)
+        stop = () if "stop" in self.backend.capabilities.options else request.sampling.stop
+        return Run(request, Pipeline(stop, cancel, self.format))
+
+    def _begin(self, cancel: CancelToken) -> None:
+        with self._lock:
+            self._running.add(cancel)
+
+    def _finish(self, cancel: CancelToken) -> None:
+        with self._lock:
+            self._running.discard(cancel)
+
+    def _open(self, request: GenerationRequest) -> Any:
+        stream = self._manager.hook.generate(request=request)
+        if stream is None:
+            raise ContractError(f"`generate` of the {self.format} format returned nothing", format=self.format)
+        return stream
+
+    def _open_sync(self, request: GenerationRequest) -> Iterable[Chunk]:
+        """The backend's stream as a sync iterable."""
+        stream = self._open(request)
+        if inspect.isawaitable(stream):
+            stream = self._portal.run(stream)
+        if hasattr(stream, "__iter__"):
+            chunks: Iterable[Chunk] = stream
+            return chunks
+        if hasattr(stream, "__aiter__"):
+            return sync_from_async(aiter(stream), self._portal)
+        raise self._not_a_stream(stream)
+
+    def _not_a_stream(self, value: object) -> ContractError:
+        return ContractError(
+            f"`generate` of the {self.format} format returned a {type(value).__name__}, which is not a stream",
+            format=self.format,
+        )
+
+    def cancel(self) -> None:
+        """Stop every generation of this client that is under way, from any thread. They return the text so far."""
+        with self._lock:
+            running = list(self._running)
+        for token in running:
+            token.cancel()
+
+    # --- other hooks ------------------------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientClosedError("the client is closed", format=self.format)
+
+    def _hook(self, name: str, request: Any) -> Any:
+        """What the backend answers; `None` if it does not implement the hook. Any failure is a `LollmsError`."""
+        self._check_open()
+        try:
+            value = getattr(self._manager.hook, name)(request=request)
+            return self._portal.run(value) if inspect.isawaitable(value) else value
+        except Exception as error:
+            raise self._known(error) from error.__cause__
+
+    def _known(self, error: Exception) -> LollmsError:
+        return as_lollms_error(error, self.format)
+
+    def _error(self, error: LollmsError) -> ErrorDict:
+        """The dictionary form, or raise, as the client was told."""
+        if self.raise_errors:
+            raise error
+        return error.to_dict()
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def _close(self) -> None:
+        if self._closed:
+            return
+        self.cancel()
+        try:
+            for value in self._manager.hook.close(request=CloseRequest()):
+                if inspect.isawaitable(value):
+                    self._portal.run(value)
+        finally:
+            self._closed = True
+            self._portal.close()
+
+
+def _secret(key: str | SecretStr | None) -> SecretStr | None:
+    if not key:
+        return None
+    from pydantic import SecretStr
+
+    return key if isinstance(key, SecretStr) else SecretStr(key)
+
+
+def as_text(completion: Completion | ErrorDict) -> str | ErrorDict:
+    """The text of an answer; an error stays as it is."""
+    return completion.text if isinstance(completion, Completion) else completion
+
+
+def prompt_or_messages(
+    prompt: str | Iterable[Message | Mapping[str, Any]],
+) -> tuple[str | None, Iterable[Message | Mapping[str, Any]] | None]:
+    """Which of the two was given. Raises `TypeError` if neither."""
+    if isinstance(prompt, str):
+        return prompt, None
+    if isinstance(prompt, (bytes, Mapping)) or not isinstance(prompt, Iterable):
+        raise TypeError(f"prompt must be a str or a list of messages, not {type(prompt).__name__}")
+    return None, prompt

@@ -1,0 +1,89 @@
+"""How `generate_code` and `generate_codes` talk to a model, without IO: a generator that asks and is answered.
+
+The sync and the async client run the same conversation, so both continue an unfinished block in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import NamedTuple
+
+from lollms_core.errors import BackendError
+from lollms_core.text import extract_code_blocks, join_continuation
+from lollms_core.types import CodeBlock, Completion, Message
+
+__all__ = ["CodeConversation", "Question", "ask_for_codes"]
+
+
+class Question(NamedTuple):
+    """What to send next: a prompt at first, the conversation so far when a block must be continued."""
+
+    prompt: str | None
+    messages: tuple[Message, ...] | None
+
+
+CodeConversation = Generator[Question, Completion, list[CodeBlock]]
+
+
+def ask_for_codes(prompt: str, *, language: str, template: str, single: bool, max_continuations: int) -> CodeConversation:
+    """Ask for code and continue a last block that was cut off.
+
+    Args:
+        prompt: what the code shall do.
+        language: the language to ask for; empty leaves it to the model.
+        template: code to start from; empty for none.
+        single: ask for exactly one block.
+        max_continuations: how often at most an unfinished block is continued.
+
+    Returns:
+        The blocks, in order, the last one with `is_complete` false if it still is unfinished.
+
+    Raises:
+        BackendError: the model answered without any code block; `partial_text` has its answer.
+    """
+    question = _instructions(prompt, language, template, single)
+    completion = yield Question(question, None)
+    answer = completion.text
+    blocks = extract_code_blocks(answer)
+    if not blocks:
+        raise BackendError(
+            "the model answered without a code block",
+            hint="Ask again, raise n_predict, or use a larger model; the answer is in partial_text.",
+            retryable=True,
+            partial_text=answer,
+        )
+    for _ in range(max_continuations):
+        last = blocks[-1]
+        if last["is_complete"] or completion.finish_reason == "cancelled" or (single and len(blocks) > 1):
+            break
+        completion = yield Question(
+            None,
+            (
+                Message("user", question),
+                Message("assistant", answer),
+                Message(
+                    "user",
+                    "Your code block was cut off. Continue it from exactly where it stopped, without repeating any "
+                    f"line, inside a ```{last['type']} block, and close the block when the code is complete.",
+                ),
+            ),
+        )
+        more = completion.text
+        if not more.strip():
+            break
+        continued = extract_code_blocks(more)
+        finished = continued[0]["is_complete"] if continued else "```" in more
+        blocks[-1] = {**last, "content": join_continuation(last["content"], more), "is_complete": finished}
+        blocks += [{**block, "index": len(blocks) + n} for n, block in enumerate(continued[1:])]
+        answer += more
+    return blocks
+
+
+def _instructions(prompt: str, language: str, template: str, single: bool) -> str:
+    how_many = "exactly one Markdown code block" if single else "Markdown code blocks, one for each piece of code"
+    named = f" of {language} code" if language else ""
+    parts = [prompt]
+    if template:
+        parts.append(f"Start from this code and complete it:\n\n```{language}\n{template}\n```")
+    parts.append(f"Answer with {how_many}{named}, fenced with ``` and the language's name.")
+    return "\n\n".join(parts)

@@ -1,0 +1,380 @@
+"""From what a caller says to a `GenerationRequest`: which value wins, whether it was chosen, whether it makes sense."""
+
+from __future__ import annotations
+
+import operator
+import os
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from lollms_core.backend import Backend, near_misses
+from lollms_core.errors import (
+    EmptyPromptError,
+    ImageError,
+    InvalidRequestError,
+    UnsupportedOptionError,
+    UnsupportedOptionWarning,
+)
+from lollms_core.types import (
+    DEFAULTS,
+    ELF_COMPLETION_FORMAT,
+    CancelToken,
+    GenerationRequest,
+    Image,
+    Message,
+    SamplingParams,
+    coerce_stop,
+)
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = [
+    "DefaultFloat",
+    "DefaultInt",
+    "DefaultStr",
+    "GenerateOptions",
+    "RequestBuilder",
+    "check_text",
+    "check_tokens",
+    "default_float",
+    "default_int",
+    "is_chosen",
+]
+
+
+class GenerateOptions(TypedDict, total=False):
+    """What every generating call takes by keyword. Leaving one out, or `None`, means the client's value."""
+
+    temperature: float | None
+    """0 is greedy; at most 2 on most servers."""
+    top_k: int | None
+    """Sample among this many best tokens; 0 is off."""
+    top_p: float | None
+    """Sample among the best tokens that together have this probability, 0 to 1."""
+    min_p: float | None
+    """Leave out tokens less probable than this share of the best one's, 0 to 1."""
+    repeat_penalty: float | None
+    """Above 1.0 discourages repetition."""
+    repeat_last_n: int | None
+    """How many last tokens the penalty looks at."""
+    seed: int | None
+    """The same seed and the same request give the same answer, where the backend can."""
+    n_threads: int | None
+    stop: str | Sequence[str] | None
+    """The answer ends before the first of these."""
+    system_prompt: str
+    images: Sequence[str | os.PathLike[str] | bytes | Image] | None
+    """Paths, bytes, data URLs, PIL images; http(s) URLs are passed on to servers."""
+    model_name: str | None
+    """Another model than the client's, for this call."""
+    personality: int | None
+    completion_format: ELF_COMPLETION_FORMAT | None
+    """`Chat` (default) or `Instruct`, which sends the prompt raw."""
+    json_schema: Mapping[str, Any] | type[BaseModel] | None
+    """JSON Schema, or a pydantic model, that the answer must satisfy."""
+    think: bool | str | None
+    """Ask for reasoning (`True`), forbid it (`False`), or set its level."""
+    extra: Mapping[str, Any]
+    """Fields for this format's protocol alone, passed on as they are."""
+
+
+class DefaultInt(int):
+    """A default that can be told from the same number chosen by the caller."""
+
+
+class DefaultFloat(float):
+    """A default that can be told from the same number chosen by the caller."""
+
+
+class DefaultStr(str):
+    """A default that can be told from the same text chosen by the caller."""
+
+    __slots__ = ()
+
+
+def default_int(name: str) -> DefaultInt:
+    """The guide's default for a parameter, marked as such."""
+    return DefaultInt(DEFAULTS[name])
+
+
+def default_float(name: str) -> DefaultFloat:
+    """The guide's default for a parameter, marked as such."""
+    return DefaultFloat(DEFAULTS[name])
+
+
+def is_chosen(value: object) -> bool:
+    """Whether the caller gave this value."""
+    return value is not None and not isinstance(value, (DefaultInt, DefaultFloat, DefaultStr))
+
+
+_INTEGERS = ("n_predict", "top_k", "repeat_last_n", "seed", "n_threads")
+_FLOATS = ("temperature", "top_p", "min_p", "repeat_penalty")
+_SAMPLING = (*_INTEGERS, *_FLOATS)
+_LIMITS: Mapping[str, tuple[float, float]] = {
+    "n_predict": (1, float("inf")),
+    "top_k": (0, float("inf")),
+    "repeat_last_n": (-1, float("inf")),
+    "n_threads": (1, float("inf")),
+    "temperature": (0, float("inf")),
+    "top_p": (0, 1),
+    "min_p": (0, 1),
+}
+_KNOWN = frozenset(GenerateOptions.__annotations__)
+
+
+class RequestBuilder:
+    """Builds requests for one backend.
+
+    Args:
+        backend: declares what it honours and what its neutral values are.
+        format: its name, for errors.
+        strict: raise where an option would have no effect, in place of a warning.
+    """
+
+    def __init__(self, backend: Backend, format: str, strict: bool) -> None:
+        self._backend = backend
+        self._format = format
+        self._strict = strict
+        self._warned: set[str] = set()
+
+    def build(
+        self,
+        client: object,
+        prompt: str | None,
+        messages: Iterable[Message | Mapping[str, Any]] | None,
+        n_predict: int | None,
+        options: GenerateOptions,
+        cancel: CancelToken,
+    ) -> GenerationRequest:
+        """The request for a prompt or a conversation.
+
+        Args:
+            client: the object whose attributes are the values for options left out.
+
+        Raises:
+            TypeError: an unknown option, or a value of the wrong type.
+            InvalidRequestError: a value out of range, an empty prompt, text that cannot be sent.
+            ImageError: an image that cannot be read, or a format that takes none.
+            UnsupportedOptionError: under `strict`, an option that the backend does not honour.
+        """
+        if not _KNOWN.issuperset(options):
+            unknown = next(name for name in options if name not in _KNOWN)
+            raise TypeError(f"{unknown!r} is not an option of a generating call. {near_misses(unknown, _KNOWN)}")
+        sampling = self._sampling(client, n_predict, options)
+        personality = options.get("personality")
+        if personality is None:
+            personality = getattr(client, "personality", None)
+        if personality == -1:
+            personality = None
+        schema = _schema(options.get("json_schema"))
+        system_prompt = check_text(options.get("system_prompt") or "", "system_prompt")
+        conversation = tuple(as_message(message) for message in messages) if messages is not None else ()
+        request = GenerationRequest(
+            prompt="" if prompt is None else check_text(prompt, "prompt"),
+            messages=conversation,
+            system_prompt=system_prompt,
+            images=_images(options.get("images")),
+            model=options.get("model_name") or getattr(client, "model_name", None),
+            completion_format=options.get("completion_format") or ELF_COMPLETION_FORMAT.Chat,
+            sampling=sampling,
+            personality=personality,
+            json_schema=schema,
+            think=options.get("think"),
+            extra=options.get("extra") or {},
+            cancel=cancel,
+        )
+        self._check(request, messages is not None)
+        return request
+
+    def _sampling(self, client: object, n_predict: int | None, options: GenerateOptions) -> SamplingParams:
+        values: dict[str, Any] = {}
+        chosen = []
+        given: Mapping[str, Any] = {**options, "n_predict": n_predict}
+        neutral = self._backend.neutral
+        for name in _SAMPLING:
+            value = given.get(name)
+            if value is None:
+                value = getattr(client, name, None)
+                if value is None:
+                    continue
+                if not is_chosen(value):
+                    if name not in neutral:
+                        values[name] = +value  # `+` gives the plain number
+                    continue
+            values[name] = checked_number(name, value)
+            chosen.append(name)
+        stop = coerce_stop(options.get("stop"))
+        if stop:
+            chosen.append("stop")
+        return SamplingParams(**values, stop=stop, chosen=frozenset(chosen))
+
+    def _check(self, request: GenerationRequest, conversation: bool) -> None:
+        if conversation:
+            if not request.messages:
+                raise EmptyPromptError("the conversation has no messages", format=self._format)
+        elif not request.prompt and not request.images:
+            raise EmptyPromptError("the prompt is empty", format=self._format)
+        capabilities = self._backend.capabilities
+        if not capabilities.vision and request.all_images:
+            raise ImageError(
+                f"the {self._format} format does not take images",
+                hint="Choose a format and a model that see, or describe the image in words.",
+                format=self._format,
+            )
+        asked = set(request.sampling.chosen)
+        asked.discard("stop")  # the core looks for stop sequences where the backend does not
+        if request.system_prompt:
+            asked.add("system_prompt")
+        if request.json_schema is not None:
+            asked.add("json_schema")
+        if request.think is not None:
+            asked.add("think")
+        if request.personality is not None:
+            asked.add("personality")
+        ignored = asked - capabilities.options
+        if ignored:
+            self._not_honoured(ignored)
+        if request.completion_format is ELF_COMPLETION_FORMAT.Instruct and not capabilities.raw_prompt:
+            self._not_honoured({"completion_format"})
+
+    def _not_honoured(self, names: set[str]) -> None:
+        listed = ", ".join(sorted(names))
+        if self._strict:
+            raise UnsupportedOptionError(
+                f"the {self._format} format does not honour: {listed}",
+                hint="Leave the option out, or make the client without strict=True to go on with a warning.",
+                format=self._format,
+            )
+        if fresh := names - self._warned:
+            self._warned |= fresh
+            warnings.warn(
+                f"the {self._format} format does not honour: {', '.join(sorted(fresh))}",
+                UnsupportedOptionWarning,
+                stacklevel=6,
+            )
+
+
+def checked_number(name: str, value: Any) -> int | float:
+    """A parameter's value as a number within its limits. Raises `TypeError` or `InvalidRequestError`."""
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, not bool")
+    if name in _INTEGERS:
+        try:
+            number: int | float = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
+    else:
+        try:
+            number = float(value) if not isinstance(value, str) else _refuse_text(name)
+        except (TypeError, ValueError):
+            raise TypeError(f"{name} must be a number, not {type(value).__name__}") from None
+        if number != number or number in (float("inf"), float("-inf")):
+            raise InvalidRequestError(f"{name} must be a finite number, not {number}")
+    low, high = _LIMITS.get(name, (float("-inf"), float("inf")))
+    if not low <= number <= high:
+        span = f"between {low:g} and {high:g}" if high != float("inf") else f"at least {low:g}"
+        raise InvalidRequestError(f"{name} must be {span}, not {number:g}")
+    if name == "repeat_penalty" and number <= 0:
+        raise InvalidRequestError(f"repeat_penalty must be above 0, not {number:g}", hint="1.0 is neutral.")
+    return number
+
+
+def _refuse_text(name: str) -> float:
+    raise TypeError(f"{name} must be a number, not str")
+
+
+def check_text(text: str, what: str) -> str:
+    """The text, if it can be sent anywhere.
+
+    Raises:
+        TypeError: not a string.
+        InvalidRequestError: a lone surrogate, which no encoding can carry, or a NUL character, at which servers
+            written in C cut the text in silence.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{what} must be a str, not {type(text).__name__}")
+    if "\0" in text:
+        raise InvalidRequestError(
+            f"{what} contains a NUL character at position {text.index(chr(0))}",
+            hint="Remove it: some servers would cut the text there without a word.",
+        )
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequestError(
+                f"{what} contains a lone surrogate (U+{ord(text[error.start]):04X}) at position {error.start}",
+                hint="The text was decoded wrongly: read it as UTF-8, or with errors='replace'.",
+            ) from None
+    return text
+
+
+def check_tokens(tokens: Iterable[int]) -> tuple[int, ...]:
+    """Token ids as a tuple. Raises `TypeError` for anything but integers, `InvalidRequestError` for negative ones."""
+    if isinstance(tokens, (str, bytes)) or not isinstance(tokens, Iterable):
+        raise TypeError(f"tokens must be a list of integers, not {type(tokens).__name__}")
+    checked = []
+    for token in tokens:
+        if isinstance(token, bool):
+            raise TypeError("tokens must be integers, not bool")
+        try:
+            checked.append(operator.index(token))
+        except TypeError:
+            raise TypeError(f"tokens must be integers, not {type(token).__name__}") from None
+    if checked and min(checked) < 0:
+        raise InvalidRequestError(f"{min(checked)} is not a token: token ids are not negative")
+    return tuple(checked)
+
+
+def as_message(value: Message | Mapping[str, Any]) -> Message:
+    """A message from ours or from the dictionary form `{"role", "content", "images"}`.
+
+    `content` may be a list of parts as OpenAI's protocol has them: `{"type": "text", "text"}` and
+    `{"type": "image_url", "image_url": {"url"}}`.
+    """
+    if isinstance(value, Message):
+        role, content, images = value.role, value.content, value.images
+    elif isinstance(value, Mapping):
+        role, content = value.get("role"), value.get("content")  # type: ignore[assignment]
+        sources = list(value.get("images") or ())
+        if isinstance(content, list):
+            content = _text_of_parts(content, sources)
+        images = _images(sources)
+    else:
+        raise TypeError(f"a message must be a Message or a dictionary, not {type(value).__name__}")
+    if role not in ("system", "user", "assistant"):
+        raise InvalidRequestError(f"a message's role must be system, user or assistant, not {role!r}")
+    return Message(role, check_text(content, "a message's content"), images)
+
+
+def _text_of_parts(parts: list[Any], sources: list[Any]) -> str:
+    texts = []
+    for part in parts:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind == "text":
+            texts.append(part["text"])
+        elif kind == "image_url":
+            sources.append(part["image_url"]["url"])
+        else:
+            raise InvalidRequestError(f"a message's part must be of type text or image_url, not {kind!r}")
+    return "\n".join(texts)
+
+
+def _images(sources: Sequence[Any] | None) -> tuple[Image, ...]:
+    if not sources:
+        return ()
+    from lollms_core.images import load_images
+
+    return tuple(load_images(sources))
+
+
+def _schema(schema: Any) -> Mapping[str, Any] | None:
+    if schema is None or isinstance(schema, Mapping):
+        return schema
+    to_schema = getattr(schema, "model_json_schema", None)
+    if to_schema is None:
+        raise TypeError(f"json_schema must be a JSON Schema or a pydantic model class, not {type(schema).__name__}")
+    found: Mapping[str, Any] = to_schema()
+    return found

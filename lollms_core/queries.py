@@ -1,0 +1,141 @@
+"""The calls that ask a backend for a value, without IO: which hook, with which request, and what its answer means.
+
+The sync and the async client run the same queries. Each function takes the client first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from lollms_core.errors import ContractError, InvalidRequestError, UnsupportedError
+from lollms_core.parameters import check_text, check_tokens
+from lollms_core.tokenizers import encoding_for
+from lollms_core.types import (
+    DetokenizeRequest,
+    EmbedRequest,
+    ListModelsRequest,
+    ListPersonalitiesRequest,
+    ModelInfo,
+    ModelInfoRequest,
+    Personality,
+    PullModelRequest,
+    PullProgress,
+    TokenCount,
+    TokenizeRequest,
+)
+
+if TYPE_CHECKING:
+    from lollms_core.client_base import ClientBase
+
+__all__ = [
+    "Query",
+    "count_tokens",
+    "detokenize",
+    "embed",
+    "list_models",
+    "list_personalities",
+    "model_info",
+    "pull_model",
+    "tokenize",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Query(Generic[T]):
+    """A question to a backend. `interpret` turns the hook's value (`None`: not implemented) into the result."""
+
+    hook: str
+    request: Any
+    interpret: Callable[[Any], T]
+
+
+def tokenize(client: ClientBase, text: str) -> Query[list[int]]:
+    def interpret(tokens: list[int] | None) -> list[int]:
+        return encoding_for(client.model_name).encode(text) if tokens is None else tokens
+
+    return Query("tokenize", TokenizeRequest(text=check_text(text, "prompt"), model=client.model_name), interpret)
+
+
+def count_tokens(client: ClientBase, text: str) -> Query[TokenCount]:
+    def interpret(tokens: list[int] | None) -> TokenCount:
+        if tokens is None:
+            tokenizer = encoding_for(client.model_name)
+            return TokenCount(len(tokenizer.encode(text)), exact=tokenizer.exact)
+        return TokenCount(len(tokens), exact=client.backend.capabilities.exact_tokens)
+
+    return Query("tokenize", TokenizeRequest(text=check_text(text, "text"), model=client.model_name), interpret)
+
+
+def detokenize(client: ClientBase, tokens: Sequence[int]) -> Query[str]:
+    checked = check_tokens(tokens)
+
+    def interpret(text: str | None) -> str:
+        return encoding_for(client.model_name).decode(list(checked)) if text is None else text
+
+    return Query("detokenize", DetokenizeRequest(tokens=checked, model=client.model_name), interpret)
+
+
+def embed(client: ClientBase, text: str | Sequence[str]) -> Query[Any]:
+    single = isinstance(text, str)
+    texts = (text,) if isinstance(text, str) else tuple(text)
+    for each in texts:
+        check_text(each, "text")
+    if not texts or not all(texts):
+        raise InvalidRequestError("there is nothing to embed: a text is empty", format=client.format)
+
+    def interpret(vectors: list[list[float]] | None) -> Any:
+        if vectors is None:
+            raise _unsupported(client, "embeddings")
+        if len(vectors) != len(texts):
+            raise ContractError(f"{len(texts)} texts gave {len(vectors)} embeddings", format=client.format)
+        return vectors[0] if single else vectors
+
+    return Query("embed", EmbedRequest(texts=texts, model=client.model_name), interpret)
+
+
+def list_models(client: ClientBase, details: bool) -> Query[Any]:
+    def interpret(models: list[ModelInfo] | None) -> Any:
+        if models is None:
+            raise _unsupported(client, "list of models")
+        return models if details else [model.name for model in models]
+
+    return Query("list_models", ListModelsRequest(), interpret)
+
+
+def model_info(client: ClientBase, model_name: str | None) -> Query[ModelInfo]:
+    def interpret(info: ModelInfo | None) -> ModelInfo:
+        if info is None:
+            raise _unsupported(client, "information about models")
+        return info
+
+    return Query("model_info", ModelInfoRequest(model=model_name or client.model_name), interpret)
+
+
+def list_personalities(client: ClientBase, details: bool) -> Query[Any]:
+    def interpret(personalities: list[Personality] | None) -> Any:
+        if personalities is None:
+            raise _unsupported(client, "personalities")
+        return personalities if details else [personality.name for personality in personalities]
+
+    return Query("list_personalities", ListPersonalitiesRequest(), interpret)
+
+
+def pull_model(client: ClientBase, model_name: str) -> Query[Iterator[PullProgress] | AsyncIterator[PullProgress]]:
+    def interpret(progress: Any) -> Any:
+        if progress is None:
+            raise _unsupported(client, "way to download models")
+        return progress
+
+    return Query("pull_model", PullModelRequest(model=check_text(model_name, "model_name")), interpret)
+
+
+def _unsupported(client: ClientBase, what: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"the {client.format} format has no {what}",
+        hint="`lollms formats` shows what each installed format can do.",
+        format=client.format,
+    )

@@ -1,0 +1,439 @@
+"""From a backend's chunks to what callers see: pipelines, and bridges between sync and async.
+
+A backend yields chunks; a `Pipeline` (no IO, no threads) turns them into the caller's chunks: reasoning tags become
+reasoning chunks, stop sequences cut the text, and everything is collected. `drive` and `adrive` run a pipeline over a
+backend's stream and see to it that the stream is closed on every path and that errors carry the text so far.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import queue
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from lollms_core.errors import BackendError, ContractError, LollmsError
+from lollms_core.text import ReasoningSplitter, StopFilter
+from lollms_core.types import MSG_TYPE, CancelToken, Chunk, Completion, FinishReason, Timings, Usage
+
+__all__ = [
+    "LoopThread",
+    "Pipeline",
+    "adrive",
+    "async_from_sync",
+    "drive",
+    "sync_from_async",
+    "wrap_stream",
+]
+
+T = TypeVar("T")
+
+_TEXT = MSG_TYPE.MSG_TYPE_CHUNK
+_REASONING = MSG_TYPE.MSG_TYPE_REASONING
+
+
+class Pipeline:
+    """Turns a backend's chunks into the caller's and remembers them.
+
+    Args:
+        stop: sequences that the backend does not look for itself.
+        cancel: the request's token; decides whether an end counts as cancelled.
+        format: the format's name, for errors.
+    """
+
+    def __init__(self, stop: tuple[str, ...], cancel: CancelToken, format: str) -> None:
+        self.cancel = cancel
+        self.format = format
+        self._splitter = ReasoningSplitter()
+        self._stop = StopFilter(stop) if stop else None
+        self._filtering = True
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._finish: FinishReason | None = None
+        self._usage: Usage | None = None
+        self._metadata: dict[str, Any] = {}
+        self._started = time.perf_counter()
+        self._first: float | None = None
+        self.ended = False
+        """A stop sequence was found: nothing that follows counts."""
+
+    def feed(self, chunk: Chunk) -> Sequence[Chunk]:
+        """The caller's chunks for one of the backend's."""
+        try:
+            text, kind, finish, usage, metadata = chunk
+        except (TypeError, ValueError):
+            raise self._not_a_chunk(chunk) from None
+        if type(chunk) is not Chunk:
+            raise self._not_a_chunk(chunk)
+        if text and self._first is None:
+            self._first = time.perf_counter() - self._started
+        if finish is None and usage is None and metadata is None and not self._filtering:
+            (self._text if kind == _TEXT else self._reasoning).append(text)
+            return (chunk,)
+        if finish is not None:
+            self._finish = finish
+        if usage is not None:
+            self._usage = usage
+        if metadata:
+            self._metadata.update(metadata)
+        return self._filter(text, kind) if text else ()
+
+    def _filter(self, text: str, kind: MSG_TYPE) -> Sequence[Chunk]:
+        if kind != _TEXT:
+            self._reasoning.append(text)
+            return (Chunk(text, kind),)
+        out: list[Chunk] = []
+        if self._splitter.active:
+            for is_reasoning, piece in self._splitter.feed(text):
+                self._emit(piece, is_reasoning, out)
+        else:
+            self._emit(text, False, out)
+        self._filtering = self._splitter.active or self._stop is not None
+        return out
+
+    def _emit(self, piece: str, is_reasoning: bool, out: list[Chunk]) -> None:
+        if self.ended:
+            return
+        if is_reasoning:
+            self._reasoning.append(piece)
+            out.append(Chunk(piece, _REASONING))
+            return
+        if self._stop is not None:
+            piece = self._stop.feed(piece)
+            self.ended = self._stop.stopped
+        if piece:
+            self._text.append(piece)
+            out.append(Chunk(piece))
+
+    def _not_a_chunk(self, value: object) -> ContractError:
+        return ContractError(
+            f"the {self.format} format yielded a {type(value).__name__} where a Chunk is due", format=self.format
+        )
+
+    def flush(self) -> Sequence[Chunk]:
+        """Text that was held back, at the end of the stream or before an error."""
+        out: list[Chunk] = []
+        for is_reasoning, piece in self._splitter.flush():
+            self._emit(piece, is_reasoning, out)
+        if self._stop is not None and not self.ended and (rest := self._stop.flush()):
+            self._text.append(rest)
+            out.append(Chunk(rest))
+        return out
+
+    def closing(self) -> Chunk:
+        """The closing record."""
+        return Chunk(finish_reason=self.finish_reason, usage=self._usage, metadata=self._metadata or None)
+
+    @property
+    def finish_reason(self) -> FinishReason:
+        if self.ended:
+            return "stop"
+        if self.cancel.cancelled:
+            return "cancelled"
+        return self._finish or "unknown"
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return "".join(self._text)
+
+    @property
+    def reasoning(self) -> str:
+        """The reasoning so far."""
+        return "".join(self._reasoning)
+
+    def failed(self, error: Exception) -> LollmsError:
+        """The error to raise for one that ended the stream: ours, with the text so far."""
+        known = as_lollms_error(error, self.format)
+        known.partial_text = self.text or known.partial_text
+        known.partial_reasoning = self.reasoning
+        return known
+
+    def completion(self, model: str | None) -> Completion:
+        """The whole answer. Call after the end."""
+        return Completion(
+            text=self.text,
+            reasoning=self.reasoning,
+            finish_reason=self.finish_reason,
+            usage=self._usage or Usage(),
+            timings=Timings(total=time.perf_counter() - self._started, first_chunk=self._first),
+            model=model,
+            metadata=self._metadata,
+        )
+
+
+def as_lollms_error(error: Exception, format: str) -> LollmsError:
+    """The error itself if it is ours, else a `BackendError` that has it as its cause."""
+    if isinstance(error, LollmsError):
+        error.format = error.format or format
+        return error
+    known = BackendError(f"the {format} format failed: {type(error).__name__}: {error}", format=format)
+    known.__cause__ = error
+    return known
+
+
+def drive(open_stream: Callable[[], Iterable[Chunk]], pipeline: Pipeline) -> Generator[Chunk, None, None]:
+    """The caller's chunks of a sync stream, the closing record last. Closes the stream when it ends, however it ends."""
+    cancel = pipeline.cancel
+    feed = pipeline.feed
+    iterator: Iterator[Chunk] | None = None
+    try:
+        try:
+            iterator = iter(open_stream())
+            for chunk in iterator:
+                if cancel.cancelled:
+                    break
+                yield from feed(chunk)
+                if pipeline.ended:
+                    break
+        except Exception as error:
+            yield from pipeline.flush()
+            # Whoever shut the connection down asked for the end, not for an error.
+            if not cancel.cancelled:
+                raise pipeline.failed(error) from error.__cause__
+        else:
+            yield from pipeline.flush()
+        yield pipeline.closing()
+    except GeneratorExit:
+        # The caller has gone: those who wait on the token must know before the stream is closed.
+        cancel.cancel()
+        raise
+    finally:
+        _close(iterator)
+
+
+async def adrive(
+    open_stream: Callable[[], Awaitable[AsyncIterator[Chunk]]], pipeline: Pipeline
+) -> AsyncGenerator[Chunk, None]:
+    """What `drive` does, for an async stream."""
+    cancel = pipeline.cancel
+    feed = pipeline.feed
+    stream: AsyncIterator[Chunk] | None = None
+    try:
+        try:
+            stream = await open_stream()
+            async for chunk in stream:
+                if cancel.cancelled:
+                    break
+                for out in feed(chunk):
+                    yield out
+                if pipeline.ended:
+                    break
+        except Exception as error:
+            for out in pipeline.flush():
+                yield out
+            if not cancel.cancelled:
+                raise pipeline.failed(error) from error.__cause__
+        else:
+            for out in pipeline.flush():
+                yield out
+        yield pipeline.closing()
+    except (GeneratorExit, asyncio.CancelledError):
+        cancel.cancel()
+        raise
+    finally:
+        await _aclose(stream)
+
+
+def _close(iterator: object) -> None:
+    close = getattr(iterator, "close", None)
+    if close is not None:
+        close()
+
+
+# --- bridges -------------------------------------------------------------------------------------------------------
+
+
+class LoopThread:
+    """An event loop in a thread of its own, for async backends that sync callers use. Made on first use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop."""
+        with self._lock:
+            if self._loop is None or self._thread is None or not self._thread.is_alive():
+                loop = self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=loop.run_forever, name="lollms-loop", daemon=True)
+                self._thread.start()
+            return self._loop
+
+    def run(self, awaitable: Awaitable[T]) -> T:
+        """The result of a coroutine that runs in the loop."""
+
+        async def wait() -> T:
+            return await awaitable
+
+        return asyncio.run_coroutine_threadsafe(wait(), self.loop()).result()
+
+    def close(self) -> None:
+        """Stop the loop and its thread. May be called more than once."""
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is None or thread is None:
+            return
+        if thread.is_alive():
+            asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop).result(timeout=5)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+        loop.close()
+
+
+class _End:
+    """The end of a bridged stream, with the exception that ended it."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+def sync_from_async(stream: AsyncIterator[T], portal: LoopThread) -> Iterator[T]:
+    """Iterate an async stream from sync code. Nothing starts before the first `next`."""
+    items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
+
+    async def pump() -> None:
+        error: BaseException | None = None
+        try:
+            async for item in stream:
+                items.put(item)
+        except BaseException as caught:  # the consumer decides what it means; it must never wait for ever
+            error = caught
+        finally:
+            await _aclose(stream)
+            items.put(_End(error))
+
+    future = asyncio.run_coroutine_threadsafe(pump(), portal.loop())
+    try:
+        while True:
+            item = items.get()
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item
+    finally:
+        future.cancel()
+        # `future.cancel` only asks; the work has stopped once the pump has said so.
+        with contextlib.suppress(queue.Empty):
+            while not isinstance(item, _End):
+                item = items.get(timeout=5)
+
+
+async def _aclose(stream: object) -> None:
+    aclose = getattr(stream, "aclose", None)
+    if aclose is not None:
+        await aclose()
+
+
+async def async_from_sync(stream: Iterable[T], cancel: CancelToken) -> AsyncGenerator[T, None]:
+    """Iterate a sync stream from async code, in a thread that ends with the stream.
+
+    Cancelling the task, or closing this generator, sets `cancel`, which makes the sync stream end.
+    """
+    loop = asyncio.get_running_loop()
+    items: asyncio.Queue[T | _End] = asyncio.Queue()
+    stop = threading.Event()
+
+    def put(item: T | _End) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            loop.call_soon_threadsafe(items.put_nowait, item)
+
+    def pump() -> None:
+        error: BaseException | None = None
+        try:
+            iterator = iter(stream)
+            try:
+                for item in iterator:
+                    if stop.is_set():
+                        break
+                    put(item)
+            finally:
+                _close(iterator)
+        except BaseException as caught:
+            error = caught
+        put(_End(error))
+
+    thread = threading.Thread(target=pump, name="lollms-stream", daemon=True)
+    thread.start()
+    ended = False
+    try:
+        while True:
+            item = await items.get()
+            if isinstance(item, _End):
+                ended = True
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item
+    finally:
+        if not ended:
+            stop.set()
+            cancel.cancel()
+
+
+async def resolve(value: Any) -> Any:
+    """The value, or what it awaits."""
+    return await value if inspect.isawaitable(value) else value
+
+
+def wrap_stream(stream: Any, through: Callable[[Chunk], Chunk | None], at_end: Callable[[], None] | None = None) -> Any:
+    """Pass every chunk of a backend's stream through a function; for extensions that go around `generate`.
+
+    The result supports the same iteration protocols as `stream`, so an extension need not know which the caller
+    uses. `through` returns the chunk to pass on, or `None` to leave it out; `at_end` is called once when the stream
+    ends, fails or is closed.
+    """
+    return _WrappedStream(stream, through, at_end or (lambda: None))
+
+
+class _WrappedStream:
+    def __init__(self, stream: Any, through: Callable[[Chunk], Chunk | None], at_end: Callable[[], None]) -> None:
+        self._stream = stream
+        self._through = through
+        self._at_end = at_end
+        # Only what the wrapped stream offers, or the core would choose a protocol that it lacks.
+        if hasattr(stream, "__aiter__"):
+            self.__class__ = _WrappedBoth if hasattr(stream, "__iter__") else _WrappedAsync
+        else:
+            self.__class__ = _WrappedSync
+
+    def _sync(self) -> Iterator[Chunk]:
+        iterator = iter(self._stream)
+        try:
+            for chunk in iterator:
+                if (passed := self._through(chunk)) is not None:
+                    yield passed
+        finally:
+            _close(iterator)
+            self._at_end()
+
+    async def _async(self) -> AsyncGenerator[Chunk, None]:
+        iterator = self._stream.__aiter__()
+        try:
+            async for chunk in iterator:
+                if (passed := self._through(chunk)) is not None:
+                    yield passed
+        finally:
+            await _aclose(iterator)
+            self._at_end()
+
+
+class _WrappedSync(_WrappedStream):
+    def __iter__(self) -> Iterator[Chunk]:
+        return self._sync()
+
+
+class _WrappedAsync(_WrappedStream):
+    def __aiter__(self) -> AsyncGenerator[Chunk, None]:
+        return self._async()
+
+
+class _WrappedBoth(_WrappedSync, _WrappedAsync):
+    pass
