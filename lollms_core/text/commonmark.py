@@ -1,0 +1,519 @@
+"""As much of CommonMark's block structure as decides where fenced code is (https://spec.commonmark.org/0.31.2/).
+
+`FenceScanner` jumps from fence to fence: a fence in the first column is outside of every list and quote, so nothing
+before it needs to be looked at but the beginnings of HTML blocks. Everything else, such as a fence inside a list, goes
+through `LineParser`, which follows the specification's algorithm line by line, from the last place before it that is
+surely outside of any container to the first one behind it.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections import deque
+from functools import cache
+from typing import NamedTuple
+
+__all__ = ["Fence", "FenceScanner", "LineParser", "with_plain_line_ends"]
+
+_OPENER = re.compile(r"(`{3,})([^`\n]*)(?=\n|\Z)|(~{3,})([^\n]*)")
+_MARKER_CHARACTERS = " \t>-+*.)0123456789"
+"""What can stand before a fence in its line: indentation, quote and list markers."""
+
+
+class Fence(NamedTuple):
+    """A fenced code block."""
+
+    start: int
+    """Where the line of the opening fence begins."""
+    end: int
+    """Where the first line behind the block begins."""
+    info: str
+    """The info string, without the white space around it."""
+    content: str
+    """The lines with their line ends, without the indentation and the markers of the containers."""
+    complete: bool
+    """False if the text ended inside the block."""
+
+
+def with_plain_line_ends(text: str) -> str:
+    r"""`text` with CommonMark's other two line ends, `\r\n` and `\r`, replaced by `\n`."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+class FenceScanner:
+    r"""Finds the fenced code blocks of a text whose line ends are `\n`, in order, in linear time."""
+
+    def __init__(self, text: str, position: int = 0) -> None:
+        """`position`: where to begin; it is taken for the first line of a document."""
+        self._text = text
+        self._outside = position  # a line that is outside of any block
+        self._searched = position  # no fence begins between the two
+        self._looked_for_html = position
+        self._found: deque[Fence] = deque()
+        self._last_end = position
+        self._backticks = _Finder(text, "```")
+        self._tildes = _Finder(text, "~~~")
+
+    def next(self, limit: int | None = None) -> Fence | None:
+        """The next block, if it begins before `limit`. A later call with a higher limit goes on from there."""
+        text = self._text
+        if limit is None:
+            limit = len(text)
+        while True:
+            if self._found:
+                return self._found.popleft() if self._found[0].start < limit else None
+            begin = self._searched
+            candidate = min(self._backticks.find(begin, limit), self._tildes.find(begin, limit))
+            if candidate >= limit:
+                return None
+            html = self._html_before(candidate)
+            if html is not None:
+                self._parse_lines(html)
+                continue
+            line = text.rfind("\n", begin, candidate) + 1 or begin
+            if candidate == line:
+                fence = self._in_first_column(line)
+                if fence is not None:
+                    return fence
+            elif text[line:candidate].strip(_MARKER_CHARACTERS):
+                self._searched = _next_line(text, candidate)
+            else:
+                self._parse_lines(line)
+
+    def end_of_fence_around(self, position: int) -> int | None:
+        """The end of the block that `position` is in; `None` outside. Ask for ascending positions, and not for `next`."""
+        while self._last_end <= position and (fence := self.next(position)):
+            self._last_end = fence.end
+        return self._last_end if self._last_end > position else None
+
+    def _in_first_column(self, line: int) -> Fence | None:
+        text = self._text
+        opener = _OPENER.match(text, line)
+        if opener is None:
+            self._searched = _next_line(text, line)
+            return None
+        run = opener[1] or opener[3]
+        info = (opener[2] or opener[4] or "").strip()
+        begin = opener.end() + 1
+        closing = _closing_fence(text, begin, run)
+        if closing is None:
+            self._go_on_from(len(text))
+            return Fence(line, len(text), info, text[begin:], False)
+        end = _next_line(text, closing)
+        self._go_on_from(end)
+        return Fence(line, end, info, text[begin:closing], True)
+
+    def _go_on_from(self, outside: int) -> None:
+        self._outside = self._searched = self._looked_for_html = outside
+
+    def _html_before(self, end: int) -> int | None:
+        """The first line not looked at yet, and before `end`, that may begin an HTML block outside of containers."""
+        text = self._text
+        position = self._looked_for_html
+        while position < end:
+            bracket = text.find("<", position, end)
+            if bracket < 0:
+                break
+            line = text.rfind("\n", position, bracket) + 1 or position
+            if bracket - line <= 3 and not text[line:bracket].strip(" "):
+                return line
+            position = _next_line(text, bracket)
+        self._looked_for_html = max(end, self._looked_for_html)
+        return None
+
+    def _parse_lines(self, line: int) -> None:
+        """Go through the text around `line` line by line."""
+        text = self._text
+        begin = self._outside
+        blank = line
+        while True:
+            # After a blank line, an unindented one closes every container and continues none.
+            blank = text.rfind("\n\n", begin, blank + 1)
+            if blank < 0:
+                break
+            if text[blank + 2 : blank + 3] not in (" ", "\t", "\n", ""):
+                begin = blank + 2
+                break
+        parser = LineParser(text, begin)
+        self._go_on_from(parser.parse_until_outside(line))
+        self._found.extend(parser.fences)
+
+
+class _Finder:
+    """`str.find` for ascending positions, which does not search any part twice."""
+
+    def __init__(self, text: str, what: str) -> None:
+        self._text = text
+        self._what = what
+        self._searched = 0
+        self._found = -1
+
+    def find(self, begin: int, limit: int) -> int:
+        """The first occurrence that begins in `begin`..`limit`, or `limit`."""
+        if self._found < begin:
+            begin = max(begin, self._searched)
+            if begin >= limit:
+                return limit
+            found = self._text.find(self._what, begin, limit + len(self._what) - 1)
+            if found < 0:
+                self._searched = limit
+                return limit
+            self._found = found
+            self._searched = found + 1
+        return min(self._found, limit)
+
+
+def _next_line(text: str, position: int) -> int:
+    newline = text.find("\n", position)
+    return len(text) if newline < 0 else newline + 1
+
+
+def _closing_fence(text: str, begin: int, run: str) -> int | None:
+    """Where the line begins that closes, outside of containers, a fence opened with `run` whose content is at `begin`."""
+    tail = _TAILS[run[0]]
+    while True:
+        found = text.find(run, begin)
+        if found < 0:
+            return None
+        line = text.rfind("\n", begin, found) + 1 or begin
+        if found - line <= 3 and not text[line:found].strip(" ") and tail.match(text, found + len(run)):
+            return line
+        begin = _next_line(text, found)
+
+
+_TAILS = {"`": re.compile(r"`*[ \t]*(?:\n|\Z)"), "~": re.compile(r"~*[ \t]*(?:\n|\Z)")}
+
+_QUOTE = 0
+"""A block quote among the containers; list items are the number of columns by which their content is indented."""
+
+_NOTHING, _PARAGRAPH, _FENCE, _HTML = range(4)
+
+
+class LineParser:
+    """CommonMark's first phase, less the kinds of blocks that make no difference to fences.
+
+    Tracks the open containers and what kind of leaf block is open: a paragraph (which can be continued lazily and may
+    not be interrupted by everything), a fence, an HTML block, or none of them.
+    """
+
+    def __init__(self, text: str, position: int = 0) -> None:
+        """`position`: the beginning of a line that is outside of any block."""
+        self.fences: list[Fence] = []
+        self._text = text
+        self._next = position  # the next line
+        self._containers: list[int] = []
+        self._quotes: list[int] = []  # the indices of the block quotes among them
+        self._item_is_empty = False  # the last container is a list item in which nothing stands yet
+        self._leaf = _NOTHING
+        # the open fence
+        self._fence_start = 0
+        self._fence_run = ""
+        self._fence_info = ""
+        self._fence_indent = 0
+        self._fence_lines: list[str] = []
+        self._html_end: re.Pattern[str] | None = None  # None: the open HTML block ends at a blank line
+        # the current line: where we are, and where the next character is that is not white space
+        self._end = 0
+        self._at = 0
+        self._column = 0
+        self._inside_tab = False
+        self._solid = 0
+        self._solid_column = 0
+
+    def parse_until_outside(self, minimum: int) -> int:
+        """Read lines to the first one behind `minimum` that is outside of any block; its beginning, or the text's end."""
+        text = self._text
+        length = len(text)
+        after_blank = False
+        while self._next < length:
+            line = self._next
+            if line > minimum and self._leaf == _NOTHING:
+                if not self._containers or (after_blank and text[line] not in " \t\n"):
+                    return line
+            newline = text.find("\n", line)
+            self._end = length if newline < 0 else newline
+            self._next = min(self._end + 1, length)
+            self._at, self._column, self._inside_tab = line, 0, False
+            self._find_solid()
+            after_blank = self._solid == self._end
+            self._read_line(line)
+        if self._leaf == _FENCE:
+            ending = "\n" if self._fence_lines and text.endswith("\n") else ""
+            self._add_fence(length, ending, complete=False)
+        return length
+
+    # --- one line ---
+
+    def _read_line(self, line: int) -> None:
+        matched = self._match_containers()
+        all_matched = matched == len(self._containers)
+        if all_matched:
+            if self._leaf == _FENCE:
+                self._continue_fence()
+                return
+            if self._leaf == _HTML and self._continue_html():
+                return
+        elif self._leaf == _FENCE:
+            self._add_fence(line, "\n", complete=True)
+        elif self._leaf == _HTML:
+            self._leaf = _NOTHING
+        if self._solid == self._end:
+            self._close_containers(matched)
+            self._leaf = _NOTHING
+            return
+        self._open_blocks(line, matched)
+
+    def _match_containers(self) -> int:
+        """How many of the open containers this line continues. Moves behind their markers."""
+        containers = self._containers
+        index = 0
+        while index < len(containers):
+            offset = containers[index]
+            if offset == _QUOTE:
+                if self._indent() > 3 or self._peek() != ">":
+                    break
+                self._consume_quote_marker()
+            elif self._solid == self._end:
+                # A blank line continues every list item but one that has begun with a blank line.
+                last = bisect_left(self._quotes, index)
+                index = self._quotes[last] if last < len(self._quotes) else len(containers)
+                if index == len(containers) and self._item_is_empty:
+                    return index - 1
+                continue
+            elif self._indent() >= offset:
+                self._advance(offset)
+            else:
+                break
+            index += 1
+        return index
+
+    def _open_blocks(self, line: int, matched: int) -> None:
+        """Open what begins in this line, or continue the paragraph, in what is left of the line (not blank)."""
+        in_paragraph = self._leaf == _PARAGRAPH and matched == len(self._containers)
+        lazy = self._leaf == _PARAGRAPH and not in_paragraph
+        text, end = self._text, self._end
+        while self._solid < end and self._indent() < 4:
+            character = text[self._solid]
+            leaf: int | None = None
+            if character == ">":
+                self._close_containers(matched)
+                self._consume_quote_marker()
+                self._open_container(_QUOTE)
+            elif character not in _STARTS:
+                break
+            elif (leaf := self._leaf_that_begins(line, character, in_paragraph, lazy)) is not None:
+                self._close_containers(matched)
+                self._item_is_empty = False
+                self._leaf = leaf
+                return
+            else:
+                offset = self._consume_list_marker(in_paragraph)
+                if offset is None:
+                    break
+                self._close_containers(matched)
+                self._open_container(offset)
+            matched = len(self._containers)
+            in_paragraph = lazy = False
+        if in_paragraph or lazy:
+            return
+        self._close_containers(matched)
+        if self._solid == end:
+            self._leaf = _NOTHING
+        else:
+            self._item_is_empty = False
+            self._leaf = _PARAGRAPH if self._indent() < 4 else _NOTHING
+
+    def _leaf_that_begins(self, line: int, character: str, in_paragraph: bool, lazy: bool) -> int | None:
+        """The leaf that is open after this line, if a block other than a paragraph or container begins in it."""
+        text, solid, end = self._text, self._solid, self._end
+        if character in "`~":
+            opener = _OPENER.match(text, solid, end)
+            if opener is None:
+                return None
+            self._fence_start = line
+            self._fence_run = opener[1] or opener[3]
+            self._fence_info = (opener[2] or opener[4] or "").strip()
+            self._fence_indent = self._indent()
+            self._fence_lines = []
+            return _FENCE
+        if character == "<":
+            return self._html_that_begins(may_be_any_tag=not (in_paragraph or lazy))
+        patterns = _patterns()
+        if character == "#":
+            return _NOTHING if patterns.heading.match(text, solid, end) else None
+        if in_paragraph and character in "=-" and patterns.underline.match(text, solid, end):
+            return _NOTHING
+        if character in "*-_" and patterns.thematic_break.match(text, solid, end):
+            return _NOTHING
+        return None
+
+    def _html_that_begins(self, *, may_be_any_tag: bool) -> int | None:
+        patterns = _patterns()
+        for begin, ending in patterns.html:
+            if begin.match(self._text, self._solid, self._end):
+                if ending.search(self._text, self._solid, self._end):
+                    return _NOTHING
+                self._html_end = ending
+                return _HTML
+        block = patterns.html_block_tag.match(self._text, self._solid, self._end)
+        if block or (may_be_any_tag and patterns.html_tag.match(self._text, self._solid, self._end)):
+            self._html_end = None
+            return _HTML
+        return None
+
+    def _continue_html(self) -> bool:
+        """Whether this line belongs to the open HTML block."""
+        if self._html_end is None:
+            if self._solid == self._end:
+                self._leaf = _NOTHING
+                return False
+        elif self._html_end.search(self._text, self._at, self._end):
+            self._leaf = _NOTHING
+        return True
+
+    # --- fences ---
+
+    def _continue_fence(self) -> None:
+        text, solid, end, run = self._text, self._solid, self._end, self._fence_run
+        if text.startswith(run, solid) and self._indent() <= 3 and not text[solid:end].lstrip(run[0]).strip(" \t"):
+            self._add_fence(self._next, "\n", complete=True)
+            return
+        self._advance(min(self._fence_indent, self._indent()))
+        if self._inside_tab:
+            spaces = 4 - self._column % 4
+            self._fence_lines.append(" " * spaces + text[self._at + 1 : end])
+        else:
+            self._fence_lines.append(text[self._at : end])
+
+    def _add_fence(self, end: int, ending: str, *, complete: bool) -> None:
+        content = "\n".join(self._fence_lines) + (ending if self._fence_lines else "")
+        self.fences.append(Fence(self._fence_start, end, self._fence_info, content, complete))
+        self._leaf = _NOTHING
+        self._fence_lines = []
+
+    # --- containers ---
+
+    def _open_container(self, offset: int) -> None:
+        if offset == _QUOTE:
+            self._quotes.append(len(self._containers))
+        self._containers.append(offset)
+        self._item_is_empty = offset != _QUOTE
+        self._leaf = _NOTHING
+
+    def _close_containers(self, count: int) -> None:
+        """Close all but the first `count`."""
+        if count < len(self._containers):
+            del self._containers[count:]
+            while self._quotes and self._quotes[-1] >= count:
+                self._quotes.pop()
+            self._item_is_empty = False
+
+    def _consume_quote_marker(self) -> None:
+        self._move_to(self._solid + 1, self._solid_column + 1)
+        if self._indent():
+            self._advance(1)
+
+    def _consume_list_marker(self, in_paragraph: bool) -> int | None:
+        """The columns by which the item's content is indented, or `None` if no list item begins here."""
+        marker = _patterns().list_marker.match(self._text, self._solid, self._end)
+        if marker is None:
+            return None
+        if in_paragraph:
+            # Only what is surely meant as a list interrupts a paragraph.
+            starts_with_one = marker[1] is None or int(marker[1]) == 1
+            if not starts_with_one or not self._text[marker.end() : self._end].strip(" \t"):
+                return None
+        before = self._indent()
+        width = marker.end() - marker.start()
+        self._move_to(marker.end(), self._solid_column + width)
+        spaces = self._indent()
+        if self._solid == self._end or spaces > 4:
+            spaces = 1
+        self._advance(min(spaces, self._indent()))
+        return before + width + spaces
+
+    # --- moving along the line ---
+
+    def _find_solid(self) -> None:
+        text, position, end, column = self._text, self._at, self._end, self._column
+        while position < end:
+            character = text[position]
+            if character == " ":
+                column += 1
+            elif character == "\t":
+                column += 4 - column % 4
+            else:
+                break
+            position += 1
+        self._solid, self._solid_column = position, column
+
+    def _indent(self) -> int:
+        return self._solid_column - self._column
+
+    def _peek(self) -> str:
+        return self._text[self._solid] if self._solid < self._end else ""
+
+    def _move_to(self, position: int, column: int) -> None:
+        self._at, self._column, self._inside_tab = position, column, False
+        self._find_solid()
+
+    def _advance(self, columns: int) -> None:
+        """Move over that many columns of white space; a tab may be consumed in part."""
+        text = self._text
+        while columns > 0:
+            width = 4 - self._column % 4 if text[self._at] == "\t" else 1
+            if width > columns:
+                self._column += columns
+                self._inside_tab = True
+                return
+            self._column += width
+            self._at += 1
+            self._inside_tab = False
+            columns -= width
+
+
+_STARTS = frozenset("`~<#=-*_+0123456789")
+
+
+class _Patterns(NamedTuple):
+    heading: re.Pattern[str]
+    underline: re.Pattern[str]
+    thematic_break: re.Pattern[str]
+    list_marker: re.Pattern[str]
+    html: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...]
+    html_block_tag: re.Pattern[str]
+    html_tag: re.Pattern[str]
+
+
+_HTML_BLOCK_NAMES = (
+    "address|article|aside|base|basefont|blockquote|body|caption|center|col|colgroup|dd|details|dialog|dir|div|dl|dt|"
+    "fieldset|figcaption|figure|footer|form|frame|frameset|h[1-6]|head|header|hr|html|iframe|legend|li|link|main|menu|"
+    "menuitem|nav|noframes|ol|optgroup|option|p|param|search|section|summary|table|tbody|td|tfoot|th|thead|title|tr|"
+    "track|ul"
+)
+
+
+@cache
+def _patterns() -> _Patterns:
+    """Compiled when first needed: most answers need none of them."""
+    flags = re.IGNORECASE | re.ASCII
+    attribute = r"""\s+[a-z_:][a-z0-9_.:-]*(?:\s*=\s*(?:[^\s"'=<>`]+|'[^']*'|"[^"]*"))?"""
+    return _Patterns(
+        heading=re.compile(r"#{1,6}(?:[ \t]|\Z)"),
+        underline=re.compile(r"(?:=+|-+)[ \t]*\Z"),
+        thematic_break=re.compile(r"(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})\Z"),
+        list_marker=re.compile(r"(?:[-+*]|([0-9]{1,9})[.)])(?=[ \t]|\Z)"),
+        html=(
+            (
+                re.compile(r"<(?:script|pre|style|textarea)(?:[ \t>]|\Z)", flags),
+                re.compile(r"</(?:script|pre|style|textarea)>", flags),
+            ),
+            (re.compile(r"<!--"), re.compile(r"-->")),
+            (re.compile(r"<\?"), re.compile(r"\?>")),
+            (re.compile(r"<![A-Za-z]"), re.compile(r">")),
+            (re.compile(r"<!\[CDATA\["), re.compile(r"\]\]>")),
+        ),
+        html_block_tag=re.compile(rf"</?(?:{_HTML_BLOCK_NAMES})(?:[ \t]|/?>|\Z)", flags),
+        html_tag=re.compile(rf"(?:<[a-z][a-z0-9-]*(?:{attribute})*\s*/?>|</[a-z][a-z0-9-]*\s*>)[ \t]*\Z", flags),
+    )
