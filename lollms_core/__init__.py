@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lollms_core.hookspecs import hookimpl as hookimpl
     from lollms_core.parameters import GenerateOptions as GenerateOptions
     from lollms_core.registry import installed_formats as installed_formats
+    from lollms_core.streaming import wrap_stream as wrap_stream
     from lollms_core.types import *  # noqa: F403
 
 _ERRORS = (
@@ -49,6 +50,7 @@ _HOMES = {
     "LollmsClient": "lollms_core.client",
     "hookimpl": "lollms_core.hookspecs",
     "installed_formats": "lollms_core.registry",
+    "wrap_stream": "lollms_core.streaming",
 }
 
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604

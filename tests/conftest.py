@@ -1,0 +1,3 @@
+"""Fixtures for every test."""
+
+from tests.support.strangers import strangers as strangers

@@ -1,0 +1,144 @@
+"""Formats of strangers: found through metadata, isolated from one another."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from lollms_core import ContractError, FormatLoadError, LollmsClient, installed_formats, registry
+
+SHOUT = """
+from lollms_core import Backend, Chunk, hookimpl
+class Shout(Backend):
+    @hookimpl
+    def generate(self, request):
+        yield Chunk(request.prompt.upper())
+"""
+
+
+def test_listing_imports_nothing(strangers):
+    module = strangers.install("raise RuntimeError('imported')", broken="Whatever")
+    assert installed_formats()["broken"].distribution == module
+    assert module not in sys.modules
+
+
+def test_one_broken_format_leaves_the_others_alone(strangers):
+    strangers.install("import a_package_that_is_missing", broken="Whatever")
+    strangers.install(SHOUT, shout="Shout")
+    with LollmsClient(default_generation_mode="shout") as client:
+        assert client.generate("hi") == "HI"
+    with pytest.raises(FormatLoadError, match="a_package_that_is_missing") as caught:
+        LollmsClient(default_generation_mode="broken")
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+    assert "doctor" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("class B: pass", "not a subclass"),
+        ("from lollms_core import Backend\nclass B(Backend): pass", "does not implement `generate`"),
+        (
+            "from lollms_core import Backend\nclass B(Backend):\n    def generate(self, request): pass",
+            "lacks @hookimpl",
+        ),
+        ("from lollms_core import Backend\nclass B(Backend):\n    contract_version = 99", "version 99 .* version 1"),
+    ],
+)
+def test_what_breaks_the_contract_is_said(strangers, source, complaint):
+    strangers.install(source, bad="B")
+    with pytest.raises(ContractError, match=complaint):
+        LollmsClient(default_generation_mode="bad")
+
+
+def test_a_misspelt_hook_is_refused(strangers):
+    strangers.install(SHOUT + "    @hookimpl\n    def list_modles(self, request):\n        return []\n", bad="Shout")
+    with pytest.raises(ContractError, match="list_modles"):
+        LollmsClient(default_generation_mode="bad")
+
+
+def test_a_strangers_format_cannot_take_the_name_of_a_built_in_one(strangers, caplog):
+    strangers.install(SHOUT, echo="Shout")
+    with LollmsClient(default_generation_mode="echo") as client:
+        assert client.generate("hi") == "hi"
+    assert installed_formats()["echo"].distribution == "lollms-core"
+    assert "ignored" in caplog.text
+
+
+def test_an_official_format_that_is_not_installed_names_its_package(monkeypatch):
+    monkeypatch.setattr(registry, "_entry_points", lambda group: ())
+    with pytest.raises(Exception, match="ollama") as caught:
+        LollmsClient(default_generation_mode="ollama")
+    assert "pip install lollms-ollama" in caught.value.hint
+
+
+def test_an_extension_goes_around_the_hooks(strangers):
+    strangers.install(
+        """
+        from lollms_core import Chunk, hookimpl, wrap_stream
+        ended = []
+        class Loud:
+            @hookimpl(wrapper=True)
+            def generate(self, request):
+                stream = yield
+                return wrap_stream(stream, lambda c: c._replace(text=c.text + "!"), lambda: ended.append(1))
+        plugin = Loud()
+        """,
+        group=registry.EXTENSIONS_GROUP,
+        loud="plugin",
+    )
+    with LollmsClient(default_generation_mode="echo", script=["a", "b"]) as client:
+        assert client.generate("x") == "a!b!!"
+        import asyncio
+
+        assert asyncio.run(client.agenerate("x")) == "a!b!!"
+
+
+def test_a_broken_extension_is_left_out_and_recorded(strangers, caplog):
+    strangers.install("raise RuntimeError('boom')", group=registry.EXTENSIONS_GROUP, bad="x")
+    strangers.install(
+        "from lollms_core import hookimpl\nclass P:\n    @hookimpl\n    def genrate(self, request): pass\nplugin = P()",
+        group=registry.EXTENSIONS_GROUP,
+        misspelt="plugin",
+    )
+    with LollmsClient(default_generation_mode="echo") as client:
+        assert client.generate("hi") == "hi"
+        assert set(client.extension_failures) == {"bad", "misspelt"}
+        assert isinstance(client.extension_failures["bad"].__cause__, RuntimeError)
+    assert "boom" in caplog.text
+
+
+def test_importing_the_core_is_light():
+    heavy = "requests tiktoken torch click rich pydantic transformers aiohttp litellm PIL urllib3".split()
+    code = f"import lollms_core, lollms_client, sys; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_making_a_client_loads_no_http_library():
+    code = (
+        "import sys; from lollms_client import LollmsClient; LollmsClient(); "
+        "print([m for m in ('requests', 'urllib3', 'aiohttp', 'tiktoken') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_the_guides_import_name_has_the_same_names():
+    import lollms_client
+    import lollms_core
+
+    assert lollms_client.__all__ == lollms_core.__all__
+    for name in lollms_core.__all__:
+        assert getattr(lollms_client, name) is getattr(lollms_core, name)
+    with pytest.raises(AttributeError):
+        _ = lollms_core.no_such_name
+
+
+def test_every_public_name_of_errors_and_types_is_exported():
+    import lollms_core
+    from lollms_core import errors, types
+
+    assert set(errors.__all__) | set(types.__all__) <= set(lollms_core.__all__)
