@@ -1,0 +1,150 @@
+"""From a `GenerationRequest` to the keyword arguments of `litellm.acompletion`. Pure: nothing is sent here."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lollms_core import (
+    ELF_COMPLETION_FORMAT,
+    GenerationRequest,
+    Image,
+    ImageError,
+    InvalidRequestError,
+    Message,
+    UnsupportedError,
+)
+from lollms_litellm.catalogue import Route
+
+__all__ = ["RESERVED", "Arguments", "arguments"]
+
+RESERVED = frozenset({"model", "messages", "stream", "stream_options", "acompletion", "text_completion"})
+"""What `extra` cannot replace."""
+
+_OPENAI_NAMES = {"n_predict": "max_tokens", "temperature": "temperature", "top_p": "top_p", "seed": "seed"}
+_BEYOND = ("top_k", "min_p", "repeat_penalty", "repeat_last_n", "n_threads")
+_MOST_STOPS = 4  # OpenAI's limit; the core cuts at the others
+
+
+@dataclass(slots=True)
+class Arguments:
+    """One call, ready to be made."""
+
+    values: dict[str, Any]
+    ours: dict[str, str] = field(default_factory=dict)
+    """The provider's names of sampling options in `values`, to ours."""
+    chosen: frozenset[str] = frozenset()
+    ignored: tuple[str, ...] = ()
+    """Chosen options that this model has no parameter for."""
+
+
+def arguments(
+    request: GenerationRequest, route: Route, *, refused: frozenset[str] = frozenset(), num_ctx: int | None = None
+) -> Arguments:
+    """The call that a request asks for.
+
+    Args:
+        route: the model's, from `catalogue.route`.
+        refused: our names of options that this model has turned down before.
+        num_ctx: a context size that the caller chose, for the providers that can set one.
+
+    Raises:
+        UnsupportedError: raw text for a provider that only chats.
+        ImageError: images with raw text.
+        InvalidRequestError: `extra` names what it may not.
+    """
+    if reserved := RESERVED & set(request.extra):
+        raise InvalidRequestError(f"extra cannot set {', '.join(sorted(reserved))}", format="litellm")
+    values: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+    if request.completion_format is ELF_COMPLETION_FORMAT.Instruct:
+        values |= _raw(request, route)
+    else:
+        values["model"] = route.model
+        values["messages"] = [_message(message) for message in request.as_messages()]
+    call = Arguments(values, chosen=request.sampling.chosen)
+    ignored = [*_sampling(request, route, refused, call), *_further(request, route, refused, values)]
+    if num_ctx is not None:
+        if "ctx_size" in route.beyond:
+            values[route.beyond["ctx_size"]] = num_ctx
+        else:
+            ignored.append("ctx_size")
+    call.ignored = tuple(name for name in ignored if name not in refused)
+    values.update(request.extra)
+    return call
+
+
+def _raw(request: GenerationRequest, route: Route) -> dict[str, Any]:
+    model = route.raw_model
+    if model is None:
+        raise UnsupportedError(
+            f"LiteLLM has no way to send raw text to {route.model}: the provider {route.provider!r} only takes chats",
+            hint="Use ELF_COMPLETION_FORMAT.Chat, or a provider with a completions route, such as hosted_vllm/NAME.",
+            format="litellm",
+        )
+    if request.all_images:
+        raise ImageError("images cannot be sent with raw text; use ELF_COMPLETION_FORMAT.Chat", format="litellm")
+    text = "\n".join(message.content for message in request.as_messages())
+    return {"model": model, "messages": [{"role": "user", "content": text}], "text_completion": True}
+
+
+def _message(message: Message) -> dict[str, Any]:
+    if not message.images:
+        return {"role": message.role, "content": message.content}
+    parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": _url(image)}} for image in message.images]
+    if message.content:
+        parts.insert(0, {"type": "text", "text": message.content})
+    return {"role": message.role, "content": parts}
+
+
+def _url(image: Image) -> str:
+    if image.data is None:
+        return image.url or ""
+    return f"data:{image.media_type};base64,{base64.b64encode(image.data).decode()}"
+
+
+def _sampling(request: GenerationRequest, route: Route, refused: frozenset[str], call: Arguments) -> list[str]:
+    """Fill in what the model takes; the chosen options that it does not are the result."""
+    ignored = []
+    for name in (*_OPENAI_NAMES, *_BEYOND):
+        value = getattr(request.sampling, name)
+        if value is None or name in refused:
+            continue
+        theirs = _OPENAI_NAMES.get(name) if _OPENAI_NAMES.get(name) in route.parameters else route.beyond.get(name)
+        if theirs is None:
+            if name in call.chosen:
+                ignored.append(name)
+            continue
+        if name == "n_predict" and name not in call.chosen and route.max_output is not None:
+            value = min(value, route.max_output)
+        call.values[theirs] = value
+        call.ours[theirs] = name
+    return ignored
+
+
+def _further(request: GenerationRequest, route: Route, refused: frozenset[str], values: dict[str, Any]) -> list[str]:
+    ignored = []
+    if request.sampling.stop and "stop" in route.parameters and "stop" not in refused:
+        values["stop"] = list(request.sampling.stop[:_MOST_STOPS])
+    if request.json_schema is not None:
+        if "response_format" in route.parameters:
+            values["response_format"] = _schema(request.json_schema)
+        else:
+            ignored.append("json_schema")
+    if request.think is not None and "think" not in refused:
+        if "reasoning_effort" in route.parameters:
+            values["reasoning_effort"] = _effort(request.think)
+        else:
+            ignored.append("think")
+    return ignored
+
+
+def _schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": dict(schema), "strict": True}}
+
+
+def _effort(think: bool | str) -> str:
+    if isinstance(think, str):
+        return think
+    return "medium" if think else "none"

@@ -1,0 +1,234 @@
+"""`LiteLLMBackend`: the `litellm` format."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lollms_core import (
+    Backend,
+    BackendSettings,
+    Capabilities,
+    Chunk,
+    CloseRequest,
+    DetokenizeRequest,
+    EmbedRequest,
+    GenerationRequest,
+    ListModelsRequest,
+    LollmsError,
+    ModelInfo,
+    ModelInfoRequest,
+    ModelRequiredError,
+    TokenizeRequest,
+    UnsupportedOptionError,
+    UnsupportedOptionWarning,
+    hookimpl,
+)
+from lollms_litellm import catalogue
+from lollms_litellm.arguments import RESERVED, arguments
+from lollms_litellm.calls import Call, wait_before_retry
+from lollms_litellm.clients import Clients
+from lollms_litellm.faults import from_litellm
+from lollms_litellm.loading import litellm
+from lollms_litellm.relay import relay
+
+__all__ = ["LiteLLMBackend", "LiteLLMOptions"]
+
+T = TypeVar("T")
+
+
+class LiteLLMOptions(BaseModel):
+    """What the `litellm` format can be told beyond the client's own parameters."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    params: dict[str, Any] = Field(default_factory=dict, repr=False)
+    """Keyword arguments for every call of LiteLLM, such as `api_version`, `aws_region_name` or `vertex_project`."""
+    embedding_model: str | None = None
+    """The `provider/model` for `embed`; by default the client's model."""
+
+
+class LiteLLMBackend(Backend):
+    """Any `provider/model` that LiteLLM can reach. LiteLLM is imported by the first call, not before."""
+
+    contract_version = 1
+    # "stop" is not declared, so that the core cuts at any number of sequences whatever the provider can; they are
+    # sent too, up to the four that providers take.
+    capabilities = Capabilities(
+        options=frozenset(
+            {
+                "n_predict",
+                "temperature",
+                "top_k",
+                "top_p",
+                "min_p",
+                "repeat_penalty",
+                "repeat_last_n",
+                "n_threads",
+                "seed",
+                "system_prompt",
+                "json_schema",
+                "think",
+            }
+        ),
+        vision=True,
+        embeddings=True,
+        raw_prompt=True,
+        needs_model=True,
+    )
+    Options = LiteLLMOptions
+    options: LiteLLMOptions
+
+    def __init__(self, settings: BackendSettings) -> None:
+        super().__init__(settings)
+        self._clients = Clients(settings)
+        self._refused: defaultdict[str, set[str]] = defaultdict(set)
+        self._warned: set[tuple[str, str]] = set()
+        self._secrets = _secrets(settings, self.options)
+
+    @hookimpl
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Chunk, None]:
+        model = self._model(request.model)
+        # The import takes seconds, which the caller's event loop must not stand still for.
+        await asyncio.to_thread(litellm)
+        route = self._route(model)
+        refused = self._refused[model]
+        settings = self.settings
+        num_ctx = settings.ctx_size if settings.ctx_size_chosen else None
+        call = arguments(request, route, refused=frozenset(refused), num_ctx=num_ctx)
+        self._not_honoured(model, call.ignored)
+        work = Call(
+            call,
+            self._common(route.provider),
+            timeouts=settings.timeouts,
+            max_retries=settings.max_retries,
+            translate=lambda error, begun: self._error(error, begun=begun),
+            refused=refused,
+        )
+        stream = relay(work.produce, request.cancel)
+        try:
+            async for chunk in stream:
+                yield chunk
+        finally:
+            await stream.aclose()
+
+    @hookimpl
+    def list_models(self, request: ListModelsRequest) -> list[ModelInfo]:
+        return self._guarded(lambda: catalogue.offline_models(self.settings.model_name))
+
+    @hookimpl
+    def model_info(self, request: ModelInfoRequest) -> ModelInfo:
+        return self._guarded(lambda: catalogue.describe(self._model(request.model)))
+
+    @hookimpl
+    def tokenize(self, request: TokenizeRequest) -> list[int] | None:
+        model = request.model or self.settings.model_name
+        if model is None or not catalogue.has_exact_tokenizer(model):
+            return None
+        return self._guarded(lambda: list(litellm().encode(model=model, text=request.text)))
+
+    @hookimpl
+    def detokenize(self, request: DetokenizeRequest) -> str | None:
+        model = request.model or self.settings.model_name
+        if model is None or not catalogue.has_exact_tokenizer(model):
+            return None
+        return self._guarded(lambda: str(litellm().decode(model=model, tokens=list(request.tokens))))
+
+    @hookimpl
+    async def embed(self, request: EmbedRequest) -> list[list[float]]:
+        model = self._model(request.model or self.options.embedding_model)
+        await asyncio.to_thread(litellm)
+        route = self._route(model)
+        values = self._common(route.provider) | {"model": model, "input": list(request.texts)}
+        answer = await self._retried(lambda: litellm().aembedding(**values))
+        rows = [item if isinstance(item, dict) else item.model_dump() for item in answer.data]
+        rows.sort(key=lambda row: row["index"])
+        return [list(row["embedding"]) for row in rows]
+
+    @hookimpl
+    async def close(self, request: CloseRequest) -> None:
+        await self._clients.close()
+
+    # --- the parts of a call -----------------------------------------------------------------------------------------
+
+    def _model(self, model: str | None) -> str:
+        name = model or self.settings.model_name
+        if not name:
+            raise ModelRequiredError(
+                "the litellm format needs a model_name",
+                hint='Name it as provider/model, for example model_name="openai/gpt-4o-mini".',
+                format=self.settings.format,
+            )
+        return name
+
+    def _route(self, model: str) -> catalogue.Route:
+        return self._guarded(lambda: catalogue.route(model, self.settings.host_address))
+
+    def _common(self, provider: str) -> dict[str, Any]:
+        """The keyword arguments of every call. Retries are ours, so that they are the same for all providers."""
+        settings = self.settings
+        self._clients.used()
+        values: dict[str, Any] = {"max_retries": 0, "timeout": self._clients.timeout(settings.timeouts)}
+        key = settings.api_key.get_secret_value() if settings.api_key is not None else None
+        if key is not None:
+            values["api_key"] = key
+        if settings.host_address is not None:
+            values["api_base"] = settings.host_address
+        if settings.headers:
+            values["extra_headers"] = dict(settings.headers)
+        if settings.verify_ssl_certificate is not True:
+            values |= self._clients.unverified(provider, key)
+        return values | {name: value for name, value in self.options.params.items() if name not in RESERVED}
+
+    async def _retried(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        for count in range(self.settings.max_retries + 1):
+            try:
+                return await attempt()
+            except Exception as caught:
+                error = self._error(caught)
+            wait = wait_before_retry(error, count)
+            if wait is None or count == self.settings.max_retries:
+                raise error
+            await asyncio.sleep(wait)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _guarded(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except Exception as caught:
+            error = self._error(caught)
+        raise error
+
+    def _error(self, error: BaseException, *, begun: bool = False) -> LollmsError:
+        return from_litellm(error, secrets=self._secrets, begun=begun)
+
+    def _not_honoured(self, model: str, names: tuple[str, ...]) -> None:
+        if not names:
+            return
+        text = f"{model} does not honour: {', '.join(sorted(names))}"
+        hint = "If its server knows the option, pass it under the server's own name in `extra`."
+        if getattr(self.settings, "strict", False):
+            raise UnsupportedOptionError(text, hint=hint, format=self.settings.format)
+        if fresh := [name for name in names if (model, name) not in self._warned]:
+            self._warned.update((model, name) for name in fresh)
+            warnings.warn(
+                f"{model} does not honour: {', '.join(sorted(fresh))}. {hint}", UnsupportedOptionWarning, stacklevel=2
+            )
+
+
+def _secrets(settings: BackendSettings, options: LiteLLMOptions) -> tuple[str, ...]:
+    """Texts that must not appear in an error, longest first so that none leaves a part of another."""
+    found = {str(value) for value in settings.headers.values()}
+    found |= {value for name, value in options.params.items() if isinstance(value, str) and _is_secret(name)}
+    if settings.api_key is not None:
+        found.add(settings.api_key.get_secret_value())
+    return tuple(sorted((text for text in found if len(text) >= 4), key=len, reverse=True))
+
+
+def _is_secret(name: str) -> bool:
+    return any(word in name.lower() for word in ("key", "secret", "token", "password", "credential"))

@@ -1,0 +1,171 @@
+"""What LiteLLM knows about models without asking the network: providers, parameters, windows, prices, vocabularies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lollms_core import InvalidRequestError, ModelInfo
+from lollms_litellm.loading import litellm, module
+
+__all__ = ["Route", "describe", "has_exact_tokenizer", "offline_models", "route"]
+
+_VLLM = {"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"}
+# Parameters outside OpenAI's protocol that a provider documents, where LiteLLM's own configuration does not list them.
+_BEYOND_OPENAI: dict[str, dict[str, str]] = {"hosted_vllm": _VLLM}
+# The names under which LiteLLM's provider configurations hold such parameters, and ours.
+_CONFIGURED = {
+    "top_k": "top_k",
+    "k": "top_k",
+    "min_p": "min_p",
+    "repeat_penalty": "repeat_penalty",
+    "repeat_last_n": "repeat_last_n",
+    "num_thread": "n_threads",
+    "num_ctx": "ctx_size",
+}
+_RAW_PROVIDERS = frozenset({"text-completion-openai", "text-completion-codestral", "azure_text"})
+_ABILITIES = {
+    "supports_vision": "vision",
+    "supports_reasoning": "thinking",
+    "supports_function_calling": "tools",
+    "supports_response_schema": "json_schema",
+    "supports_audio_input": "audio",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a model's requests go, and what may be in them."""
+
+    model: str
+    """As the caller wrote it."""
+    name: str
+    """Without the provider."""
+    provider: str
+    parameters: frozenset[str]
+    """OpenAI's parameter names that LiteLLM translates for this model."""
+    beyond: dict[str, str]
+    """Our names of further parameters, to the provider's."""
+    max_output: int | None
+
+    @property
+    def raw_model(self) -> str | None:
+        """What to ask for so that a prompt is sent as it is, without a chat template; `None`: there is no way."""
+        if self.provider in _RAW_PROVIDERS:
+            return self.model
+        if self.provider == "openai":
+            # OpenAI's own chat models have no such route.
+            known = self.name in litellm().open_ai_chat_completion_models
+            return None if known else f"text-completion-openai/{self.name}"
+        return self.model if self.provider in litellm().openai_text_completion_compatible_providers else None
+
+
+def route(model: str, api_base: str | None) -> Route:
+    """The route of a model. Raises `InvalidRequestError` for a provider that LiteLLM does not know."""
+    library = litellm()
+    try:
+        name, provider, _, _ = library.get_llm_provider(model=model, api_base=api_base)
+    except library.BadRequestError:
+        raise InvalidRequestError(
+            f"LiteLLM knows no provider for the model {model!r}",
+            hint="Name it as provider/model, such as openai/gpt-4o-mini or hosted_vllm/NAME.",
+            format="litellm",
+        ) from None
+    supported = library.get_supported_openai_params(model=name, custom_llm_provider=provider) or ()
+    facts = _facts(model)
+    return Route(
+        model=model,
+        name=name,
+        provider=provider,
+        parameters=frozenset(supported),
+        beyond=_beyond_openai(name, provider),
+        max_output=facts.get("max_output_tokens"),
+    )
+
+
+def _beyond_openai(name: str, provider: str) -> dict[str, str]:
+    found = dict(_BEYOND_OPENAI.get(provider, {}))
+    try:
+        kind = module("litellm.types.utils").LlmProviders(provider)
+        config = module("litellm.utils").ProviderConfigManager.get_provider_chat_config(model=name, provider=kind)
+    except Exception:  # a provider without such a configuration: then nothing is known
+        config = None
+    if config is not None:
+        found |= {ours: theirs for theirs, ours in _CONFIGURED.items() if hasattr(config, theirs)}
+    return found
+
+
+def _facts(model: str) -> dict[str, Any]:
+    try:
+        info = litellm().get_model_info(model)
+    except Exception:  # LiteLLM raises a plain Exception for a model that is not in its list
+        return {}
+    return {key: value for key, value in dict(info).items() if value is not None}
+
+
+def describe(model: str) -> ModelInfo:
+    """What the price list says; a model that is not in it has its name alone.
+
+    The context window is the input limit; `metadata` holds everything else, such as `input_cost_per_token` and
+    `output_cost_per_token` in US dollars, as LiteLLM names it.
+    """
+    facts = _facts(model)
+    window = facts.get("max_input_tokens") or facts.get("max_tokens")
+    return ModelInfo(
+        name=model,
+        context_window=window if isinstance(window, int) else None,
+        capabilities=_capabilities(facts),
+        metadata={key: value for key, value in facts.items() if key != "key"},
+    )
+
+
+def _capabilities(facts: dict[str, Any]) -> tuple[str, ...]:
+    modes = {"chat": ("completion", "chat"), "completion": ("completion",), "embedding": ("embedding",)}
+    return modes.get(str(facts.get("mode")), ()) + tuple(
+        ours for theirs, ours in _ABILITIES.items() if facts.get(theirs) is True
+    )
+
+
+def offline_models(model: str | None) -> list[ModelInfo]:
+    """The listed models of the providers whose keys are in the environment, and of the configured model's provider."""
+    library = litellm()
+    names: dict[str, None] = {}
+    if model is not None:
+        names[model] = None
+        provider = route(model, None).provider
+        for name in sorted(library.models_by_provider.get(provider, ())):
+            names[_qualified(name, provider)] = None
+    for provider in _providers_with_keys(library):
+        for name in sorted(library.models_by_provider.get(provider, ())):
+            names[_qualified(name, provider)] = None
+    return [describe(name) for name in names]
+
+
+def _providers_with_keys(library: Any) -> list[str]:
+    found = []
+    for provider in sorted(library.models_by_provider):
+        missing = library.validate_environment(model=f"{provider}/any")
+        if missing.get("keys_in_environment") and not missing.get("missing_keys"):
+            found.append(str(provider))
+    return found
+
+
+def _qualified(name: str, provider: str) -> str:
+    return name if name.startswith(f"{provider}/") else f"{provider}/{name}"
+
+
+def has_exact_tokenizer(model: str) -> bool:
+    """Whether `litellm.encode` uses this model's own vocabulary.
+
+    LiteLLM carries cl100k_base and uses it for every model but a few whose tokenizers it would download; so its
+    numbers are those of the model only where OpenAI gave the model that vocabulary.
+    """
+    import tiktoken
+
+    provider, _, name = model.rpartition("/")
+    if provider not in ("", "openai", "azure", "text-completion-openai"):
+        return False
+    try:
+        return tiktoken.encoding_name_for_model(name) == "cl100k_base"
+    except KeyError:
+        return False

@@ -1,0 +1,100 @@
+"""From LiteLLM's stream objects to chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from lollms_core import MSG_TYPE, Chunk, FinishReason, IncompleteStreamError, Usage
+
+__all__ = ["ChunkReader", "usage_of"]
+
+_FINISH: dict[str, FinishReason] = {
+    "stop": "stop",
+    "eos": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "content_filter": "content_filter",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+}
+_REASONING = MSG_TYPE.MSG_TYPE_REASONING
+
+
+class ChunkReader:
+    """Reads one stream: pieces one by one, then the closing record.
+
+    LiteLLM says `finish_reason="stop"` and counts tokens by itself when the provider said neither. Its wrapper
+    remembers what really came, so an answer that was cut short is told from one that ended.
+    """
+
+    def __init__(self) -> None:
+        self._finish: str | None = None
+        self._usage: Any = None
+        self._facts: dict[str, Any] = {}
+
+    def read(self, event: Any) -> Iterator[Chunk]:
+        """The chunks of one event."""
+        usage = getattr(event, "usage", None)
+        if usage is not None:
+            self._usage = usage
+        if not event.choices:
+            return
+        choice = event.choices[0]
+        delta = choice.delta
+        reasoning = getattr(delta, "reasoning_content", None)
+        if reasoning:
+            yield Chunk(reasoning, _REASONING)
+        if delta.content:
+            yield Chunk(delta.content)
+        if choice.finish_reason is not None:
+            self._finish = choice.finish_reason
+        calls = getattr(delta, "tool_calls", None)
+        if calls:
+            self._facts.setdefault("tool_calls", []).extend(call.model_dump(exclude_none=True) for call in calls)
+
+    def close(self, stream: Any, *, canned: bool = False) -> Chunk:
+        """The closing record.
+
+        Args:
+            stream: LiteLLM's stream object, after its end.
+            canned: the answer is LiteLLM's own (`mock_response`), which has no end mark.
+
+        Raises:
+            IncompleteStreamError: the provider's stream ended without a finish reason.
+        """
+        ended = getattr(stream, "received_finish_reason", self._finish) or getattr(
+            stream, "intermittent_finish_reason", None
+        )
+        if not ended and not canned:
+            raise IncompleteStreamError(
+                "the provider's stream ended before the answer did",
+                hint="The connection was cut, or the server stopped in the middle; ask again.",
+                format="litellm",
+            )
+        facts = dict(self._facts)
+        # Some reasons are finer than the four that LiteLLM passes on; tell them untouched.
+        if ended and ended != self._finish:
+            facts["provider_finish_reason"] = ended
+        measured = any(getattr(piece, "usage", None) is not None for piece in getattr(stream, "chunks", ()))
+        usage = usage_of(self._usage) if self._usage is not None else None
+        if usage is not None and not measured:
+            facts["estimated_usage"] = {
+                "prompt_tokens": usage.prompt_tokens,
+                "completion_tokens": usage.completion_tokens,
+            }
+            usage = None
+        finish = _FINISH.get(self._finish or "stop", "unknown")
+        return Chunk(finish_reason=finish, usage=usage, metadata=facts or None)
+
+
+def usage_of(usage: Any) -> Usage:
+    """Token counts, with the details that the provider gave."""
+    prompt = getattr(usage, "prompt_tokens_details", None)
+    completion = getattr(usage, "completion_tokens_details", None)
+    return Usage(
+        prompt_tokens=getattr(usage, "prompt_tokens", None),
+        completion_tokens=getattr(usage, "completion_tokens", None),
+        reasoning_tokens=getattr(completion, "reasoning_tokens", None),
+        cached_tokens=getattr(prompt, "cached_tokens", None),
+    )

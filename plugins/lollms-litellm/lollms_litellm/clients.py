@@ -1,0 +1,130 @@
+"""The HTTP clients below LiteLLM: their time limits, their certificates, and their end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import ssl
+import threading
+from typing import Any
+
+from lollms_core import BackendSettings, Timeouts
+from lollms_litellm.loading import litellm, module
+
+__all__ = ["Clients"]
+
+_FOREVER = 7 * 24 * 3600.0
+"""LiteLLM takes `None` for its own ten minutes."""
+_SLACK = 5.0
+"""Our own limits come first: they tell the first token from the next ones."""
+
+_LONGEST_CLOSE = 5.0
+
+_lock = threading.Lock()
+_users: dict[asyncio.AbstractEventLoop, set[int]] = {}
+"""Which backends have made calls in which loop: LiteLLM keeps its clients by loop, for all callers together."""
+
+
+class Clients:
+    """What one backend knows about the HTTP clients that LiteLLM makes for it."""
+
+    def __init__(self, settings: BackendSettings) -> None:
+        self._settings = settings
+        self._own: list[tuple[asyncio.AbstractEventLoop, Any]] = []
+
+    def used(self) -> None:
+        """Note that a call is made in the running loop."""
+        with _lock:
+            _users.setdefault(asyncio.get_running_loop(), set()).add(id(self))
+
+    @staticmethod
+    def timeout(timeouts: Timeouts) -> Any:
+        """LiteLLM's `timeout`: the connect limit, and a silence that is longer than both of the other limits.
+
+        For providers other than OpenAI, Azure and Bedrock LiteLLM uses the second number for everything.
+        """
+        waits = (timeouts.first_token, timeouts.idle)
+        silence = _FOREVER if None in waits else max(wait for wait in waits if wait is not None) + _SLACK
+        return module("httpx").Timeout(silence, connect=_FOREVER if timeouts.connect is None else timeouts.connect)
+
+    def unverified(self, provider: str, key: str | None) -> dict[str, Any]:
+        """Arguments for a certificate check other than the usual: none, or against a CA bundle of the user's.
+
+        LiteLLM's handlers take `ssl_verify`. The routes that use OpenAI's library know only a switch for the whole
+        process, which would weaken strangers' connections too: they get a client of their own.
+        """
+        verify = self._settings.verify_ssl_certificate
+        values: dict[str, Any] = {"ssl_verify": verify}
+        library = litellm()
+        if provider == "openai" or provider in library.openai_compatible_providers:
+            values["client"] = self._openai_client(key, verify)
+        return values
+
+    def _openai_client(self, key: str | None, verify: bool | str) -> Any:
+        loop = asyncio.get_running_loop()
+        for known, client in self._own:
+            if known is loop:
+                return client
+        context: Any = ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify
+        client = module("openai").AsyncOpenAI(
+            api_key=key or _environment_key(),
+            base_url=self._settings.host_address,
+            max_retries=0,
+            http_client=module("httpx").AsyncClient(verify=context),
+        )
+        self._own.append((loop, client))
+        return client
+
+    async def close(self) -> None:
+        """Close our own clients, and LiteLLM's for each loop that no other backend uses."""
+        here = asyncio.get_running_loop()
+        own, self._own = self._own, []
+        for loop, client in own:
+            await _in_loop(loop, here, client.close)
+        with _lock:
+            loops = [loop for loop, users in _users.items() if id(self) in users]
+            for loop in loops:
+                _users[loop].discard(id(self))
+            alone = [loop for loop in loops if not _users[loop]]
+            for loop in alone:
+                del _users[loop]
+        for loop in alone:
+            await _in_loop(loop, here, _close_clients_of_running_loop)
+
+
+async def _in_loop(loop: asyncio.AbstractEventLoop, here: asyncio.AbstractEventLoop, work: Any) -> None:
+    with contextlib.suppress(Exception):  # closing must not fail for a connection that is already gone
+        if loop is here:
+            await work()
+        elif loop.is_running():
+            # A loop that waits for this very call to return could not do the work: then it is left to its end.
+            await asyncio.wait_for(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), loop)), _LONGEST_CLOSE)
+
+
+async def _close_clients_of_running_loop() -> None:
+    await _settle()
+    cache = litellm().in_memory_llm_clients_cache
+    suffix = f"-{id(asyncio.get_running_loop())}"
+    for key in [key for key in cache.cache_dict if key.endswith(suffix)]:
+        client = cache.cache_dict.pop(key)
+        cache.ttl_dict.pop(key, None)
+        close = getattr(client, "aclose", None) or getattr(client, "close", None)
+        if close is not None:
+            with contextlib.suppress(Exception):
+                result = close()
+                if asyncio.iscoroutine(result):
+                    await result
+    # aiohttp lets go of its transports in the next turn of the loop.
+    await asyncio.sleep(0)
+
+
+async def _settle() -> None:
+    """End LiteLLM's logging task in this loop, which would otherwise be destroyed while pending."""
+    worker = module("litellm.litellm_core_utils.logging_worker").GLOBAL_LOGGING_WORKER
+    if getattr(worker, "_bound_loop", None) is asyncio.get_running_loop():
+        await worker.stop()
+
+
+def _environment_key() -> str:
+    return os.environ.get("OPENAI_API_KEY", "none")

@@ -1,0 +1,211 @@
+"""From LiteLLM's exceptions, and those of the libraries below it, to ours."""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from lollms_core import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BackendError,
+    ContextWindowError,
+    IncompleteStreamError,
+    InvalidRequestError,
+    LollmsError,
+    ModelNotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    ServerError,
+)
+
+__all__ = ["from_litellm", "scrubbed"]
+
+# The names of LiteLLM's classes, most special first: it is looked for along the class's bases.
+_BY_NAME: dict[str, type[LollmsError]] = {
+    "ContextWindowExceededError": ContextWindowError,
+    "ContentPolicyViolationError": InvalidRequestError,
+    "UnsupportedParamsError": InvalidRequestError,
+    "JSONSchemaValidationError": ProtocolError,
+    "APIResponseValidationError": ProtocolError,
+    "AuthenticationError": AuthenticationError,
+    "PermissionDeniedError": PermissionDeniedError,
+    "NotFoundError": ModelNotFoundError,
+    "RateLimitError": RateLimitError,
+    "Timeout": APITimeoutError,
+    "APITimeoutError": APITimeoutError,
+    "UnprocessableEntityError": InvalidRequestError,
+    "BadRequestError": InvalidRequestError,
+    "ServiceUnavailableError": ServerError,
+    "BadGatewayError": ServerError,
+    "InternalServerError": ServerError,
+}
+_BY_STATUS: dict[int, type[LollmsError]] = {
+    400: InvalidRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: ModelNotFoundError,
+    408: APITimeoutError,
+    413: InvalidRequestError,
+    422: InvalidRequestError,
+    429: RateLimitError,
+}
+_HINTS: dict[type[LollmsError], str] = {
+    AuthenticationError: "Set the provider's key in the environment (such as OPENAI_API_KEY) or pass service_key.",
+    ModelNotFoundError: "Check the model's name: it reads provider/model, as in openai/gpt-4o-mini.",
+    APIConnectionError: "Check host_address, the network, and that the provider's server is running.",
+}
+_POLICY_HINT = "The provider's content policy refused this; rephrase the prompt or choose another model."
+# LiteLLM reports a refused connection as `InternalServerError` or as a bare `APIConnectionError`; what really
+# happened is further down the chain.
+_BROKEN_LINKS = (
+    "ConnectError",
+    "ConnectTimeout",
+    "ReadError",
+    "RemoteProtocolError",
+    "WriteError",
+    "ClientConnectionError",
+    "ClientPayloadError",
+    "ClientOSError",
+    "gaierror",
+    "ConnectionError",
+    "SSLError",
+)
+_CUT = ("RemoteProtocolError", "ClientPayloadError", "ReadError", "TransferEncodingError")
+_PREFIXES = re.compile(r"^(?:litellm\.\w+: |(?:litellm\.)?\w*(?:Error|Exception|Timeout)\s*[-:]\s*)+")
+_LONGEST_MESSAGE = 1000
+_SECRETS = re.compile(
+    r"(?i)(\bbearer\s+|[?&](?:api[-_]?)?key=|x-api-key['\"]?\s*[:=]\s*['\"]?)[^\s'\"&,}]+"
+    r"|\b(?:sk|pk|rk|gsk|xai|hf|AIza)[-_]?[A-Za-z0-9][-_A-Za-z0-9*]{11,}"
+)
+
+
+def from_litellm(error: BaseException, *, secrets: tuple[str, ...] = (), begun: bool = False) -> LollmsError:
+    """Our error for anything that a call of LiteLLM raised.
+
+    Args:
+        error: what was raised; one of ours is returned as it is.
+        secrets: texts that must not be in the message.
+        begun: a part of the answer had arrived, so that a broken connection means an answer cut short.
+    """
+    if isinstance(error, LollmsError):
+        return error
+    inner = getattr(error, "original_exception", None)
+    if isinstance(inner, BaseException):  # `MidStreamFallbackError`, which is meant for LiteLLM's router
+        return from_litellm(inner, secrets=secrets, begun=begun)
+    status = _status(error)
+    cls = _class(error, status, begun)
+    message = scrubbed(_message(error), secrets)
+    hint = _HINTS.get(cls)
+    if "ContentPolicyViolationError" in _names(error):
+        hint = _POLICY_HINT
+    real = _has_response(error) or not issubclass(cls, (APIConnectionError, BackendError))
+    return cls(
+        message,
+        hint=hint,
+        status_code=status if issubclass(cls, APIStatusError) or real else None,
+        retry_after=_retry_after(error),
+        format="litellm",
+    )
+
+
+def scrubbed(text: str, secrets: tuple[str, ...] = ()) -> str:
+    """The text without the given secrets and without anything that looks like a key."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return _SECRETS.sub(lambda match: f"{match.group(1) or ''}***", text)
+
+
+def _class(error: BaseException, status: int | None, begun: bool) -> type[LollmsError]:
+    names = _names(error)
+    answered = _has_response(error)
+    if not answered and (status is None or status >= 500):
+        below = [name for link in _chain(error) for name in _names(link)]
+        if any(name.endswith(("TimeoutError", "Timeout", "TimeoutException")) for name in below):
+            return APITimeoutError
+        if begun and (any(name in below for name in _CUT) or any(part in str(error) for part in _CUT)):
+            return IncompleteStreamError
+        if any(name in below for name in _BROKEN_LINKS) or "Connection error" in str(error):
+            return IncompleteStreamError if begun else APIConnectionError
+    for name in names:
+        if name in _BY_NAME:
+            return _BY_NAME[name]
+    if any(isinstance(link, ValueError) and "JSON" in type(link).__name__ for link in _chain(error)):
+        return ProtocolError
+    if answered and status is not None:
+        return _BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
+    return BackendError
+
+
+def _names(error: BaseException) -> list[str]:
+    return [base.__name__ for base in type(error).__mro__]
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _status(error: BaseException) -> int | None:
+    status = getattr(error, "status_code", None)
+    try:
+        return int(status) if status is not None else None
+    except (TypeError, ValueError):
+        return None
+
+
+def _has_response(error: BaseException) -> bool:
+    """Whether a server answered: LiteLLM puts a made-up response into errors that had none."""
+    for link in _chain(error):
+        headers = getattr(getattr(link, "response", None), "headers", None)
+        if headers:
+            return True
+        if getattr(link, "litellm_response_headers", None) or (getattr(link, "headers", None) or {}):
+            return True
+    return False
+
+
+def _message(error: BaseException) -> str:
+    text = str(getattr(error, "message", "") or error)
+    text = _PREFIXES.sub("", " ".join(text.split()))
+    if len(text) > _LONGEST_MESSAGE:
+        text = text[:_LONGEST_MESSAGE] + "…"
+    return text or type(error).__name__
+
+
+def _retry_after(error: BaseException) -> float | None:
+    """Seconds from `Retry-After`, which is a number of them or a date (RFC 9110, section 10.2.3)."""
+    for link in _chain(error):
+        for source in (
+            getattr(getattr(link, "response", None), "headers", None),
+            getattr(link, "litellm_response_headers", None),
+            getattr(link, "headers", None),
+        ):
+            value = _header(source, "retry-after")
+            if value is None:
+                continue
+            try:
+                return max(0.0, float(value))
+            except ValueError:
+                date = email.utils.parsedate_to_datetime(value) if "," in value else None
+                return max(0.0, date.timestamp() - time.time()) if date is not None else None
+    return None
+
+
+def _header(headers: Any, name: str) -> str | None:
+    if not headers:
+        return None
+    for key, value in dict(headers).items():
+        if str(key).lower() == name:
+            return str(value)
+    return None
