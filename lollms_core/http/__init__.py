@@ -1,0 +1,40 @@
+"""HTTP for backends: values, decoders and drivers. The protocols are without IO; two small drivers move the bytes.
+
+Importing this imports no HTTP library: the drivers load theirs on the first call.
+"""
+
+from lollms_core.http.address import Address, mask
+from lollms_core.http.failures import answer_error, error_code, error_text, status_error
+from lollms_core.http.messages import (
+    Decoder,
+    Exchange,
+    Headers,
+    HTTPRequest,
+    HTTPResponse,
+    StreamCall,
+    excerpt,
+    parse_json,
+)
+from lollms_core.http.ndjson import NDJSONDecoder
+from lollms_core.http.sse import SSEDecoder
+from lollms_core.http.text import TextDecoder
+
+__all__ = [
+    "Address",
+    "Decoder",
+    "Exchange",
+    "HTTPRequest",
+    "HTTPResponse",
+    "Headers",
+    "NDJSONDecoder",
+    "SSEDecoder",
+    "StreamCall",
+    "TextDecoder",
+    "answer_error",
+    "error_code",
+    "error_text",
+    "excerpt",
+    "mask",
+    "parse_json",
+    "status_error",
+]

@@ -1,0 +1,93 @@
+"""Server addresses: what users write, made into what is connected to and what may be shown."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+
+from lollms_core.errors import ConfigurationError
+
+__all__ = ["Address", "mask"]
+
+_USERINFO = re.compile(r"(?<=//)[^/?#@\s]*(?:@[^/?#@\s]*)*@")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is. `str()` gives it without user name and password, and without a slash at the end."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str = ""
+    """Without a slash at the end; empty for the root."""
+    credentials: tuple[str, str] | None = field(default=None, repr=False)
+    """User name and password that stood in the address."""
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read an address; without a scheme it is `http`, without a port the scheme's own.
+
+        >>> str(Address.parse("localhost:9600"))
+        'http://localhost:9600'
+        >>> str(Address.parse("https://user:secret@example.org/api/"))
+        'https://example.org/api'
+
+        Raises:
+            ConfigurationError: it is no HTTP address. The message shows it without its password.
+        """
+        full = text.strip()
+        if "://" not in full:
+            full = f"http://{full}"
+        # What `urlsplit` says of a wrong address quotes the part it cannot read, which may be a password.
+        try:
+            parts = urlsplit(full)
+            host = parts.hostname
+        except ValueError:
+            raise _invalid(full, "its host cannot be read") from None
+        try:
+            port = parts.port
+        except ValueError:
+            raise _invalid(full, "its port is not a number from 0 to 65535") from None
+        if parts.scheme not in ("http", "https"):
+            raise _invalid(full, "it must begin with http:// or https://")
+        if not host or any(c.isspace() or not c.isprintable() for c in full):
+            raise _invalid(full, "it has no host name" if not host else "it contains spaces or control characters")
+        if parts.query or parts.fragment:
+            raise _invalid(full, "it must not have a query or a fragment")
+        credentials = None
+        if parts.username is not None:
+            credentials = (unquote(parts.username), unquote(parts.password or ""))
+        default = 443 if parts.scheme == "https" else 80
+        return cls(parts.scheme, host, default if port is None else port, parts.path.rstrip("/"), credentials)
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, as a URL without path; a default port is left out."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = 443 if self.scheme == "https" else 80
+        return f"{self.scheme}://{host}" + ("" if self.port == default else f":{self.port}")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it names this machine."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+    def __str__(self) -> str:
+        return self.origin + self.path
+
+
+def mask(text: str) -> str:
+    """`text` with the user names and passwords of the addresses in it replaced.
+
+    >>> mask("cannot reach http://me:secret@host/x")
+    'cannot reach http://***@host/x'
+    """
+    return _USERINFO.sub("***@", text)
+
+
+def _invalid(text: str, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{mask(text)!r} is not a server address: {why}", hint="Write it like http://localhost:9600."
+    )

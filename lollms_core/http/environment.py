@@ -1,0 +1,51 @@
+"""What the surroundings say about reaching a server: proxies, certificates, `.netrc`. Found once for a client."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+
+from lollms_core.errors import ConfigurationError
+from lollms_core.http.address import Address
+
+__all__ = ["Environment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The settings that `requests` would find for each call, found once."""
+
+    proxy: str | None = field(repr=False)
+    """The proxy's URL, which may contain a password."""
+    verify: bool | str
+    """Whether to check the server's certificate; a string is the path of the authorities to trust."""
+    authorization: str | None = field(repr=False)
+    """`Basic` credentials from the address or from `.netrc`, for requests that carry no other."""
+
+    @classmethod
+    def find(cls, address: Address, verify: bool | str) -> Environment:
+        """Read `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` and `.netrc`.
+
+        Raises:
+            ConfigurationError: the certificates that `verify` names do not exist.
+        """
+        import os
+
+        import requests.utils
+
+        url = str(address)
+        with requests.Session() as session:
+            settings = session.merge_environment_settings(url, {}, True, verify, None)
+        verify = settings["verify"]
+        if isinstance(verify, str) and address.scheme == "https" and not os.path.exists(verify):
+            raise ConfigurationError(f"the file of certificates {verify!r} does not exist")
+        credentials = address.credentials or requests.utils.get_netrc_auth(url)
+        return cls(
+            proxy=requests.utils.select_proxy(url, settings["proxies"]),
+            verify=verify,
+            authorization=None if credentials is None else _basic(*credentials),
+        )
+
+
+def _basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")

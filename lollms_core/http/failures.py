@@ -1,0 +1,236 @@
+"""What went wrong, as errors: HTTP statuses, error objects inside answers, and the network's own failures."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import re
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from lollms_core.errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    ContextWindowError,
+    InvalidRequestError,
+    LollmsError,
+    ModelNotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    ServerError,
+)
+from lollms_core.http.address import mask
+from lollms_core.http.messages import excerpt
+
+__all__ = [
+    "answer_error",
+    "connection_error",
+    "error_code",
+    "error_text",
+    "html_error",
+    "retry_after",
+    "status_error",
+    "timeout_error",
+]
+
+_MAX_TEXT = 2000
+_WINDOW = re.compile(
+    r"context[ _](?:length|window|size)|maximum context|max_model_len|prompt is too long|too many (?:input )?tokens"
+    r"|maximum (?:input|prompt) length|exceeds? the (?:available )?context",
+    re.IGNORECASE,
+)
+_MODEL = re.compile(r"\bmodel", re.IGNORECASE)
+_NOT_RETRYABLE = frozenset({501, 505, 511})
+_QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
+
+
+def error_text(body: Any) -> str:
+    """What a server's error answer says, whichever shape it has.
+
+    `body` is the bytes, the text, or the parsed JSON. Looked for in turn: `error.message`, `error`, `detail`,
+    `message`; else the beginning of the text. FastAPI's list of validation problems is joined into one line.
+    """
+    value = body
+    if isinstance(body, bytes | str):
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError):
+            return excerpt(body)
+    return " ".join(_said(value, 4).split())[:_MAX_TEXT]
+
+
+def _said(value: Any, depth: int) -> str:
+    if isinstance(value, str):
+        return value
+    if not depth:
+        return excerpt(json.dumps(value))
+    if isinstance(value, Mapping):
+        for name in ("error", "detail", "message", "msg", "errors"):
+            if value.get(name):
+                return _said(value[name], depth - 1)
+    if isinstance(value, list):
+        return "; ".join(_said(item, depth - 1) for item in value[:5])
+    return "" if value is None else excerpt(json.dumps(value))
+
+
+def error_code(body: Any) -> tuple[str, str]:
+    """The `code` and `param` of an OpenAI-like error answer, e.g. `("unsupported_parameter", "top_k")`; empty if absent."""
+    value = body
+    if isinstance(body, bytes | str):
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError):
+            return "", ""
+    inner = value.get("error", value) if isinstance(value, Mapping) else None
+    if not isinstance(inner, Mapping):
+        return "", ""
+    return str(inner.get("code") or inner.get("type") or ""), str(inner.get("param") or "")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a `Retry-After` header asks to wait (RFC 9110, section 10.2.3: a number or a date), if there is one."""
+    value = headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, OverflowError, OSError):
+            return None
+    return max(0.0, seconds) if seconds < float("inf") else None
+
+
+def status_error(status: int, headers: Mapping[str, str], body: bytes, *, where: str, key_hint: str = "") -> LollmsError:
+    """The error for a response whose status is not a success.
+
+    Args:
+        where: the address of the server, for messages.
+        key_hint: what to do about a missing or wrong key.
+    """
+    content_type = headers.get("content-type", "")
+    if "text/html" in content_type:
+        text = f"an HTML page: {excerpt(re.sub(rb'(?s)<(?:style|script).*?</|<[^>]*>', b' ', body[:20000]))}"
+    else:
+        text = error_text(body)
+    code, _ = error_code(body)
+    message = mask(f"{where} answered with status {status}" + (f": {text}" if text else ""))
+    if 300 <= status < 400:
+        return _redirect(status, headers, where)
+    if status == 401:
+        return AuthenticationError(message, status_code=status, hint=key_hint)
+    if status == 403:
+        return PermissionDeniedError(message, status_code=status, hint=key_hint)
+    if status == 404 and (_MODEL.search(text) or code == "model_not_found"):
+        return ModelNotFoundError(message, status_code=status, hint="List the names it knows with `lollms models`.")
+    if status in (400, 413, 422):
+        if _WINDOW.search(text) or code == "context_length_exceeded":
+            return ContextWindowError(message, status_code=status)
+        return InvalidRequestError(message, status_code=status)
+    wait = retry_after(headers)
+    if status == 408:
+        return APITimeoutError(message, status_code=status, retry_after=wait)
+    if status == 429:
+        quota = code in _QUOTA
+        hint = "The quota of this key is used up." if quota else _wait_hint(wait)
+        return RateLimitError(message, status_code=status, retry_after=wait, hint=hint, retryable=not quota)
+    if status >= 500:
+        again = status not in _NOT_RETRYABLE
+        return ServerError(message, status_code=status, retry_after=wait, retryable=again)
+    hint = "Is this the address of the right kind of server?" if status in (404, 405) else ""
+    return APIStatusError(message, status_code=status, hint=hint)
+
+
+def _wait_hint(wait: float | None) -> str:
+    return "Send fewer requests at once." if wait is None else f"Wait {wait:g} seconds, then send fewer requests at once."
+
+
+def _redirect(status: int, headers: Mapping[str, str], where: str) -> LollmsError:
+    target = excerpt(mask(headers.get("location", "")).partition("?")[0]) or "nowhere"
+    return APIStatusError(
+        f"{where} redirects to {target} (status {status}), which is not followed: a prompt and a key go only where you say",
+        hint=f"If {target} is right, set host_address to it.",
+        status_code=status,
+    )
+
+
+def html_error(body: bytes, where: str) -> ProtocolError:
+    """The error for an answer that is a web page in place of what the protocol says."""
+    return ProtocolError(
+        f"{where} answered with an HTML page in place of data (text/html): {excerpt(body)}",
+        hint="The address probably names a website or a proxy's error page: check host_address.",
+    )
+
+
+def answer_error(value: Any, *, where: str = "the server", status: int | None = None) -> LollmsError:
+    """The error for an error object inside an answer that began as a success.
+
+    `value` is the parsed object, or its `error` member. A numeric `code` in it counts as the status it would have had.
+    """
+    text = mask(error_text(value) or "an error without a message")
+    code, _ = error_code(value)
+    if status is None and code.isdigit():
+        status = int(code)
+    message = f"{where} answered with an error: {text}"
+    if code == "context_length_exceeded" or _WINDOW.search(text):
+        return ContextWindowError(message, status_code=status)
+    if status is not None and 400 <= status < 500:
+        return status_error(status, {}, json.dumps({"error": {"message": text, "code": code}}).encode(), where=where)
+    if code == "model_not_found":
+        return ModelNotFoundError(message, status_code=status)
+    return ServerError(message, status_code=status)
+
+
+def timeout_error(kind: str, limit: float | None, where: str) -> APITimeoutError:
+    """The error for a limit that was passed. `kind` is a field of `Timeouts`: `connect`, `first_token`, `idle`."""
+    what = {
+        "connect": f"no connection to {where}",
+        "first_token": f"{where} did not begin to answer",
+        "idle": f"{where} stopped in the middle of its answer: nothing came",
+    }[kind]
+    return APITimeoutError(
+        f"{what} within {limit:g} seconds" if limit is not None else what,
+        hint=f"Check the server, or set another limit for the {kind} timeout (Timeouts({kind}=...)).",
+    )
+
+
+def connection_error(cause: BaseException, where: str, *, hint: str = "") -> APIConnectionError:
+    """The error for a connection that failed or broke, from the operating system's or the TLS library's exception."""
+    if isinstance(cause, ssl.SSLError):
+        return _tls(cause, where)
+    if isinstance(cause, socket.gaierror):
+        return APIConnectionError(
+            f"cannot reach {where}: its host name is not known ({_strerror(cause)})",
+            hint="Check the spelling of the address and the network connection.",
+            retryable=cause.errno == socket.EAI_AGAIN,
+        )
+    if isinstance(cause, ConnectionRefusedError):
+        return APIConnectionError(
+            f"cannot reach {where}: nothing listens there (connection refused)",
+            hint=hint or "Start the server, or check host_address.",
+        )
+    if isinstance(cause, ConnectionResetError | BrokenPipeError | EOFError):
+        return APIConnectionError(f"{where} closed the connection before it answered")
+    return APIConnectionError(f"cannot reach {where}: {_strerror(cause)}", hint=hint)
+
+
+def _tls(cause: ssl.SSLError, where: str) -> APIConnectionError:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        why = f"its certificate is not trusted ({cause.verify_message})"
+        hint = "Pass verify_ssl_certificate='/path/to/ca.pem' to trust its authority, or False to trust any server."
+    else:
+        why = f"TLS failed ({cause.reason or _strerror(cause)})"
+        hint = "Does this server speak TLS on that port? If not, write http:// in the address."
+    return APIConnectionError(f"no secure connection to {where}: {why}", hint=hint, retryable=False)
+
+
+def _strerror(cause: BaseException) -> str:
+    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+    return mask(excerpt(text or type(cause).__name__))

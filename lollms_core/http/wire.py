@@ -1,0 +1,99 @@
+"""What both drivers put on the wire, and read off it, in the same way."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lollms_core.errors import ConfigurationError, IncompleteStreamError, InvalidRequestError, ProtocolError
+
+__all__ = ["MAX_BODY", "decompressor", "dump_json", "prepared_headers"]
+
+MAX_BODY = 256 * 1024 * 1024
+"""Bytes of a whole, not streamed, response, after decompression."""
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+def dump_json(value: Any) -> bytes:
+    """`value` as compact JSON.
+
+    Raises:
+        InvalidRequestError: it contains NaN, an infinity, or half of a surrogate pair.
+    """
+    try:
+        return _encode(value).encode()
+    except UnicodeEncodeError:
+        raise InvalidRequestError("the text contains half of a surrogate pair (U+D800 to U+DFFF)") from None
+    except ValueError as error:
+        raise InvalidRequestError(f"the request cannot be written as JSON: {error}") from None
+
+
+def prepared_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """`headers` with those that every request has; of two spellings of one name the later wins.
+
+    Raises:
+        ConfigurationError: a name or a value cannot stand in HTTP. The value, which may be a key, is not shown.
+    """
+    prepared = {
+        "Accept-Encoding": "identity",  # a compressed stream arrives late: the compressor waits for more text
+        "User-Agent": _user_agent(),
+    }
+    spellings = {name.lower(): name for name in prepared}
+    for name, value in headers.items():
+        if not isinstance(value, str) or not _NAME.fullmatch(name):
+            raise ConfigurationError(f"{name!r} cannot be an HTTP header: names are tokens, values are text")
+        clean = value.strip()
+        if not clean.isprintable() or not _latin(clean):
+            raise ConfigurationError(
+                f"the value of the header {name} contains a line break or a character that HTTP cannot carry",
+                hint="Was the key copied with something around it?",
+            )
+        prepared.pop(spellings.get(name.lower(), ""), None)
+        spellings[name.lower()] = name
+        prepared[name] = clean
+    return prepared
+
+
+def _latin(value: str) -> bool:
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _user_agent() -> str:
+    from lollms_core import __version__
+
+    return f"lollms-core/{__version__}"
+
+
+def decompressor(headers: Mapping[str, str]) -> Callable[[bytes], bytes] | None:
+    """What undoes the `Content-Encoding` of a response; `None` if there is none. Give it `b""` at the end of the body.
+
+    Drivers ask for no compression; some gateways compress all the same.
+
+    Raises:
+        ProtocolError: the encoding is neither gzip nor deflate.
+    """
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding in ("", "identity"):
+        return None
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise ProtocolError(f"the server compressed its answer with {encoding!r}, which was not asked for")
+    unzip = zlib.decompressobj(zlib.MAX_WBITS | 32)
+
+    def decompress(data: bytes) -> bytes:
+        if not data and not unzip.eof:
+            raise IncompleteStreamError("the server's compressed answer was cut off")
+        try:
+            return unzip.decompress(data)
+        except zlib.error as error:
+            raise ProtocolError(f"the server's compressed answer is broken: {error}") from None
+
+    return decompress
