@@ -7,24 +7,24 @@ import re
 __all__ = ["file_name_for", "language_of", "last_heading"]
 
 _LANGUAGE = re.compile(r"[{\s]*\.?([^\s,:{}]+)")
-_ATTRIBUTE = re.compile(r"""\b(file_?name|file|path|title)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s,}"']+))""", re.I)
+_ATTRIBUTE = re.compile(r"""\b(file_?name|file|path|title)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s,}"']+))""", re.IGNORECASE)
 _COLON_PATH = re.compile(r"[^\s:,{}]+:([^\s:]+)")
 
-_LABEL = re.compile(r"file(?:[ _-]?name|[ _-]?path)?\s*[:=]\s*(.+)", re.I)
-_TAG = re.compile(r"<file_?name>(.*)</file_?name>", re.I)
+_LABEL = re.compile(r"file(?:[ _-]?name|[ _-]?path)?\s*[:=]\s*(.+)", re.IGNORECASE)
+_TAG = re.compile(r"<file_?name>(.*)</file_?name>", re.IGNORECASE)
 _CODE_SPAN = re.compile(r"`([^`]+)`")
 _DECORATION = " \t#*_`:\"'()[]>"
 
-_NAMES_WITHOUT_ENDING = frozenset(
-    "Caddyfile Containerfile Dockerfile Gemfile Jenkinsfile LICENSE Makefile Procfile Vagrantfile".split()
-)
-_ENDINGS = frozenset(
-    "adoc asm astro bash bat bib c cc cfg clj cls cmake cmd coffee conf cpp cs css csv cu cxx d dart diff dockerfile el"
+_NAMES_WITHOUT_ENDING = (
+    "Caddyfile", "Containerfile", "Dockerfile", "Gemfile", "Jenkinsfile", "LICENSE", "Makefile", "Procfile", "Vagrantfile",
+)  # fmt: skip
+_ENDINGS = (
+    " adoc asm astro bash bat bib c cc cfg clj cls cmake cmd coffee conf cpp cs css csv cu cxx d dart diff dockerfile el"
     " elm env erl ex exs f f90 fish fs gd gitignore glsl go gradle graphql groovy h hcl hh hpp hrl hs htm html hxx ini"
     " ino ipynb j2 java jinja jl js json json5 jsonc jsonl jsx kt kts less lisp lock log lua m makefile md mdx mjs mk"
     " ml mm nim nix pas patch php pl pm plist properties proto ps1 psm1 py pyi pyx r rb rkt rs rst s sass sbt scala scm"
     " scss sh sol sql styl sv svelte svg swift tcl tex tf tfvars toml ts tsv tsx txt v vb vhdl vim vue wat webmanifest"
-    " wgsl xhtml xml xsl yaml yml zig zsh".split()
+    " wgsl xhtml xml xsl yaml yml zig zsh "
 )
 
 
@@ -90,7 +90,7 @@ def _is_file_name(name: str) -> bool:
         return False
     last = name.replace("\\", "/").rpartition("/")[2]
     stem, dot, ending = last.rpartition(".")
-    return last in _NAMES_WITHOUT_ENDING or bool(dot and stem and ending.lower() in _ENDINGS)
+    return last in _NAMES_WITHOUT_ENDING or (dot == "." and f" {ending.lower()} " in _ENDINGS)
 
 
 def last_heading(text: str, begin: int, end: int) -> str:
@@ -105,7 +105,8 @@ def _last_hash_heading(text: str, begin: int, end: int) -> tuple[int, str]:
         line = text.rfind("\n", begin, hash_at) + 1 or begin
         match = _HEADING.match(text, line, end)
         if match:
-            return match.end(), match[1].strip(" \t*_`")
+            heading: str = match[1]
+            return match.end(), heading.strip(" \t*_`")
         end = line
     return begin, ""
 

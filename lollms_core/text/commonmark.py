@@ -82,7 +82,7 @@ class FenceScanner:
                 self._parse_lines(line)
 
     def end_of_fence_around(self, position: int) -> int | None:
-        """The end of the block that `position` is in; `None` outside. Ask for ascending positions, and not for `next`."""
+        """The end of the block around `position`; `None` outside. Ask for ascending positions, and not for `next`."""
         while self._last_end <= position and (fence := self.next(position)):
             self._last_end = fence.end
         return self._last_end if self._last_end > position else None
@@ -170,7 +170,7 @@ def _next_line(text: str, position: int) -> int:
 
 
 def _closing_fence(text: str, begin: int, run: str) -> int | None:
-    """Where the line begins that closes, outside of containers, a fence opened with `run` whose content is at `begin`."""
+    """Where the line begins that closes a fence outside of containers, opened with `run`, whose content is at `begin`."""
     tail = _TAILS[run[0]]
     while True:
         found = text.find(run, begin)
@@ -222,15 +222,15 @@ class LineParser:
         self._solid_column = 0
 
     def parse_until_outside(self, minimum: int) -> int:
-        """Read lines to the first one behind `minimum` that is outside of any block; its beginning, or the text's end."""
+        """Read on to the first line behind `minimum` that is outside of any block; its beginning, or the text's end."""
         text = self._text
         length = len(text)
         after_blank = False
         while self._next < length:
             line = self._next
-            if line > minimum and self._leaf == _NOTHING:
-                if not self._containers or (after_blank and text[line] not in " \t\n"):
-                    return line
+            outside = not self._containers or (after_blank and text[line] not in " \t\n")
+            if line > minimum and outside and self._leaf == _NOTHING:
+                return line
             newline = text.find("\n", line)
             self._end = length if newline < 0 else newline
             self._next = min(self._end + 1, length)
