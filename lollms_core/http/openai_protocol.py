@@ -1,0 +1,298 @@
+"""The OpenAI protocol, without IO: request bodies and the decoder of streamed answers.
+
+Servers of many kinds speak it: OpenAI's own, vLLM, the current LoLLMS server. Where they differ, the caller says so.
+Sources: OpenAI's API reference (chat completions, completions, streaming); vLLM's OpenAI-compatible server.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from lollms_core.errors import IncompleteStreamError, ProtocolError
+from lollms_core.http.failures import answer_error, html_error
+from lollms_core.http.messages import Decoder, parse_json
+from lollms_core.http.sse import SSEDecoder
+from lollms_core.types import MSG_TYPE, Chunk, FinishReason, GenerationRequest, Image, Message, SamplingParams, Usage
+
+__all__ = [
+    "CORE_FIELDS",
+    "ChatDecoder",
+    "chat_body",
+    "completion_body",
+    "data_url",
+    "finish_reason",
+    "read_embeddings",
+    "read_usage",
+    "response_format",
+    "sampling_fields",
+    "wire_messages",
+]
+
+CORE_FIELDS: Mapping[str, str] = {
+    "n_predict": "max_tokens",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "seed": "seed",
+    "stop": "stop",
+}
+"""Names in `SamplingParams` and on the wire, as every server of this protocol knows them."""
+
+_FINISH: Mapping[str, FinishReason] = {
+    "stop": "stop",
+    "eos": "stop",
+    "stop_sequence": "stop",
+    "end_turn": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "content_filter": "content_filter",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "abort": "cancelled",
+    "cancelled": "cancelled",
+}
+_REASONING = MSG_TYPE.MSG_TYPE_REASONING
+
+
+# --- requests -----------------------------------------------------------------------------------------------------
+
+
+def chat_body(
+    request: GenerationRequest,
+    *,
+    model: str | None,
+    fields: Mapping[str, str] = CORE_FIELDS,
+    include_usage: bool = True,
+) -> dict[str, Any]:
+    """The body of `POST /v1/chat/completions`, asking for a stream.
+
+    Args:
+        model: the model's name; left out if `None`.
+        fields: which sampling parameters are sent, and under which names.
+        include_usage: ask for token counts at the end; some servers refuse the option.
+    """
+    return _body({"messages": wire_messages(request.as_messages())}, request, model, fields, include_usage)
+
+
+def completion_body(
+    request: GenerationRequest,
+    *,
+    model: str | None,
+    fields: Mapping[str, str] = CORE_FIELDS,
+    include_usage: bool = True,
+) -> dict[str, Any]:
+    """The body of `POST /v1/completions`, the raw prompt untouched, asking for a stream. Arguments as `chat_body`."""
+    prompt = f"{request.system_prompt}\n{request.prompt}" if request.system_prompt else request.prompt
+    return _body({"prompt": prompt}, request, model, fields, include_usage)
+
+
+def _body(
+    body: dict[str, Any], request: GenerationRequest, model: str | None, fields: Mapping[str, str], include_usage: bool
+) -> dict[str, Any]:
+    if model is not None:
+        body["model"] = model
+    body["stream"] = True
+    if include_usage:
+        body["stream_options"] = {"include_usage": True}
+    body.update(sampling_fields(request.sampling, fields))
+    if request.json_schema is not None:
+        body["response_format"] = response_format(request.json_schema)
+    body.update(request.extra)
+    return body
+
+
+def sampling_fields(sampling: SamplingParams, fields: Mapping[str, str]) -> dict[str, Any]:
+    """The parameters that have a value, under their names on the wire."""
+    found: dict[str, Any] = {}
+    for name, wire in fields.items():
+        value = getattr(sampling, name)
+        if value is not None and value != ():
+            found[wire] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def response_format(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """`response_format` for an answer that satisfies a JSON Schema."""
+    name = str(schema.get("title") or "answer")
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in name)[:64]
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": dict(schema), "strict": True}}
+
+
+def wire_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """Messages as the chat route takes them; one with images has a list of parts for its content."""
+    return [{"role": m.role, "content": _parts(m) if m.images else m.content} for m in messages]
+
+
+def _parts(message: Message) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = [{"type": "text", "text": message.content}] if message.content else []
+    parts += [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in message.images]
+    return parts
+
+
+def data_url(image: Image) -> str:
+    """An image as a `data:` URL; one that is only a URL stays it."""
+    if image.data is None:
+        return image.url or ""
+    return f"data:{image.media_type};base64,{base64.b64encode(image.data).decode('ascii')}"
+
+
+# --- answers ------------------------------------------------------------------------------------------------------
+
+
+class ChatDecoder(Decoder):
+    """Decodes the streamed answer of `/v1/chat/completions` or `/v1/completions`.
+
+    The closing record is given once, at the end, with the finish reason and the usage, which come in chunks of their
+    own. A server that answers with one whole JSON object, though a stream was asked for, is understood as well.
+
+    Args:
+        headers: of the response.
+        inspect: called with each parsed event that carries no text, for what a server adds to the protocol.
+    """
+
+    def __init__(self, headers: Mapping[str, str], inspect: Callable[[dict[str, Any]], None] | None = None) -> None:
+        self.finished = False
+        self._content_type = headers.get("content-type", "")
+        self._events = SSEDecoder()
+        self._whole: list[bytes] | None = None
+        self._began = False
+        self._reason: FinishReason | None = None
+        self._usage: Usage | None = None
+        self._inspect = inspect
+
+    def feed(self, data: bytes) -> Iterator[Chunk]:
+        """The chunks that these bytes complete.
+
+        Raises:
+            LollmsError: the stream says that the server failed.
+            ProtocolError: an event is not a JSON object.
+        """
+        if not self._began:
+            data = self._begin(data)
+        if self._whole is not None:
+            self._whole.append(data)
+            return
+        for event in self._events.feed(data):
+            # What nearly every event is comes first; all else is looked at with more care.
+            if event == "[DONE]":
+                yield self._closing()
+                return
+            value = parse_json(event)
+            try:
+                choice = value["choices"][0]
+                text = choice["delta"]["content"]
+                plain = choice["finish_reason"] is None and "usage" not in value and len(choice["delta"]) == 1
+            except (KeyError, IndexError, TypeError):
+                plain = False
+            if plain and text.__class__ is str:
+                if text:
+                    yield Chunk(text)
+            else:
+                yield from self._read(value)
+
+    def close(self) -> Iterator[Chunk]:
+        """The body has ended.
+
+        Raises:
+            IncompleteStreamError: neither a finish reason nor `[DONE]` has come.
+        """
+        if self._whole is not None:
+            yield from self._read(parse_json(b"".join(self._whole), self._content_type))
+        for event in self._events.close():
+            if event == "[DONE]":
+                yield self._closing()
+                return
+            try:
+                value = parse_json(event)
+            except ProtocolError:
+                break
+            yield from self._read(value)
+        if self._reason is None:
+            raise IncompleteStreamError("the server's answer ended before it was complete")
+        yield self._closing()
+
+    def _begin(self, data: bytes) -> bytes:
+        begin = data.lstrip()
+        if begin:
+            self._began = True
+            if begin[:1] == b"<":
+                raise html_error(begin, "the server")
+            if begin[:1] in b"{[":
+                self._whole = []
+        return data
+
+    def _closing(self) -> Chunk:
+        self.finished = True
+        return Chunk(finish_reason=self._reason or "unknown", usage=self._usage)
+
+    def _read(self, value: Any) -> Iterator[Chunk]:
+        if not isinstance(value, dict):
+            raise ProtocolError("the server sent an event that is not a JSON object")
+        if value.get("error") or value.get("object") == "error":
+            raise answer_error(value)
+        if self._inspect is not None:
+            self._inspect(value)
+        if isinstance(value.get("usage"), Mapping):
+            self._usage = read_usage(value["usage"])
+        for choice in _objects(value.get("choices"))[:1]:
+            part = _first_object(choice.get("delta"), choice.get("message"))
+            for name in ("reasoning", "reasoning_content"):
+                if isinstance(thought := part.get(name), str) and thought:
+                    yield Chunk(thought, _REASONING)
+                    break
+            text = part.get("content", choice.get("text"))
+            if text := _text(text):
+                yield Chunk(text)
+            if isinstance(refusal := part.get("refusal"), str) and refusal:
+                yield Chunk(refusal)
+            if reason := choice.get("finish_reason"):
+                if reason == "error":
+                    raise answer_error(choice)
+                self._reason = finish_reason(reason)
+
+
+def finish_reason(said: Any) -> FinishReason:
+    """What a server gives as finish reason, in our words; `"unknown"` for a word that is not known."""
+    return _FINISH.get(said, "unknown") if isinstance(said, str) else "unknown"
+
+
+def read_usage(usage: Mapping[str, Any]) -> Usage:
+    """Token counts of an answer. What is missing, or is no number, is `None`."""
+    return Usage(
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
+        reasoning_tokens=_count(_first_object(usage.get("completion_tokens_details")).get("reasoning_tokens")),
+        cached_tokens=_count(_first_object(usage.get("prompt_tokens_details")).get("cached_tokens")),
+    )
+
+
+def read_embeddings(value: Any, count: int) -> list[list[float]]:
+    """The vectors of an answer of `/v1/embeddings`, in the order of the texts. Raises `ProtocolError`."""
+    items: Sequence[Mapping[str, Any]] = _objects(value.get("data")) if isinstance(value, dict) else []
+    if len(items) != count:
+        raise ProtocolError(f"the server gave {len(items)} vectors for {count} texts")
+    ordered = sorted(items, key=lambda item: item.get("index", 0))
+    vectors = [item.get("embedding") for item in ordered]
+    if not all(isinstance(vector, list) for vector in vectors):
+        raise ProtocolError("the server gave an embedding that is not a list of numbers")
+    return [[float(number) for number in vector] for vector in vectors]  # type: ignore[union-attr]
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    # Some servers give the content as a list of parts.
+    return "".join(part["text"] for part in _objects(content) if isinstance(part.get("text"), str))
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _first_object(*values: Any) -> Mapping[str, Any]:
+    return next((value for value in values if isinstance(value, dict)), {})
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
