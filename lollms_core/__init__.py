@@ -53,7 +53,7 @@ _HOMES = {
     "wrap_stream": "lollms_core.streaming",
 }
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

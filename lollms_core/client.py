@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from lollms_core import queries
@@ -20,17 +20,11 @@ from lollms_core.types import (
     Chunk,
     CodeBlock,
     Completion,
-    DetokenizeRequest,
-    ListModelsRequest,
-    ListPersonalitiesRequest,
     Message,
     ModelInfo,
-    ModelInfoRequest,
     Personality,
-    PullModelRequest,
     PullProgress,
     TokenCount,
-    TokenizeRequest,
 )
 
 if TYPE_CHECKING:
@@ -323,7 +317,8 @@ class LollmsClient(AsyncCalls):
         try:
             yield from sync_from_async(aiter(progress), self._portal) if hasattr(progress, "__aiter__") else progress
         except Exception as error:
-            raise self._known(error) from error.__cause__
+            known = self._known(error)
+            raise known from known.__cause__
         finally:
             query.request.cancel.cancel()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -20,19 +19,12 @@ from lollms_core.types import (
     Chunk,
     CodeBlock,
     Completion,
-    DetokenizeRequest,
-    EmbedRequest,
     GenerationRequest,
-    ListModelsRequest,
-    ListPersonalitiesRequest,
     Message,
     ModelInfo,
-    ModelInfoRequest,
     Personality,
-    PullModelRequest,
     PullProgress,
     TokenCount,
-    TokenizeRequest,
 )
 
 if TYPE_CHECKING:
@@ -229,7 +221,8 @@ class AsyncCalls(ClientBase):
             # A sync hook may block; an async one comes back as a coroutine and runs here.
             return await resolve(await asyncio.to_thread(getattr(self._manager.hook, name), request=request))
         except Exception as error:
-            raise self._known(error) from error.__cause__
+            known = self._known(error)
+            raise known from known.__cause__
 
     async def atokenize(self, prompt: str) -> list[int] | ErrorDict:
         """`tokenize` for async callers."""
@@ -280,7 +273,8 @@ class AsyncCalls(ClientBase):
             async for step in stream:
                 yield step
         except Exception as error:
-            raise self._known(error) from error.__cause__
+            known = self._known(error)
+            raise known from known.__cause__
         finally:
             aclose = getattr(stream, "aclose", None)
             if aclose is not None:

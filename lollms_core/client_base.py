@@ -24,7 +24,7 @@ from lollms_core.parameters import (
 )
 from lollms_core.registry import load_format, plugin_manager
 from lollms_core.streaming import LoopThread, Pipeline, as_lollms_error, sync_from_async
-from lollms_core.text import system_full_header, user_full_header, ai_full_header, separator_template
+from lollms_core.text.layouts import ai_full_header, separator_template, system_full_header, user_full_header
 from lollms_core.types import (
     ELF_GENERATION_FORMAT,
     BackendSettings,
@@ -239,7 +239,8 @@ class ClientBase:
             value = getattr(self._manager.hook, name)(request=request)
             return self._portal.run(value) if inspect.isawaitable(value) else value
         except Exception as error:
-            raise self._known(error) from error.__cause__
+            known = self._known(error)
+            raise known from known.__cause__
 
     def _known(self, error: Exception) -> LollmsError:
         return as_lollms_error(error, self.format)

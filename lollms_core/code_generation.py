@@ -9,7 +9,7 @@ from collections.abc import Generator
 from typing import NamedTuple
 
 from lollms_core.errors import BackendError
-from lollms_core.text import extract_code_blocks, join_continuation
+from lollms_core.text import extract_code_blocks, join_continuation, read_continuation
 from lollms_core.types import CodeBlock, Completion, Message
 
 __all__ = ["CodeConversation", "Question", "ask_for_codes"]
@@ -25,7 +25,9 @@ class Question(NamedTuple):
 CodeConversation = Generator[Question, Completion, list[CodeBlock]]
 
 
-def ask_for_codes(prompt: str, *, language: str, template: str, single: bool, max_continuations: int) -> CodeConversation:
+def ask_for_codes(
+    prompt: str, *, language: str, template: str, single: bool, max_continuations: int
+) -> CodeConversation:
     """Ask for code and continue a last block that was cut off.
 
     Args:
@@ -71,10 +73,8 @@ def ask_for_codes(prompt: str, *, language: str, template: str, single: bool, ma
         more = completion.text
         if not more.strip():
             break
-        continued = extract_code_blocks(more)
-        finished = continued[0]["is_complete"] if continued else "```" in more
-        blocks[-1] = {**last, "content": join_continuation(last["content"], more), "is_complete": finished}
-        blocks += [{**block, "index": len(blocks) + n} for n, block in enumerate(continued[1:])]
+        content = join_continuation(last["content"], more)
+        blocks[-1] = {**last, "content": content, "is_complete": read_continuation(more)[1]}
         answer += more
     return blocks
 

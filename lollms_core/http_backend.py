@@ -61,9 +61,7 @@ class HTTPBackend(Backend):
         """How to ask for an answer. A generator: it may yield requests to ask something else first."""
         raise NotImplementedError
 
-    def revise(
-        self, request: GenerationRequest, call: StreamCall, error: LollmsError
-    ) -> Exchange[StreamCall | None]:
+    def revise(self, request: GenerationRequest, call: StreamCall, error: LollmsError) -> Exchange[StreamCall | None]:
         """How to ask instead, after `error` came before the first chunk. `None`: there is no other way.
 
         For a server that refuses one parameter: ask again without it. Asked again for each error; a chain of eight

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import operator
 import os
+import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from lollms_core.backend import Backend, near_misses
@@ -16,6 +18,7 @@ from lollms_core.errors import (
     UnsupportedOptionError,
     UnsupportedOptionWarning,
 )
+from lollms_core.text.layouts import conversation_text
 from lollms_core.types import (
     DEFAULTS,
     ELF_COMPLETION_FORMAT,
@@ -186,6 +189,8 @@ class RequestBuilder:
             cancel=cancel,
         )
         self._check(request, messages is not None)
+        if conversation and "messages" not in self._backend.capabilities.options:
+            return _as_prompt(request)
         return request
 
     def _sampling(self, client: object, n_predict: int | None, options: GenerateOptions) -> SamplingParams:
@@ -252,8 +257,24 @@ class RequestBuilder:
             warnings.warn(
                 f"the {self._format} format does not honour: {', '.join(sorted(fresh))}",
                 UnsupportedOptionWarning,
-                stacklevel=6,
+                stacklevel=_callers_level(),
             )
+
+
+def _callers_level() -> int:
+    """The `stacklevel` that points at the first frame outside of this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("lollms_core."):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _as_prompt(request: GenerationRequest) -> GenerationRequest:
+    """A conversation as one text, for a backend that knows prompts only."""
+    only = request.messages[0]
+    alone = len(request.messages) == 1 and only.role == "user"
+    prompt = only.content if alone else conversation_text(request.messages)
+    return replace(request, prompt=prompt, messages=(), images=request.all_images)
 
 
 def checked_number(name: str, value: Any) -> int | float:
@@ -337,7 +358,7 @@ def as_message(value: Message | Mapping[str, Any]) -> Message:
     if isinstance(value, Message):
         role, content, images = value.role, value.content, value.images
     elif isinstance(value, Mapping):
-        role, content = value.get("role"), value.get("content")  # type: ignore[assignment]
+        role, content = _field(value, "role"), _field(value, "content")
         sources = list(value.get("images") or ())
         if isinstance(content, list):
             content = _text_of_parts(content, sources)
@@ -347,6 +368,13 @@ def as_message(value: Message | Mapping[str, Any]) -> Message:
     if role not in ("system", "user", "assistant"):
         raise InvalidRequestError(f"a message's role must be system, user or assistant, not {role!r}")
     return Message(role, check_text(content, "a message's content"), images)
+
+
+def _field(message: Mapping[str, Any], name: str) -> Any:
+    try:
+        return message[name]
+    except KeyError:
+        raise InvalidRequestError(f"a message lacks {name!r}") from None
 
 
 def _text_of_parts(parts: list[Any], sources: list[Any]) -> str:

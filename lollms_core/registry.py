@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from lollms_core.backend import Backend, near_misses
-from lollms_core.errors import ContractError, FormatLoadError, LollmsError, UnknownFormatError
+from lollms_core.errors import ContractError, FormatLoadError, UnknownFormatError
 from lollms_core.hookspecs import CONTRACT_VERSION, PROJECT_NAME, BackendSpec
 
 if TYPE_CHECKING:
@@ -163,20 +163,22 @@ def _checked(info: FormatInfo, backend: Any) -> type[Backend]:
     if version is not None and version != CONTRACT_VERSION:
         older = "lollms-core" if version > CONTRACT_VERSION else info.distribution
         raise ContractError(
-            f"{where} was written for version {version} of the contract; this lollms-core has version {CONTRACT_VERSION}",
+            f"{where} was written for version {version} of the contract; lollms-core has version {CONTRACT_VERSION}",
             hint=f"Upgrade {older}.",
             format=info.name,
         )
     for hook in _HOOKS:
         method = getattr(backend, hook, None)
         if method is not None and not hasattr(method, f"{PROJECT_NAME}_impl"):
-            raise ContractError(f"{where}: its method {hook!r} lacks @hookimpl and would never be called", format=info.name)
+            raise ContractError(
+                f"{where}: its method {hook!r} lacks @hookimpl and would never be called", format=info.name
+            )
     if not hasattr(backend, "generate"):
         raise ContractError(f"{where} does not implement `generate`, the one hook that is required", format=info.name)
     return backend
 
 
-def plugin_manager(backend: Backend, format: str) -> tuple[pluggy.PluginManager, dict[str, LollmsError]]:
+def plugin_manager(backend: Backend, format: str) -> tuple[pluggy.PluginManager, dict[str, FormatLoadError]]:
     """A manager that holds this one backend and every installed extension that loads.
 
     Returns it with the failures of the extensions that do not, by name. Raises `ContractError` for a hook that

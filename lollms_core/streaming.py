@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import Any, TypeVar
 
 from lollms_core.errors import BackendError, ContractError, LollmsError
+from lollms_core.http.bridge import in_thread
 from lollms_core.text import ReasoningSplitter, StopFilter
 from lollms_core.types import MSG_TYPE, CancelToken, Chunk, Completion, FinishReason, Timings, Usage
 
@@ -177,7 +178,7 @@ def as_lollms_error(error: Exception, format: str) -> LollmsError:
 
 
 def drive(open_stream: Callable[[], Iterable[Chunk]], pipeline: Pipeline) -> Generator[Chunk, None, None]:
-    """The caller's chunks of a sync stream, the closing record last. Closes the stream when it ends, however it ends."""
+    """The caller's chunks of a sync stream, the closing record last. Closes the stream on every path."""
     cancel = pipeline.cancel
     feed = pipeline.feed
     iterator: Iterator[Chunk] | None = None
@@ -194,7 +195,8 @@ def drive(open_stream: Callable[[], Iterable[Chunk]], pipeline: Pipeline) -> Gen
             yield from pipeline.flush()
             # Whoever shut the connection down asked for the end, not for an error.
             if not cancel.cancelled:
-                raise pipeline.failed(error) from error.__cause__
+                failure = pipeline.failed(error)
+                raise failure from failure.__cause__
         else:
             yield from pipeline.flush()
         yield pipeline.closing()
@@ -227,7 +229,8 @@ async def adrive(
             for out in pipeline.flush():
                 yield out
             if not cancel.cancelled:
-                raise pipeline.failed(error) from error.__cause__
+                failure = pipeline.failed(error)
+                raise failure from failure.__cause__
         else:
             for out in pipeline.flush():
                 yield out
@@ -332,50 +335,12 @@ async def _aclose(stream: object) -> None:
         await aclose()
 
 
-async def async_from_sync(stream: Iterable[T], cancel: CancelToken) -> AsyncGenerator[T, None]:
+def async_from_sync(stream: Iterable[T], cancel: CancelToken) -> AsyncIterator[T]:
     """Iterate a sync stream from async code, in a thread that ends with the stream.
 
-    Cancelling the task, or closing this generator, sets `cancel`, which makes the sync stream end.
+    Cancelling the task, or closing the iterator, sets `cancel`, which makes the sync stream end.
     """
-    loop = asyncio.get_running_loop()
-    items: asyncio.Queue[T | _End] = asyncio.Queue()
-    stop = threading.Event()
-
-    def put(item: T | _End) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
-            loop.call_soon_threadsafe(items.put_nowait, item)
-
-    def pump() -> None:
-        error: BaseException | None = None
-        try:
-            iterator = iter(stream)
-            try:
-                for item in iterator:
-                    if stop.is_set():
-                        break
-                    put(item)
-            finally:
-                _close(iterator)
-        except BaseException as caught:
-            error = caught
-        put(_End(error))
-
-    thread = threading.Thread(target=pump, name="lollms-stream", daemon=True)
-    thread.start()
-    ended = False
-    try:
-        while True:
-            item = await items.get()
-            if isinstance(item, _End):
-                ended = True
-                if item.error is not None:
-                    raise item.error
-                return
-            yield item
-    finally:
-        if not ended:
-            stop.set()
-            cancel.cancel()
+    return in_thread(lambda: iter(stream), cancel.cancel)
 
 
 async def resolve(value: Any) -> Any:

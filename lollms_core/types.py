@@ -177,7 +177,7 @@ class CancelToken:
             callback()
 
     def on_cancel(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `callback` once when cancelled, at once if that has already happened. Returns a function that unregisters."""
+        """Call `callback` once when cancelled, at once if that has happened. Returns a function that unregisters it."""
         with self._lock:
             if not self.cancelled:
                 self._callbacks.append(callback)

@@ -62,7 +62,7 @@ class EchoBackend(Backend):
 
     contract_version = 1
     capabilities = Capabilities(
-        options=frozenset({"n_predict", "stop", "system_prompt"}),
+        options=frozenset({"n_predict", "stop", "system_prompt", "messages"}),
         vision=True,
         embeddings=True,
         personalities=True,

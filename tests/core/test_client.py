@@ -338,7 +338,7 @@ def test_the_guides_signature_shows_its_defaults():
     assert (parameters["ctx_size"].default, parameters["repeat_penalty"].default) == (32000, 0.8)
 
 
-# --- backends by strangers ---------------------------------------------------------------------------------------------
+# --- backends by strangers ----------------------------------------------------------------------------------------
 
 
 def test_the_least_a_stranger_writes(strangers):
