@@ -36,6 +36,8 @@ class Arguments:
     ours: dict[str, str] = field(default_factory=dict)
     """The provider's names of sampling options in `values`, to ours."""
     chosen: frozenset[str] = frozenset()
+    raw: bool = False
+    """Raw text, by a completions route."""
     ignored: tuple[str, ...] = ()
     """Chosen options that this model has no parameter for."""
 
@@ -58,12 +60,13 @@ def arguments(
     if reserved := RESERVED & set(request.extra):
         raise InvalidRequestError(f"extra cannot set {', '.join(sorted(reserved))}", format="litellm")
     values: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
-    if request.completion_format is ELF_COMPLETION_FORMAT.Instruct:
+    raw = request.completion_format is ELF_COMPLETION_FORMAT.Instruct
+    if raw:
         values |= _raw(request, route)
     else:
         values["model"] = route.model
         values["messages"] = [_message(message) for message in request.as_messages()]
-    call = Arguments(values, chosen=request.sampling.chosen)
+    call = Arguments(values, chosen=request.sampling.chosen, raw=raw)
     ignored = [*_sampling(request, route, refused, call), *_further(request, route, refused, values)]
     if num_ctx is not None:
         if "ctx_size" in route.beyond:

@@ -102,9 +102,12 @@ class LiteLLMBackend(Backend):
         num_ctx = settings.ctx_size if settings.ctx_size_chosen else None
         call = arguments(request, route, refused=frozenset(refused), num_ctx=num_ctx)
         self._not_honoured(model, call.ignored)
+        common = self._common(route)
+        if call.raw and route.raw_by_openai:
+            common["client"] = self._clients.openai(route.api_base, route.api_key)
         work = Call(
             call,
-            self._common(route.provider),
+            common,
             timeouts=settings.timeouts,
             max_retries=settings.max_retries,
             translate=lambda error, begun: self._error(error, begun=begun),
@@ -144,7 +147,7 @@ class LiteLLMBackend(Backend):
         model = self._model(request.model or self.options.embedding_model)
         await asyncio.to_thread(litellm)
         route = self._route(model)
-        values = self._common(route.provider) | {"model": model, "input": list(request.texts)}
+        values = self._common(route) | {"model": model, "input": list(request.texts)}
         answer = await self._retried(lambda: litellm().aembedding(**values))
         rows = [item if isinstance(item, dict) else item.model_dump() for item in answer.data]
         rows.sort(key=lambda row: row["index"])
@@ -166,23 +169,26 @@ class LiteLLMBackend(Backend):
             )
         return name
 
-    def _route(self, model: str) -> catalogue.Route:
-        return self._guarded(lambda: catalogue.route(model, self.settings.host_address))
+    def _key(self) -> str | None:
+        key = self.settings.api_key
+        return key.get_secret_value() if key is not None else None
 
-    def _common(self, provider: str) -> dict[str, Any]:
+    def _route(self, model: str) -> catalogue.Route:
+        return self._guarded(lambda: catalogue.route(model, self.settings.host_address, self._key()))
+
+    def _common(self, route: catalogue.Route) -> dict[str, Any]:
         """The keyword arguments of every call. Retries are ours, so that they are the same for all providers."""
         settings = self.settings
         self._clients.used()
         values: dict[str, Any] = {"max_retries": 0, "timeout": self._clients.timeout(settings.timeouts)}
-        key = settings.api_key.get_secret_value() if settings.api_key is not None else None
-        if key is not None:
-            values["api_key"] = key
+        if settings.api_key is not None:
+            values["api_key"] = settings.api_key.get_secret_value()
         if settings.host_address is not None:
             values["api_base"] = settings.host_address
         if settings.headers:
             values["extra_headers"] = dict(settings.headers)
         if settings.verify_ssl_certificate is not True:
-            values |= self._clients.unverified(provider, key)
+            values |= self._clients.unverified(route.provider, route.api_base, route.api_key)
         return values | {name: value for name, value in self.options.params.items() if name not in RESERVED}
 
     async def _retried(self, attempt: Callable[[], Awaitable[T]]) -> T:

@@ -91,7 +91,7 @@ class Call:
         values = {**self._common, **self._call.values}
         pipe.patience(self._timeouts.first_token, "begin to answer")
         stream = await litellm().acompletion(**values)
-        reader = ChunkReader()
+        reader = ChunkReader(stream, canned="mock_response" in values)
         try:
             async for event in stream:
                 for chunk in reader.read(event):
@@ -100,7 +100,7 @@ class Call:
                     pipe.patience(self._timeouts.idle, "go on answering")
             # At the end LiteLLM builds a summary, which is no waiting.
             pipe.patience(None, "")
-            await pipe.send(reader.close(stream, canned="mock_response" in values))
+            await pipe.send(reader.close())
         finally:
             await stream.aclose()
 

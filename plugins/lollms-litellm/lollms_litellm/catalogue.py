@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from typing import Any
 
 from lollms_core import InvalidRequestError, ModelInfo
@@ -42,6 +43,9 @@ class Route:
     name: str
     """Without the provider."""
     provider: str
+    api_base: str | None
+    api_key: str | None = field(repr=False)
+    """What LiteLLM finds for the provider in the environment, beside what the caller gave."""
     parameters: frozenset[str]
     """OpenAI's parameter names that LiteLLM translates for this model."""
     beyond: dict[str, str]
@@ -59,12 +63,18 @@ class Route:
             return None if known else f"text-completion-openai/{self.name}"
         return self.model if self.provider in litellm().openai_text_completion_compatible_providers else None
 
+    @property
+    def raw_by_openai(self) -> bool:
+        """Whether raw text goes through OpenAI's library."""
+        providers = ("openai", "text-completion-openai", *litellm().openai_text_completion_compatible_providers)
+        return self.provider in providers
 
-def route(model: str, api_base: str | None) -> Route:
+
+def route(model: str, api_base: str | None, api_key: str | None = None) -> Route:
     """The route of a model. Raises `InvalidRequestError` for a provider that LiteLLM does not know."""
     library = litellm()
     try:
-        name, provider, _, _ = library.get_llm_provider(model=model, api_base=api_base)
+        name, provider, key, base = library.get_llm_provider(model=model, api_base=api_base, api_key=api_key)
     except library.BadRequestError:
         raise InvalidRequestError(
             f"LiteLLM knows no provider for the model {model!r}",
@@ -77,10 +87,16 @@ def route(model: str, api_base: str | None) -> Route:
         model=model,
         name=name,
         provider=provider,
+        api_base=base or api_base or _openai_default(provider, "BASE_URL"),
+        api_key=key or api_key or _openai_default(provider, "API_KEY"),
         parameters=frozenset(supported),
         beyond=_beyond_openai(name, provider),
         max_output=facts.get("max_output_tokens"),
     )
+
+
+def _openai_default(provider: str, name: str) -> str | None:
+    return os.environ.get(f"OPENAI_{name}") if provider in ("openai", "text-completion-openai") else None
 
 
 def _beyond_openai(name: str, provider: str) -> dict[str, str]:

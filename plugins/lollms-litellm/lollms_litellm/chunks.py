@@ -28,13 +28,19 @@ class ChunkReader:
     remembers what really came, so an answer that was cut short is told from one that ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stream: Any, *, canned: bool = False) -> None:
+        """`canned`: the answer is LiteLLM's own (`mock_response`), which has no end mark."""
+        self._stream = stream
+        self._canned = canned
+        self._books: Any = None
         self._finish: str | None = None
         self._usage: Any = None
         self._facts: dict[str, Any] = {}
 
     def read(self, event: Any) -> Iterator[Chunk]:
         """The chunks of one event."""
+        if self._books is None:
+            self._books = _books(self._stream)
         usage = getattr(event, "usage", None)
         if usage is not None:
             self._usage = usage
@@ -53,20 +59,15 @@ class ChunkReader:
         if calls:
             self._facts.setdefault("tool_calls", []).extend(call.model_dump(exclude_none=True) for call in calls)
 
-    def close(self, stream: Any, *, canned: bool = False) -> Chunk:
+    def close(self) -> Chunk:
         """The closing record.
-
-        Args:
-            stream: LiteLLM's stream object, after its end.
-            canned: the answer is LiteLLM's own (`mock_response`), which has no end mark.
 
         Raises:
             IncompleteStreamError: the provider's stream ended without a finish reason.
         """
-        ended = getattr(stream, "received_finish_reason", self._finish) or getattr(
-            stream, "intermittent_finish_reason", None
-        )
-        if not ended and not canned:
+        books = self._books
+        ended = getattr(books, "received_finish_reason", None) or getattr(books, "intermittent_finish_reason", None)
+        if not ended and not self._canned:
             raise IncompleteStreamError(
                 "the provider's stream ended before the answer did",
                 hint="The connection was cut, or the server stopped in the middle; ask again.",
@@ -76,7 +77,7 @@ class ChunkReader:
         # Some reasons are finer than the four that LiteLLM passes on; tell them untouched.
         if ended and ended != self._finish:
             facts["provider_finish_reason"] = ended
-        measured = any(getattr(piece, "usage", None) is not None for piece in getattr(stream, "chunks", ()))
+        measured = any(getattr(piece, "usage", None) is not None for piece in getattr(books, "chunks", ()))
         usage = usage_of(self._usage) if self._usage is not None else None
         if usage is not None and not measured:
             facts["estimated_usage"] = {
@@ -86,6 +87,13 @@ class ChunkReader:
             usage = None
         finish = _FINISH.get(self._finish or "stop", "unknown")
         return Chunk(finish_reason=finish, usage=usage, metadata=facts or None)
+
+
+def _books(stream: Any) -> Any:
+    """LiteLLM's own record of a stream: the wrapper itself, or the one inside a generator around it."""
+    frame = getattr(stream, "ag_frame", None)  # the route for raw text yields from a wrapper that it keeps to itself
+    inside = frame.f_locals.values() if frame is not None else ()
+    return next((value for value in inside if hasattr(value, "received_finish_reason")), stream)
 
 
 def usage_of(usage: Any) -> Usage:

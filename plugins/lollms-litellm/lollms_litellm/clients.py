@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import ssl
 import threading
 from typing import Any
@@ -31,7 +30,7 @@ class Clients:
 
     def __init__(self, settings: BackendSettings) -> None:
         self._settings = settings
-        self._own: list[tuple[asyncio.AbstractEventLoop, Any]] = []
+        self._own: list[tuple[asyncio.AbstractEventLoop, str | None, Any]] = []
 
     def used(self) -> None:
         """Note that a call is made in the running loop."""
@@ -48,7 +47,7 @@ class Clients:
         silence = _FOREVER if None in waits else max(wait for wait in waits if wait is not None) + _SLACK
         return module("httpx").Timeout(silence, connect=_FOREVER if timeouts.connect is None else timeouts.connect)
 
-    def unverified(self, provider: str, key: str | None) -> dict[str, Any]:
+    def unverified(self, provider: str, api_base: str | None, key: str | None) -> dict[str, Any]:
         """Arguments for a certificate check other than the usual: none, or against a CA bundle of the user's.
 
         LiteLLM's handlers take `ssl_verify`. The routes that use OpenAI's library know only a switch for the whole
@@ -58,29 +57,34 @@ class Clients:
         values: dict[str, Any] = {"ssl_verify": verify}
         library = litellm()
         if provider == "openai" or provider in library.openai_compatible_providers:
-            values["client"] = self._openai_client(key, verify)
+            values["client"] = self.openai(api_base, key)
         return values
 
-    def _openai_client(self, key: str | None, verify: bool | str) -> Any:
+    def openai(self, address: str | None, key: str | None) -> Any:
+        """A client of OpenAI's library for the running loop, made once.
+
+        LiteLLM's route for raw text makes a new one for every call otherwise, and closes none.
+        """
+        verify = self._settings.verify_ssl_certificate
         loop = asyncio.get_running_loop()
-        for known, client in self._own:
-            if known is loop:
+        for known, where, client in self._own:
+            if known is loop and where == address:
                 return client
         context: Any = ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify
         client = module("openai").AsyncOpenAI(
-            api_key=key or _environment_key(),
-            base_url=self._settings.host_address,
+            api_key=key or "none",
+            base_url=address,
             max_retries=0,
             http_client=module("httpx").AsyncClient(verify=context),
         )
-        self._own.append((loop, client))
+        self._own.append((loop, address, client))
         return client
 
     async def close(self) -> None:
         """Close our own clients, and LiteLLM's for each loop that no other backend uses."""
         here = asyncio.get_running_loop()
         own, self._own = self._own, []
-        for loop, client in own:
+        for loop, _, client in own:
             await _in_loop(loop, here, client.close)
         with _lock:
             loops = [loop for loop, users in _users.items() if id(self) in users]
@@ -124,7 +128,3 @@ async def _settle() -> None:
     worker = module("litellm.litellm_core_utils.logging_worker").GLOBAL_LOGGING_WORKER
     if getattr(worker, "_bound_loop", None) is asyncio.get_running_loop():
         await worker.stop()
-
-
-def _environment_key() -> str:
-    return os.environ.get("OPENAI_API_KEY", "none")

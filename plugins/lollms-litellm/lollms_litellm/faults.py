@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import email.utils
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -78,7 +80,10 @@ _BROKEN_LINKS = (
     "SSLError",
 )
 _CUT = ("RemoteProtocolError", "ClientPayloadError", "ReadError", "TransferEncodingError")
-_PREFIXES = re.compile(r"^(?:litellm\.\w+: |(?:litellm\.)?\w*(?:Error|Exception|Timeout)\s*[-:]\s*)+")
+_PREFIXES = re.compile(r"^(?:(?:litellm\.)?[\w-]*(?:Error|Exception|Timeout)\s*[-:]\s*|Error code: \d+ - )+")
+_NOISE = re.compile(r"\s*Original exception: .*| ssl:<[^>]*>| ssl:default")
+# Some of LiteLLM's routes do not tell this error from other bad requests.
+_TOO_LONG = re.compile(r"(?i)context (?:length|window|size)|prompt is too long|too many (?:input )?tokens")
 _LONGEST_MESSAGE = 1000
 _SECRETS = re.compile(
     r"(?i)(\bbearer\s+|[?&](?:api[-_]?)?key=|x-api-key['\"]?\s*[:=]\s*['\"]?)[^\s'\"&,}]+"
@@ -135,11 +140,16 @@ def _class(error: BaseException, status: int | None, begun: bool) -> type[Lollms
             return IncompleteStreamError if begun else APIConnectionError
     for name in names:
         if name in _BY_NAME:
-            return _BY_NAME[name]
+            known = _BY_NAME[name]
+            too_long = known is InvalidRequestError and _TOO_LONG.search(str(error))
+            return ContextWindowError if too_long else known
     if any(isinstance(link, ValueError) and "JSON" in type(link).__name__ for link in _chain(error)):
         return ProtocolError
     if answered and status is not None:
         return _BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
+    # An error object inside an answer with status 200: OpenAI's library raises its base class for it.
+    if any(type(link).__name__ == "APIError" for link in _chain(error)):
+        return ServerError
     return BackendError
 
 
@@ -177,10 +187,26 @@ def _has_response(error: BaseException) -> bool:
 
 def _message(error: BaseException) -> str:
     text = str(getattr(error, "message", "") or error)
-    text = _PREFIXES.sub("", " ".join(text.split()))
+    text = _quoted(_PREFIXES.sub("", _NOISE.sub("", " ".join(text.split()))))
     if len(text) > _LONGEST_MESSAGE:
         text = text[:_LONGEST_MESSAGE] + "…"
     return text or type(error).__name__
+
+
+def _quoted(text: str) -> str:
+    """What a server's error object says, where the text is one: as JSON, or as Python prints it."""
+    if not text.startswith("{"):
+        return text
+    try:
+        found: Any = json.loads(text)
+    except ValueError:
+        try:
+            found = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return text
+    inner = found.get("error", found) if isinstance(found, dict) else found
+    message = inner.get("message") if isinstance(inner, dict) else inner
+    return message if isinstance(message, str) else text
 
 
 def _retry_after(error: BaseException) -> float | None:
