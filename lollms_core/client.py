@@ -164,7 +164,7 @@ class LollmsClient(AsyncCalls):
                 if callback is not None and chunk.text and callback(chunk.text, chunk.type) is False:
                     run.request.cancel.cancel()
                     break
-        return run.pipeline.completion(run.request.model)
+        return self._completion(run, options.get("json_schema"))
 
     # --- code -----------------------------------------------------------------------------------------------------
 
@@ -255,8 +255,10 @@ class LollmsClient(AsyncCalls):
 
     def _ask(self, build: Callable[..., Query[T]], *args: Any) -> T | ErrorDict:
         try:
-            query = build(self, *args)
-            return query.interpret(self._hook(query.hook, query.request))
+            value: T | Query[T] = build(self, *args)
+            while isinstance(value, Query):
+                value = value.interpret(self._hook(value.hook, value.request))
+            return value
         except LollmsError as error:
             return self._error(error)
 

@@ -147,7 +147,7 @@ class AsyncCalls(ClientBase):
                 if callback is not None and chunk.text and await resolve(callback(chunk.text, chunk.type)) is False:
                     run.request.cancel.cancel()
                     break
-        return run.pipeline.completion(run.request.model)
+        return self._completion(run, options.get("json_schema"))
 
     # --- code -----------------------------------------------------------------------------------------------------
 
@@ -210,8 +210,10 @@ class AsyncCalls(ClientBase):
 
     async def _aask(self, build: Callable[..., Query[T]], *args: Any) -> T | ErrorDict:
         try:
-            query = build(self, *args)
-            return query.interpret(await self._ahook(query.hook, query.request))
+            value: T | Query[T] = build(self, *args)
+            while isinstance(value, Query):
+                value = value.interpret(await self._ahook(value.hook, value.request))
+            return value
         except LollmsError as error:
             return self._error(error)
 

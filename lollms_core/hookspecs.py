@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Personality,
         PullModelRequest,
         PullProgress,
+        TokenCount,
         TokenizeRequest,
     )
 
@@ -75,6 +76,11 @@ class BackendSpec:
     @hookspec(firstresult=True)
     def detokenize(self, request: DetokenizeRequest) -> str:
         """The text of token ids; the inverse of `tokenize`. Return `None` where there is no tokenizer."""
+        raise NotImplementedError
+
+    @hookspec(firstresult=True)
+    def count_tokens(self, request: TokenizeRequest) -> TokenCount:
+        """How many tokens a text has, where that is known better or sooner than by `tokenize`. Optional."""
         raise NotImplementedError
 
     @hookspec(firstresult=True)

@@ -46,11 +46,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Query(Generic[T]):
-    """A question to a backend. `interpret` turns the hook's value (`None`: not implemented) into the result."""
+    """A question to a backend.
+
+    `interpret` turns the hook's value (`None`: not implemented) into the result, or into another question.
+    """
 
     hook: str
     request: Any
-    interpret: Callable[[Any], T]
+    interpret: Callable[[Any], T | Query[T]]
 
 
 def tokenize(client: ClientBase, text: str) -> Query[list[int]]:
@@ -61,13 +64,18 @@ def tokenize(client: ClientBase, text: str) -> Query[list[int]]:
 
 
 def count_tokens(client: ClientBase, text: str) -> Query[TokenCount]:
-    def interpret(tokens: list[int] | None) -> TokenCount:
+    request = TokenizeRequest(text=check_text(text, "text"), model=client.model_name)
+
+    def counted(tokens: list[int] | None) -> TokenCount:
         if tokens is None:
             tokenizer = encoding_for(client.model_name)
             return TokenCount(len(tokenizer.encode(text)), exact=tokenizer.exact)
         return TokenCount(len(tokens), exact=client.backend.capabilities.exact_tokens)
 
-    return Query("tokenize", TokenizeRequest(text=check_text(text, "text"), model=client.model_name), interpret)
+    def interpret(count: TokenCount | None) -> TokenCount | Query[TokenCount]:
+        return Query("tokenize", request, counted) if count is None else count
+
+    return Query("count_tokens", request, interpret)
 
 
 def detokenize(client: ClientBase, tokens: Sequence[int]) -> Query[str]:

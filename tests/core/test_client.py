@@ -7,6 +7,7 @@ import inspect
 import threading
 import time
 
+import pydantic
 import pytest
 
 from lollms_core import (
@@ -196,6 +197,38 @@ def test_tokens_round_trip_and_say_whether_they_are_exact():
         count = client.count_tokens("héllo")
         assert count == 6
         assert count.exact
+
+
+def test_a_backend_may_count_tokens_by_itself(strangers):
+    strangers.install(
+        """
+        from lollms_core import Backend, Chunk, TokenCount, hookimpl
+        class Counter(Backend):
+            @hookimpl
+            def generate(self, request):
+                yield Chunk("x")
+            @hookimpl
+            def count_tokens(self, request):
+                return TokenCount(7, exact=False)
+        """,
+        counter="Counter",
+    )
+    with LollmsClient(default_generation_mode="counter") as client:
+        assert client.count_tokens("x") == asyncio.run(client.acount_tokens("x")) == 7
+
+
+class Answer(pydantic.BaseModel):
+    capital: str
+
+
+@pytest.mark.filterwarnings("ignore:the echo format does not honour")
+@pytest.mark.parametrize("schema", [Answer, Answer.model_json_schema()])
+def test_an_answer_that_should_be_json_is_checked(schema):
+    with echo() as client:
+        assert client.generate('{"capital": "Paris"}', json_schema=schema) == '{"capital": "Paris"}'
+        error = client.generate("The capital is Paris", json_schema=schema)
+        assert (error["type"], error["partial_text"]) == ("BackendError", "The capital is Paris")
+        assert asyncio.run(client.agenerate("nonsense", json_schema=schema))["status"] is False
 
 
 def test_embed_one_text_or_several():
