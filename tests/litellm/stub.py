@@ -1,4 +1,4 @@
-"""A small OpenAI-compatible server over real HTTP, whose answers a test scripts. For what cannot run here: providers."""
+"""A small OpenAI-compatible server over real HTTP whose answers a test scripts; it stands in for the providers."""
 
 from __future__ import annotations
 

@@ -75,6 +75,7 @@ class Clients:
             api_key=key or "none",
             base_url=address,
             max_retries=0,
+            timeout=self.timeout(self._settings.timeouts),
             http_client=module("httpx").AsyncClient(verify=context),
         )
         self._own.append((loop, address, client))

@@ -81,7 +81,7 @@ _BROKEN_LINKS = (
 )
 _CUT = ("RemoteProtocolError", "ClientPayloadError", "ReadError", "TransferEncodingError")
 _PREFIXES = re.compile(r"^(?:(?:litellm\.)?[\w-]*(?:Error|Exception|Timeout)\s*[-:]\s*|Error code: \d+ - )+")
-_NOISE = re.compile(r"\s*Original exception: .*| ssl:<[^>]*>| ssl:default")
+_NOISE = re.compile(r"\s*(?:Original exception: |Traceback \(most recent call last\)).*| ssl:<[^>]*>| ssl:default")
 # Some of LiteLLM's routes do not tell this error from other bad requests.
 _TOO_LONG = re.compile(r"(?i)context (?:length|window|size)|prompt is too long|too many (?:input )?tokens")
 _LONGEST_MESSAGE = 1000
@@ -187,6 +187,8 @@ def _has_response(error: BaseException) -> bool:
 
 def _message(error: BaseException) -> str:
     text = str(getattr(error, "message", "") or error)
+    if "Connection error." in text:  # all that OpenAI's library says; the link below it knows which address
+        text = next((str(link) for link in reversed(list(_chain(error))) if str(link)), text)
     text = _quoted(_PREFIXES.sub("", _NOISE.sub("", " ".join(text.split()))))
     if len(text) > _LONGEST_MESSAGE:
         text = text[:_LONGEST_MESSAGE] + "…"

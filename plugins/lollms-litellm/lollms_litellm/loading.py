@@ -9,7 +9,9 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
 import threading
+import warnings
 from typing import Any
 
 from lollms_core import MissingDependencyError
@@ -24,6 +26,15 @@ _ENVIRONMENT = {
 }
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 
+_PYDANTIC = (
+    "ignore",
+    re.compile("Accessing the 'model_", re.IGNORECASE),
+    DeprecationWarning,
+    re.compile(r"litellm\."),
+    0,
+)
+"""As the list of filters holds it."""
+
 _lock = threading.Lock()
 _module: Any = None
 
@@ -35,6 +46,7 @@ def litellm() -> Any:
         MissingDependencyError: LiteLLM cannot be imported; the cause says why.
     """
     global _module
+    _ignore_its_warnings()
     if _module is None:
         with _lock:
             if _module is None:
@@ -52,7 +64,13 @@ def _imported() -> Any:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
-        library: Any = importlib.import_module("litellm")
+        with warnings.catch_warnings():
+            # About LiteLLM's own classes, when pydantic builds them.
+            warnings.filterwarnings("ignore", module=r"pydantic\.|litellm\.")
+            library: Any = importlib.import_module("litellm")
+            # Builds the classes that the import puts off.
+            library.ModelResponse()
+            importlib.import_module("litellm.types.utils").ModelResponseStream()
     except ImportError as error:
         raise MissingDependencyError(
             f"LiteLLM cannot be imported: {error}",
@@ -69,6 +87,15 @@ def _imported() -> Any:
     if "LITELLM_LOG" not in os.environ:
         _silence_loggers()
     return library
+
+
+def _ignore_its_warnings() -> None:
+    """Let pydantic's reproaches to LiteLLM's code pass: a program that makes warnings errors could not use it at all.
+
+    Looked at again in every call, since a program, and pytest for every test, may set the filters anew.
+    """
+    if _PYDANTIC not in warnings.filters:
+        warnings.filterwarnings("ignore", _PYDANTIC[1].pattern, DeprecationWarning, _PYDANTIC[3].pattern)
 
 
 def _silence_loggers() -> None:

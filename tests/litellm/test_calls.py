@@ -1,0 +1,194 @@
+"""What goes over the wire, and what comes back."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+from lollms_core import (
+    ELF_COMPLETION_FORMAT,
+    CloseRequest,
+    EmbedRequest,
+    Image,
+    ImageError,
+    InvalidRequestError,
+    Message,
+    ModelRequiredError,
+    UnsupportedError,
+    UnsupportedOptionWarning,
+    Usage,
+)
+from tests.litellm.conftest import KEY, Make, asking, collect
+from tests.litellm.stub import answer, delta, serving, text, usage
+
+ROUTES = ["hosted_vllm/m", "openai/m"]
+RAW = ELF_COMPLETION_FORMAT.Instruct
+
+
+@pytest.mark.parametrize("model", ROUTES)
+async def test_an_answer_with_its_usage(make: Make, model: str) -> None:
+    with serving(answer("Hello,\n", "wörld ", "🦙")) as stub:
+        told, reasoning, last = await collect(make(stub.address, model), asking(system_prompt="Be brief."))
+    assert (told, reasoning) == ("Hello,\nwörld 🦙", "")
+    assert last.finish_reason == "stop"
+    assert last.usage == Usage(prompt_tokens=7, completion_tokens=5, reasoning_tokens=2, cached_tokens=3)
+    assert stub.path == "/v1/chat/completions"
+    assert stub.headers["authorization"] == f"Bearer {KEY}"
+    assert stub.body["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "hi"},
+    ]
+    assert stub.body["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize(("said", "meant"), [("length", "length"), ("content_filter", "content_filter")])
+async def test_finish_reasons(make: Make, said: str, meant: str) -> None:
+    with serving(answer("x", finish=said)) as stub:
+        assert (await collect(make(stub.address), asking()))[2].finish_reason == meant
+
+
+@pytest.mark.parametrize("model", ROUTES)
+async def test_reasoning_comes_apart_from_the_answer(make: Make, model: str) -> None:
+    with serving([delta(reasoning_content="Let me think."), *answer("Paris")]) as stub:
+        told, reasoning, _ = await collect(make(stub.address, model), asking())
+    assert (told, reasoning) == ("Paris", "Let me think.")
+
+
+async def test_usage_is_not_made_up(make: Make) -> None:
+    with serving([delta(content="x"), delta("stop"), "[DONE]"]) as stub:
+        last = (await collect(make(stub.address), asking()))[2]
+    assert last.usage is None
+    assert last.metadata is not None
+    assert last.metadata["estimated_usage"]["completion_tokens"] >= 1
+
+
+async def test_chosen_options_reach_a_vllm_server(make: Make) -> None:
+    with serving(answer("x")) as stub:
+        request = asking(
+            n_predict=12,
+            temperature=0.0,
+            top_p=0.5,
+            top_k=3,
+            min_p=0.1,
+            repeat_penalty=1.2,
+            seed=0,
+            stop=("a", "b", "c", "d", "e"),
+            think="low",
+            json_schema={"type": "object"},
+            extra={"guided_choice": ["x"]},
+        )
+        await collect(make(stub.address, headers={"X-Team": "blue"}), request)
+    body = stub.body
+    wanted = {"max_tokens": 12, "temperature": 0.0, "top_p": 0.5, "top_k": 3, "min_p": 0.1, "repetition_penalty": 1.2}
+    assert {name: body[name] for name in wanted} == wanted
+    assert body["seed"] == 0
+    assert body["stop"] == ["a", "b", "c", "d"]  # no provider takes more; the core looks for the rest
+    assert body["reasoning_effort"] == "low"
+    assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    assert body["guided_choice"] == ["x"]
+    assert stub.headers["x-team"] == "blue"
+
+
+async def test_a_chosen_option_that_the_model_lacks_is_named_once(make: Make) -> None:
+    with serving(answer("x")) as stub:
+        backend = make(stub.address, "openai/m")
+        with pytest.warns(UnsupportedOptionWarning, match=r"openai/m does not honour: repeat_penalty, top_k"):
+            await collect(backend, asking(top_k=3, repeat_penalty=1.1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            await collect(backend, asking(top_k=3))
+    assert "top_k" not in stub.body
+
+
+async def test_defaults_that_nobody_chose_are_left_out_in_silence(make: Make) -> None:
+    with serving(answer("x")) as stub:
+        await collect(make(stub.address, "openai/m"), asking())
+    assert "top_k" not in stub.body
+    assert stub.body["temperature"] == 0.1
+
+
+async def test_images_are_data_urls_and_links_stay_links(make: Make) -> None:
+    images = (Image(b"\x89PNG", "image/png"), Image(None, None, "https://example.org/cat.jpg"))
+    with serving(answer("a cat")) as stub:
+        await collect(make(stub.address), asking("What is it?", images=images))
+    assert stub.body["messages"][0]["content"] == [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}},
+        {"type": "image_url", "image_url": {"url": "https://example.org/cat.jpg"}},
+    ]
+
+
+async def test_a_conversation(make: Make) -> None:
+    turns = (Message("user", "1"), Message("assistant", "2"), Message("user", "3"))
+    with serving(answer("4")) as stub:
+        await collect(make(stub.address), asking("", messages=turns))
+    assert [(m["role"], m["content"]) for m in stub.body["messages"]] == [
+        ("user", "1"),
+        ("assistant", "2"),
+        ("user", "3"),
+    ]
+
+
+@pytest.mark.parametrize("model", ["hosted_vllm/m", "openai/m", "text-completion-openai/m"])
+async def test_raw_text_goes_to_the_completions_route(make: Make, model: str) -> None:
+    with serving([text("Once"), text(" more", "length"), usage(), "[DONE]"]) as stub:
+        backend = make(stub.address, model)
+        for _ in range(2):
+            told, _, last = await collect(backend, asking("<s>raw", completion_format=RAW, n_predict=2))
+    assert told == "Once more"
+    assert last.finish_reason == "length"
+    assert last.usage is not None
+    assert last.usage.completion_tokens == 5
+    assert stub.path == "/v1/completions"
+    assert (stub.body["prompt"], stub.body["max_tokens"]) == ("<s>raw", 2)
+
+
+async def test_raw_text_where_there_is_only_a_chat(make: Make) -> None:
+    with pytest.raises(UnsupportedError, match="anthropic"):
+        await collect(make(None, "anthropic/claude-x"), asking(completion_format=RAW))
+    with pytest.raises(ImageError):
+        await collect(make(), asking(completion_format=RAW, images=(Image(b"x", "image/png"),)))
+
+
+async def test_extra_cannot_replace_the_messages(make: Make) -> None:
+    with pytest.raises(InvalidRequestError, match="extra cannot set messages"):
+        await collect(make(), asking(extra={"messages": []}))
+
+
+async def test_a_model_is_needed_and_its_provider_known(make: Make) -> None:
+    with pytest.raises(ModelRequiredError) as caught:
+        await collect(make(model=None), asking())
+    assert "openai/" in caught.value.hint
+    with pytest.raises(InvalidRequestError, match="no provider"):
+        await collect(make(model="nonsense/m"), asking())
+
+
+async def test_options_params_go_with_every_call(make: Make) -> None:
+    with serving(answer("x")) as stub:
+        await collect(make(stub.address, options={"params": {"frequency_penalty": 0.5}}), asking())
+    assert stub.body["frequency_penalty"] == 0.5
+
+
+async def test_canned_answers_of_litellm(make: Make) -> None:
+    told, _, last = await collect(make(model="openai/gpt-4o"), asking(extra={"mock_response": "Not a real one."}))
+    assert told == "Not a real one."
+    assert last.finish_reason == "stop"
+
+
+async def test_embeddings_keep_their_order(make: Make) -> None:
+    rows = [{"object": "embedding", "index": i, "embedding": [float(i), 1.0]} for i in (1, 0)]
+    body = {"object": "list", "data": rows, "model": "m", "usage": {"prompt_tokens": 2, "total_tokens": 2}}
+    with serving((200, {}, body)) as stub:
+        vectors = await make(stub.address, "openai/m").embed(EmbedRequest(texts=("a", "b")))
+    assert vectors == [[0.0, 1.0], [1.0, 1.0]]
+    assert stub.body["input"] == ["a", "b"]
+
+
+async def test_closing_twice_and_using_again(make: Make) -> None:
+    with serving(answer("x")) as stub:
+        backend = make(stub.address)
+        await collect(backend, asking())
+        await backend.close(CloseRequest())
+        await backend.close(CloseRequest())
+        assert (await collect(backend, asking()))[0] == "x"

@@ -1,0 +1,239 @@
+"""Errors over real HTTP, on each of LiteLLM's three kinds of route."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import threading
+import time
+import traceback
+from typing import Any
+
+import pytest
+from lollms_litellm.faults import scrubbed
+
+from lollms_core import (
+    ELF_COMPLETION_FORMAT,
+    APIConnectionError,
+    APITimeoutError,
+    AuthenticationError,
+    CancelToken,
+    ContextWindowError,
+    IncompleteStreamError,
+    InvalidRequestError,
+    LollmsError,
+    ModelNotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    ServerError,
+    Timeouts,
+    UnsupportedOptionWarning,
+)
+from tests.litellm.conftest import KEY, Make, asking, collect
+from tests.litellm.stub import answer, delta, serving, text
+
+CHAT = ELF_COMPLETION_FORMAT.Chat
+RAW = ELF_COMPLETION_FORMAT.Instruct
+ROUTES = [("hosted_vllm/m", CHAT), ("openai/m", CHAT), ("hosted_vllm/m", RAW)]
+routes = pytest.mark.parametrize(("model", "kind"), ROUTES)
+
+
+def refusal(status: int, message: str = f"no, {KEY} will not do", **headers: str) -> tuple[int, dict[str, str], Any]:
+    return status, headers, {"error": {"message": message, "type": "t", "code": "c"}}
+
+
+def piece(kind: ELF_COMPLETION_FORMAT, content: str) -> dict[str, Any]:
+    return delta(content=content) if kind is CHAT else text(content)
+
+
+@routes
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (400, InvalidRequestError),
+        (401, AuthenticationError),
+        (403, PermissionDeniedError),
+        (404, ModelNotFoundError),
+        (413, InvalidRequestError),
+        (422, InvalidRequestError),
+        (429, RateLimitError),
+        (500, ServerError),
+        (503, ServerError),
+    ],
+)
+async def test_a_status_becomes_our_error_without_the_key(
+    make: Make, model: str, kind: ELF_COMPLETION_FORMAT, status: int, expected: type[LollmsError]
+) -> None:
+    with serving(refusal(status)) as stub:
+        with pytest.raises(expected) as caught:
+            await collect(make(stub.address, model), asking(completion_format=kind))
+        assert len(stub.requests) == 1
+    error = caught.value
+    assert error.status_code == status
+    assert error.message == "no, *** will not do"
+    assert KEY not in "".join(traceback.format_exception(error))
+    assert error.__cause__ is None
+    assert error.__context__ is None
+
+
+@routes
+async def test_a_window_that_is_too_small_for_what_was_chosen(
+    make: Make, model: str, kind: ELF_COMPLETION_FORMAT
+) -> None:
+    with serving(refusal(400, "This model's maximum context length is 2048 tokens.")) as stub:
+        with pytest.raises(ContextWindowError):
+            await collect(make(stub.address, model), asking(completion_format=kind, n_predict=4096))
+        assert len(stub.requests) == 1
+
+
+async def test_a_default_limit_gives_way_to_a_small_window(make: Make) -> None:
+    with serving(*[refusal(400, "maximum context length is 2048 tokens")] * 2, answer("x")) as stub:
+        assert (await collect(make(stub.address), asking()))[0] == "x"
+    assert [body["max_tokens"] for _, _, body in stub.requests] == [4096, 2048, 1024]
+
+
+@routes
+@pytest.mark.parametrize("end", ["cut", "[DONE]"])
+async def test_an_answer_that_was_cut_is_not_taken_for_one(
+    make: Make, model: str, kind: ELF_COMPLETION_FORMAT, end: str
+) -> None:
+    if end == "[DONE]" and (model, kind) == ("hosted_vllm/m", CHAT):
+        end = ""  # this route counts `[DONE]` as the end that it is
+    events = [piece(kind, "half an ans"), *([end] if end else [])]
+    with serving(events) as stub:
+        stream = make(stub.address, model).generate(asking(completion_format=kind))
+        assert (await anext(stream)).text == "half an ans"
+        with pytest.raises(IncompleteStreamError):
+            await anext(stream)
+
+
+@routes
+async def test_an_error_object_inside_a_good_status(make: Make, model: str, kind: ELF_COMPLETION_FORMAT) -> None:
+    events = [piece(kind, "half"), {"error": {"message": "the engine died", "code": 500}}]
+    with serving(events) as stub, pytest.raises(ServerError, match="the engine died"):
+        await collect(make(stub.address, model), asking(completion_format=kind))
+
+
+@routes
+async def test_an_empty_body(make: Make, model: str, kind: ELF_COMPLETION_FORMAT) -> None:
+    with serving((200, {}, "")) as stub, pytest.raises(IncompleteStreamError):
+        await collect(make(stub.address, model), asking(completion_format=kind))
+
+
+@routes
+async def test_what_is_not_json(make: Make, model: str, kind: ELF_COMPLETION_FORMAT) -> None:
+    with serving(["{nope"]) as stub, pytest.raises((ProtocolError, IncompleteStreamError)):
+        await collect(make(stub.address, model), asking(completion_format=kind))
+
+
+@routes
+async def test_nobody_listens(make: Make, model: str, kind: ELF_COMPLETION_FORMAT) -> None:
+    with serving(answer("x")) as stub:
+        address = stub.address
+    with pytest.raises(APIConnectionError) as caught:
+        await collect(make(address, model), asking(completion_format=kind))
+    assert "host_address" in caught.value.hint
+    assert caught.value.retryable
+
+
+@routes
+async def test_retries_are_bounded_and_heed_the_server(make: Make, model: str, kind: ELF_COMPLETION_FORMAT) -> None:
+    with serving(refusal(429, **{"retry-after": "0"})) as stub:
+        with pytest.raises(RateLimitError) as caught:
+            await collect(make(stub.address, model, max_retries=2), asking(completion_format=kind))
+        assert len(stub.requests) == 3
+    assert caught.value.retry_after == 0
+
+
+async def test_a_retry_that_helps(make: Make) -> None:
+    with serving(refusal(503, **{"retry-after": "0"}), answer("x")) as stub:
+        assert (await collect(make(stub.address, max_retries=1), asking()))[0] == "x"
+
+
+async def test_no_retry_once_text_has_come(make: Make) -> None:
+    with serving([delta(content="half"), "cut"]) as stub:
+        with pytest.raises(IncompleteStreamError):
+            await collect(make(stub.address, max_retries=3), asking())
+        assert len(stub.requests) == 1
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+async def test_a_wait_that_is_too_long_is_told_instead(make: Make, form: str) -> None:
+    until = "3600" if form == "seconds" else email.utils.formatdate(time.time() + 3600, usegmt=True)
+    with serving(refusal(429, **{"retry-after": until})) as stub:
+        with pytest.raises(RateLimitError) as caught:
+            await collect(make(stub.address, max_retries=3), asking())
+        assert len(stub.requests) == 1
+    assert caught.value.retry_after == pytest.approx(3600, abs=60)
+
+
+async def test_an_option_that_the_model_refuses_is_given_up_and_remembered(make: Make) -> None:
+    with serving(refusal(400, "Unsupported value: 'temperature' must be 1"), answer("x")) as stub:
+        backend = make(stub.address, "openai/m")
+        with pytest.warns(UnsupportedOptionWarning, match="temperature"):
+            await collect(backend, asking(temperature=0.5))
+        await collect(backend, asking(temperature=0.5))
+    assert ["temperature" in body for _, _, body in stub.requests] == [True, False, False]
+
+
+async def test_a_default_that_the_model_refuses_goes_without_a_word(make: Make) -> None:
+    both = refusal(400, "`temperature` and `top_p` cannot both be given")
+    with serving(both, answer("x")) as stub:
+        await collect(make(stub.address, "openai/m"), asking(temperature=0.5))
+    assert (stub.body.get("temperature"), stub.body.get("top_p")) == (0.5, None)
+
+
+@routes
+@pytest.mark.parametrize("when", ["before the headers", "in mid-stream"])
+async def test_cancel_from_another_thread_closes_the_connection(
+    make: Make, model: str, kind: ELF_COMPLETION_FORMAT, when: str
+) -> None:
+    token = CancelToken()
+    with serving([piece(kind, "one"), "hang"]) as stub:
+        stub.before_headers = when == "before the headers"
+
+        def stop() -> None:
+            stub.waiting.wait(30)
+            token.cancel()
+
+        thread = threading.Thread(target=stop)
+        thread.start()
+        request = asking(completion_format=kind, cancel=token)
+        chunks = [chunk async for chunk in make(stub.address, model).generate(request)]
+        thread.join()
+        assert await asyncio.to_thread(stub.gone.wait, 30)
+    assert chunks[-1].finish_reason == "cancelled"
+
+
+@routes
+async def test_leaving_a_stream_closes_the_connection(make: Make, model: str, kind: ELF_COMPLETION_FORMAT) -> None:
+    with serving([piece(kind, "one"), "hang"]) as stub:
+        stream = make(stub.address, model).generate(asking(completion_format=kind))
+        assert (await anext(stream)).text == "one"
+        await stream.aclose()
+        assert await asyncio.to_thread(stub.gone.wait, 30)
+
+
+@routes
+@pytest.mark.parametrize("limit", ["first_token", "idle"])
+async def test_time_limits(make: Make, model: str, kind: ELF_COMPLETION_FORMAT, limit: str) -> None:
+    with serving([piece(kind, "one"), "hang"]) as stub:
+        stub.before_headers = limit == "first_token"
+        backend = make(stub.address, model, timeouts=Timeouts(**{limit: 0.2}))
+        with pytest.raises(APITimeoutError, match=r"within 0\.2 s"):
+            await collect(backend, asking(completion_format=kind))
+        assert await asyncio.to_thread(stub.gone.wait, 30)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "Authorization: Bearer abc.def",
+        "https://x.example/v1?key=AIzaSy0123456789",
+        "Incorrect API key provided: sk-proj-0123456789abcdef",
+    ],
+)
+def test_what_looks_like_a_key_is_not_told(secret: str) -> None:
+    assert "***" in scrubbed(secret)
+    assert secret.rpartition(" ")[2].rpartition("=")[2] not in scrubbed(secret)

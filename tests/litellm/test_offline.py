@@ -1,0 +1,91 @@
+"""What LiteLLM knows without a network, and what it must not do before it is needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from lollms_core import DetokenizeRequest, ListModelsRequest, ModelInfoRequest, TokenizeRequest
+from tests.litellm.conftest import Make
+
+
+def run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_importing_and_making_a_backend_does_not_import_litellm() -> None:
+    out = run("""
+        import os, sys
+        from lollms_core import BackendSettings
+        from lollms_litellm import LiteLLMBackend
+        before = dict(os.environ)
+        LiteLLMBackend(BackendSettings(format="litellm", model_name="openai/gpt-4o"))
+        heavy = {"litellm", "openai", "httpx", "tiktoken", "aiohttp"} & set(sys.modules)
+        print(sorted(heavy), before == dict(os.environ))
+    """)
+    assert out == "[] True\n"
+
+
+def test_the_first_call_opens_no_connection_of_its_own_and_prints_nothing() -> None:
+    out = run("""
+        import asyncio, socket
+        def refuse(*args, **kwargs):
+            raise AssertionError(f"a connection: {args}")
+        socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+        from lollms_core import BackendSettings, CloseRequest, GenerationRequest, ModelInfoRequest
+        from lollms_litellm import LiteLLMBackend
+
+        async def main():
+            backend = LiteLLMBackend(BackendSettings(format="litellm", model_name="openai/llama-3-8b"))
+            request = GenerationRequest(prompt="hi", extra={"mock_response": "canned"})
+            text = "".join([chunk.text async for chunk in backend.generate(request)])
+            await backend.close(CloseRequest())
+            return text
+
+        print(asyncio.run(main()))
+    """)
+    assert out == "canned\n"
+
+
+def test_windows_and_prices(make: Make) -> None:
+    info = make(model="openai/gpt-4o").model_info(ModelInfoRequest())
+    assert info.context_window == 128000
+    assert {"chat", "vision"} <= set(info.capabilities)
+    assert info.metadata["input_cost_per_token"] > 0
+    unknown = make().model_info(ModelInfoRequest())
+    assert (unknown.name, unknown.context_window) == ("hosted_vllm/m", None)
+
+
+def test_models_of_the_providers_whose_keys_are_set(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "MISTRAL_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    names = {info.name for info in make(model=None).list_models(ListModelsRequest())}
+    assert not any(name.startswith("mistral/") for name in names)
+    monkeypatch.setenv("MISTRAL_API_KEY", "k")
+    names = {info.name for info in make(model="hosted_vllm/m").list_models(ListModelsRequest())}
+    assert "hosted_vllm/m" in names
+    assert any(name.startswith("mistral/") for name in names)
+    assert not any(name.startswith("openai/") for name in names)
+
+
+@pytest.mark.parametrize("text", ["hello world", "", "<|endoftext|> 🦙\n"])
+def test_the_tokenizer_where_it_is_the_models_own(make: Make, text: str) -> None:
+    backend = make(model="openai/gpt-4")
+    tokens = backend.tokenize(TokenizeRequest(text=text))
+    assert tokens is not None
+    assert backend.detokenize(DetokenizeRequest(tokens=tuple(tokens))) == text
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-4o", "hosted_vllm/m", "anthropic/claude-x", None])
+def test_no_tokenizer_is_better_than_a_wrong_one(make: Make, model: str | None) -> None:
+    backend = make(model=model)
+    assert backend.tokenize(TokenizeRequest(text="hello world")) is None
+    assert backend.detokenize(DetokenizeRequest(tokens=(1,))) is None
