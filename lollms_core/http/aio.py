@@ -7,6 +7,7 @@ closes with its loop when that ends as `asyncio.run` ends one, and in any case w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import ssl
 import threading
@@ -142,9 +143,9 @@ class _Session:
         except RuntimeError:
             running = None
         if running is loop:
-            self._closing = loop.create_task(self._keeper.aclose())  # type: ignore[arg-type]
+            self._closing = loop.create_task(self._keeper.aclose())
         elif loop.is_running():
-            asyncio.run_coroutine_threadsafe(self._keeper.aclose(), loop)  # type: ignore[arg-type]
+            asyncio.run_coroutine_threadsafe(self._keeper.aclose(), loop)
         else:
             loop.run_until_complete(self._keeper.aclose())
 
@@ -168,10 +169,8 @@ class AsyncCall:
     def abort(self) -> None:
         """End whatever the call waits for, at once. From any thread."""
         self.aborted = True
-        try:
+        with contextlib.suppress(RuntimeError):  # if the loop is closed, so is everything in it
             self._loop.call_soon_threadsafe(self._abort)
-        except RuntimeError:
-            pass  # the loop is closed, and everything in it
 
     def _abort(self) -> None:
         if self._waiting is not None:
@@ -374,12 +373,10 @@ class AsyncResponse:
         return b"".join(pieces)
 
     async def drain(self) -> None:
-        """The protocol's end mark has come: read the little that may follow, so that the connection can be used again."""
+        """The end mark has come: read the little that may follow, so that the connection can be used again."""
         self._disarm()
-        try:
+        with contextlib.suppress(aiohttp.ClientError, OSError, ValueError, asyncio.TimeoutError):
             await asyncio.wait_for(self._drain(), _DRAIN_SECONDS)
-        except (aiohttp.ClientError, OSError, ValueError, asyncio.TimeoutError):
-            pass
         self.close()
 
     async def _drain(self) -> None:
@@ -420,6 +417,6 @@ def _tls_context(verify: bool | str) -> ssl.SSLContext | bool:
         if os.path.isdir(verify):
             return ssl.create_default_context(capath=verify)
         return ssl.create_default_context(cafile=verify)
-    import requests.certs
+    import requests.utils
 
-    return ssl.create_default_context(cafile=requests.certs.where())
+    return ssl.create_default_context(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)

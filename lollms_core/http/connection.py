@@ -5,6 +5,7 @@ Imported on the first call only: urllib3 is not needed to import lollms.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import threading
@@ -66,11 +67,9 @@ class Watch:
         with self._lock:
             self.aborted.set()
             if self._socket is not None:
-                try:
+                with contextlib.suppress(OSError):  # it may not be connected, or no longer
                     # Not SSLSocket's own: that one takes the TLS state away under the reading thread.
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-                except OSError:
-                    pass  # not connected, or no longer
 
 
 current = threading.local()
@@ -103,7 +102,7 @@ class BulkResponse(http.client.HTTPResponse):
             http.client.IncompleteRead: the connection ended before the body did.
             http.client.HTTPException: the chunked encoding is wrong.
         """
-        if self.fp is None:
+        if self.isclosed():
             return b""
         if not self.chunked:
             wanted = READ_SIZE if self.length is None else min(READ_SIZE, self.length)
@@ -113,9 +112,9 @@ class BulkResponse(http.client.HTTPResponse):
                     raise http.client.IncompleteRead(b"", self.length)
                 self.length -= len(data)
             if not data or self.length == 0:
-                self._close_conn()
+                self.close()
             return data
-        while self.fp is not None:
+        while not self.isclosed():
             received = self.fp.read1(READ_SIZE)
             if not received:
                 raise http.client.IncompleteRead(b"")
@@ -144,7 +143,9 @@ class BulkResponse(http.client.HTTPResponse):
             position = line_end + 1
             if self._trailer:
                 if not line.strip():
-                    self._end(position == end)
+                    # Bytes after the end belong to no request: this connection must not be used again.
+                    self.will_close = self.will_close or position < end
+                    self.close()
                     break
                 continue
             left = _chunk_size(line)
@@ -153,16 +154,10 @@ class BulkResponse(http.client.HTTPResponse):
             else:
                 self._trailer = True
         self._left = left
-        self._rest = received[position:] if self.fp is not None else b""
+        self._rest = received[position:]
         if len(self._rest) > _MAX_LINE:
             raise http.client.LineTooLong("chunk size")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _end(self, clean: bool) -> None:
-        if not clean:
-            # Bytes after the end belong to no request: this connection must not be used again.
-            self.will_close = True
-        self._close_conn()  # type: ignore[attr-defined]
 
 
 def _chunk_size(line: bytes) -> int:

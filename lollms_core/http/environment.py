@@ -24,7 +24,7 @@ class Environment:
 
     @classmethod
     def find(cls, address: Address, verify: bool | str) -> Environment:
-        """Read `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` and `.netrc`.
+        """Read the variables of proxies and of certificates, and `.netrc`.
 
         Raises:
             ConfigurationError: the certificates that `verify` names do not exist.
@@ -36,7 +36,7 @@ class Environment:
         url = str(address)
         with requests.Session() as session:
             settings = session.merge_environment_settings(url, {}, True, verify, None)
-        verify = settings["verify"]
+        verify = True if settings["verify"] is None else settings["verify"]
         if isinstance(verify, str) and address.scheme == "https" and not os.path.exists(verify):
             raise ConfigurationError(f"the file of certificates {verify!r} does not exist")
         credentials = address.credentials or requests.utils.get_netrc_auth(url)

@@ -108,7 +108,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return max(0.0, seconds) if seconds < float("inf") else None
 
 
-def status_error(status: int, headers: Mapping[str, str], body: bytes, *, where: str, key_hint: str = "") -> LollmsError:
+def status_error(
+    status: int, headers: Mapping[str, str], body: bytes, *, where: str, key_hint: str = ""
+) -> LollmsError:
     """The error for a response whose status is not a success.
 
     Args:
@@ -149,7 +151,9 @@ def status_error(status: int, headers: Mapping[str, str], body: bytes, *, where:
 
 
 def _wait_hint(wait: float | None) -> str:
-    return "Send fewer requests at once." if wait is None else f"Wait {wait:g} seconds, then send fewer requests at once."
+    return (
+        "Send fewer requests at once." if wait is None else f"Wait {wait:g} seconds, then send fewer requests at once."
+    )
 
 
 def _redirect(status: int, headers: Mapping[str, str], where: str) -> LollmsError:

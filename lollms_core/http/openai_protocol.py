@@ -7,13 +7,13 @@ Sources: OpenAI's API reference (chat completions, completions, streaming); vLLM
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from lollms_core.errors import IncompleteStreamError, ProtocolError
 from lollms_core.http.failures import answer_error, html_error
 from lollms_core.http.messages import Decoder, parse_json
-from lollms_core.http.sse import SSEDecoder
+from lollms_core.http.sse import MAX_SIZE, SSEDecoder
 from lollms_core.types import MSG_TYPE, Chunk, FinishReason, GenerationRequest, Image, Message, SamplingParams, Usage
 
 __all__ = [
@@ -156,6 +156,7 @@ class ChatDecoder(Decoder):
         self._content_type = headers.get("content-type", "")
         self._events = SSEDecoder()
         self._whole: list[bytes] | None = None
+        self._held = 0
         self._began = False
         self._reason: FinishReason | None = None
         self._usage: Usage | None = None
@@ -172,6 +173,9 @@ class ChatDecoder(Decoder):
             data = self._begin(data)
         if self._whole is not None:
             self._whole.append(data)
+            self._held += len(data)
+            if self._held > MAX_SIZE:
+                raise ProtocolError(f"the server sent an answer larger than {MAX_SIZE} bytes")
             return
         for event in self._events.feed(data):
             # What nearly every event is comes first; all else is looked at with more care.
@@ -181,15 +185,21 @@ class ChatDecoder(Decoder):
             value = parse_json(event)
             try:
                 choice = value["choices"][0]
-                text = choice["delta"]["content"]
-                plain = choice["finish_reason"] is None and "usage" not in value and len(choice["delta"]) == 1
+                delta = choice["delta"]
+                text = delta["content"]
+                plain = (
+                    len(delta) == 1
+                    and choice["finish_reason"] is None
+                    and "error" not in value
+                    and value.get("usage") is None
+                    and text.__class__ is str
+                )
             except (KeyError, IndexError, TypeError):
                 plain = False
-            if plain and text.__class__ is str:
-                if text:
-                    yield Chunk(text)
-            else:
+            if not plain:
                 yield from self._read(value)
+            elif text:
+                yield Chunk(text)
 
     def close(self) -> Iterator[Chunk]:
         """The body has ended.
@@ -269,14 +279,14 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
 
 def read_embeddings(value: Any, count: int) -> list[list[float]]:
     """The vectors of an answer of `/v1/embeddings`, in the order of the texts. Raises `ProtocolError`."""
-    items: Sequence[Mapping[str, Any]] = _objects(value.get("data")) if isinstance(value, dict) else []
+    items = _objects(value.get("data")) if isinstance(value, dict) else []
     if len(items) != count:
         raise ProtocolError(f"the server gave {len(items)} vectors for {count} texts")
-    ordered = sorted(items, key=lambda item: item.get("index", 0))
-    vectors = [item.get("embedding") for item in ordered]
-    if not all(isinstance(vector, list) for vector in vectors):
-        raise ProtocolError("the server gave an embedding that is not a list of numbers")
-    return [[float(number) for number in vector] for vector in vectors]  # type: ignore[union-attr]
+    try:
+        ordered = sorted(items, key=lambda item: int(item.get("index", 0)))
+        return [[float(number) for number in item["embedding"]] for item in ordered]
+    except (KeyError, TypeError, ValueError):
+        raise ProtocolError("the server gave an embedding that is not a list of numbers") from None
 
 
 def _text(content: Any) -> str:

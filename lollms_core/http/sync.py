@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import requests
 import requests.adapters
@@ -111,8 +112,10 @@ class _Pool:
         self._adapter = requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=_POOL_SIZE, max_retries=0)
         proxies = {address.scheme: environment.proxy} if environment.proxy else None
         request = requests.Request("GET", str(address)).prepare()
-        self.connections = self._adapter.get_connection_with_tls_context(request, environment.verify, proxies=proxies)
-        self.connections.ConnectionCls = connection.watched(self.connections.ConnectionCls)  # type: ignore[assignment]
+        self.connections: Any = self._adapter.get_connection_with_tls_context(
+            request, environment.verify, proxies=proxies
+        )
+        self.connections.ConnectionCls = connection.watched(self.connections.ConnectionCls)
 
     def close(self) -> None:
         self._adapter.close()
@@ -188,7 +191,7 @@ class SyncCall:
         return str(self._transport.address)
 
     def tell(self, request: HTTPRequest) -> None:
-        """Send one more request, on a connection of its own, and ignore what comes of it. Waits about a second at most."""
+        """Send one more request and ignore what comes of it. Waits about a second at most."""
         other = SyncCall(self._transport)
         try:
             other.open(replace(request, timeouts=_BRIEF)).drain()
@@ -289,7 +292,7 @@ class SyncResponse:
         return b"".join(pieces)
 
     def drain(self) -> None:
-        """The protocol's end mark has come: read the little that may follow, so that the connection can be used again."""
+        """The end mark has come: read the little that may follow, so that the connection can be used again."""
         size = 0
         try:
             self._watch.set_timeout(_DRAIN_SECONDS)
