@@ -1,0 +1,197 @@
+"""The backend: the hooks, and which models are in memory."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from lollms_core import (
+    Backend,
+    BackendSettings,
+    Capabilities,
+    ClientClosedError,
+    CloseRequest,
+    DetokenizeRequest,
+    EmbedRequest,
+    GenerationRequest,
+    InvalidRequestError,
+    ListModelsRequest,
+    ModelInfo,
+    ModelInfoRequest,
+    ModelRequiredError,
+    TokenizeRequest,
+    hookimpl,
+)
+from lollms_transformers.engine import Engine, Job
+from lollms_transformers.options import TransformersOptions
+from lollms_transformers.stream import Mailbox, TokenStream
+
+__all__ = ["TransformersBackend"]
+
+T = TypeVar("T")
+
+
+class TransformersBackend(Backend):
+    """Runs models in this process with `transformers`. Loads a model with the first call that needs it."""
+
+    contract_version = 1
+    capabilities = Capabilities(
+        options=frozenset(
+            {
+                "n_predict",
+                "temperature",
+                "top_k",
+                "top_p",
+                "min_p",
+                "repeat_penalty",
+                "repeat_last_n",
+                "seed",
+                "n_threads",
+                "stop",
+                "system_prompt",
+            }
+        ),
+        vision=True,
+        embeddings=True,
+        exact_tokens=True,
+        raw_prompt=True,
+        needs_model=True,
+        local=True,
+    )
+    Options = TransformersOptions
+    options: TransformersOptions
+
+    def __init__(self, settings: BackendSettings) -> None:
+        super().__init__(settings)
+        self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._lock = threading.Lock()
+        self._closed = False
+        # A client that is dropped without `close()` must not leave its model and thread behind.
+        weakref.finalize(self, _close_engines, self._engines)
+
+    @hookimpl
+    def generate(self, request: GenerationRequest) -> TokenStream:
+        def start(mailbox: Mailbox) -> Callable[[], bool]:
+            return self._engine(request.model).submit(Job(request, mailbox))
+
+        return TokenStream(start, request.cancel)
+
+    @hookimpl
+    def tokenize(self, request: TokenizeRequest) -> list[int]:
+        def tokens(loaded: Any) -> list[int]:
+            with loaded.tokenizer_lock:
+                found: list[int] = loaded.tokenizer(request.text, add_special_tokens=False)["input_ids"]
+            return found
+
+        return self._with_tokenizer(request.model, tokens)
+
+    @hookimpl
+    def detokenize(self, request: DetokenizeRequest) -> str:
+        def text(loaded: Any) -> str:
+            with loaded.tokenizer_lock:
+                _check_vocabulary(loaded.tokenizer, request.tokens)
+                decoded: str = loaded.tokenizer.decode(
+                    list(request.tokens), skip_special_tokens=False, clean_up_tokenization_spaces=False
+                )
+            return decoded
+
+        return self._with_tokenizer(request.model, text)
+
+    @hookimpl
+    def embed(self, request: EmbedRequest) -> list[list[float]]:
+        def vectors(loaded: Any) -> list[list[float]]:
+            from lollms_transformers.embedding import embed
+
+            return embed(loaded, request.texts, self.options.max_batch_size)
+
+        return self._engine(request.model).call(vectors) if request.texts else []
+
+    @hookimpl
+    def list_models(self, request: ListModelsRequest) -> list[ModelInfo]:
+        from lollms_transformers.listing import loadable_models
+
+        return loadable_models(self.options.folders)
+
+    @hookimpl
+    def model_info(self, request: ModelInfoRequest) -> ModelInfo:
+        from lollms_transformers.listing import loaded_info
+
+        return self._engine(request.model).call(loaded_info)
+
+    @hookimpl
+    def close(self, request: CloseRequest) -> None:
+        with self._lock:
+            self._closed = True
+            engines = dict(self._engines)
+            self._engines.clear()
+        _close_engines(engines)
+
+    def _engine(self, model: str | None) -> Engine:
+        """The engine of a model; makes room for it among those that are loaded."""
+        name = model or self.settings.model_name
+        if not name:
+            raise ModelRequiredError("the transformers format needs a model_name", hint=self._suggestion())
+        with self._lock:
+            if self._closed:
+                raise ClientClosedError("the client was closed")
+            engine = self._engines.pop(name, None)
+            surplus = [] if engine is not None else self._surplus()
+            if engine is None:
+                engine = Engine(self._loader(name), self.options)
+            self._engines[name] = engine  # at the end: the one used last
+        for old in surplus:
+            old.close()
+        return engine
+
+    def _surplus(self) -> list[Engine]:
+        """Take idle engines out, the one idle longest first, until there is room for one more."""
+        out = []
+        for name in list(self._engines):
+            if len(self._engines) < self.options.max_loaded_models:
+                break
+            if self._engines[name].idle:
+                out.append(self._engines.pop(name))
+        return out
+
+    def _loader(self, name: str) -> Callable[[], Any]:
+        # Holds no reference to the backend, so that a dropped client can be collected while its engine waits.
+        options, settings = self.options, self.settings
+        secret = options.token or settings.api_key
+
+        def load() -> Any:
+            from lollms_transformers.loading import load_model
+
+            ctx_size = settings.ctx_size if settings.ctx_size_chosen else None
+            return load_model(name, options, secret.get_secret_value() if secret else None, ctx_size)
+
+        return load
+
+    def _with_tokenizer(self, model: str | None, function: Callable[[Any], T]) -> T:
+        """Run `function` with the loaded model in this thread; the tokenizer does not need the engine's."""
+        engine = self._engine(model)
+        return function(engine.loaded or engine.call(lambda loaded: loaded))
+
+    def _suggestion(self) -> str:
+        from lollms_transformers.listing import loadable_models
+
+        names = [model.name for model in loadable_models(self.options.folders)][:5]
+        if not names:
+            return "Name a model of the hub, a folder, or a .gguf file; none was found on this machine."
+        return f"Name a model of the hub, a folder, or a .gguf file. Loadable here: {', '.join(names)}."
+
+
+def _close_engines(engines: dict[str, Engine]) -> None:
+    for engine in list(engines.values()):
+        engine.close()
+
+
+def _check_vocabulary(tokenizer: Any, tokens: tuple[int, ...]) -> None:
+    size = len(tokenizer)
+    for token in tokens:
+        if not 0 <= token < size or tokenizer.convert_ids_to_tokens(token) is None:
+            raise InvalidRequestError(
+                f"{token} is not a token of this model", hint=f"Its vocabulary has the tokens 0 to {size - 1}."
+            )

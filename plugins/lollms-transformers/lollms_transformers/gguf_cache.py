@@ -1,0 +1,143 @@
+"""GGUF files, converted once into a folder that loads at once.
+
+transformers reads a GGUF file by dequantizing it, which takes many seconds each time. The result is kept under the
+user's cache directory (`LOLLMS_CACHE_DIR` overrides it). A conversion is written to a temporary folder and renamed when it is
+complete; a lock file makes a second process wait for the first instead of doing the work twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lollms_core import ModelLoadError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["cache_directory", "converted"]
+
+logger = logging.getLogger("lollms.transformers")
+
+_LAYOUT = "1"
+"""Changes when folders written by an earlier version of this module must not be used any more."""
+
+_SAMPLE = 1024 * 1024
+
+
+def cache_directory() -> Path:
+    """Where conversions are kept."""
+    root = os.environ.get("LOLLMS_CACHE_DIR")
+    if root:
+        return Path(root).expanduser() / "gguf"
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("lollms")) / "gguf"
+
+
+def converted(path: Path, dtype: torch.dtype) -> Path:
+    """The folder with the weights and the tokenizer of a GGUF file, converting it if that has not been done.
+
+    Raises:
+        ModelLoadError: the file is damaged, or its architecture is one that transformers cannot read.
+    """
+    from filelock import FileLock
+
+    target = cache_directory() / _folder_name(path, dtype)
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if target.is_dir():  # another process has just finished it
+            return target
+        _remove_leftovers(target)
+        workplace = Path(tempfile.mkdtemp(prefix=f"{target.name}.", suffix=".part", dir=target.parent))
+        try:
+            _convert(path, workplace, dtype, target)
+            os.replace(workplace, target)
+        except BaseException:
+            shutil.rmtree(workplace, ignore_errors=True)
+            raise
+    return target
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Delete what a process that was killed left behind. The lock is held, so nobody is writing there."""
+    for leftover in target.parent.glob(f"{target.name}.*.part"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _folder_name(path: Path, dtype: torch.dtype) -> str:
+    """A name that is the same for the same contents. Reads samples: hashing a whole large model takes minutes."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(f"{_LAYOUT} {size} {dtype}".encode())
+    with path.open("rb") as file:
+        for part in range(17):
+            file.seek(max(0, (size - _SAMPLE) * part // 16))
+            digest.update(file.read(_SAMPLE if part in (0, 16) else _SAMPLE // 16))
+    stem = re.sub(r"[^\w.-]", "_", path.stem)
+    return f"{stem}-{str(dtype).removeprefix('torch.')}-{digest.hexdigest()[:16]}"
+
+
+def _convert(path: Path, workplace: Path, dtype: torch.dtype, target: Path) -> None:
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise ModelLoadError(f"{path.name} is not a GGUF file (its first four bytes are not 'GGUF')")
+    from tqdm import tqdm
+
+    logger.info("converting %s into %s", path.name, target)
+    tqdm.write(
+        f"Converting {path.name} to {str(dtype).removeprefix('torch.')} weights that load in a moment. This happens once; "
+        f"the result is kept in {target}",
+        file=_stderr(),
+    )
+    with tqdm(total=100, unit="%", desc="reading the tokenizer", bar_format=_BAR, leave=False) as bar:
+        try:
+            _write_model(path, workplace, dtype, bar)
+        except Exception as error:
+            raise ModelLoadError(
+                f"{path.name} cannot be converted: {type(error).__name__}: {error}",
+                hint="The file may be damaged, or its architecture one that transformers cannot read from GGUF.",
+            ) from error
+
+
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
+
+
+def _stderr() -> Any:
+    import sys
+
+    return sys.stderr
+
+
+def _write_model(path: Path, workplace: Path, dtype: torch.dtype, bar: Any) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    from lollms_transformers.quiet import quiet_transformers
+
+    def on_progress(part: float) -> None:
+        bar.n = max(bar.n, 30 + round(60 * part))
+        bar.refresh()
+
+    with quiet_transformers(on_progress):
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        bar.set_description("reading the weights")
+        bar.update(30)
+        # Without `dequantize` the weights stay quantized and cannot be saved.
+        model = AutoModelForCausalLM.from_pretrained(
+            path.parent, gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=dtype
+        )
+        bar.set_description("writing the folder")
+        bar.n = 90
+        bar.refresh()
+        model.config.__dict__.pop("quantization_config", None)
+        model.save_pretrained(workplace)
+        tokenizer.save_pretrained(workplace)
+        bar.n = 100
+        bar.refresh()

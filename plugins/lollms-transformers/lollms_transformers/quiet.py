@@ -1,0 +1,68 @@
+"""Keeping transformers' own bars and advice off the user's terminal while something is loaded.
+
+Its verbosity and its progress bars are settings of the process, so they are changed for the time of one load and put
+back. Loads are serialised by the lock, because two of them would put back each other's values.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+__all__ = ["quiet_transformers"]
+
+_lock = threading.RLock()
+
+
+class _Bar:
+    """Stands in for a tqdm bar: passes the iterable through and counts."""
+
+    def __init__(self, on_progress: Callable[[float], None] | None, iterable: Any, total: int | None) -> None:
+        self._on_progress = on_progress
+        self._iterable = iterable
+        self._total = total if total is not None else len(iterable) if hasattr(iterable, "__len__") else 0
+        self._done = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in self._iterable or ():
+            yield item
+            self.update()
+
+    def update(self, n: int = 1) -> None:
+        self._done += n
+        if self._on_progress is not None and self._total:
+            self._on_progress(min(1.0, self._done / self._total))
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args, **kwargs: None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return None
+
+
+@contextlib.contextmanager
+def quiet_transformers(on_progress: Callable[[float], None] | None = None) -> Iterator[None]:
+    """Silence transformers' bars and advice. `on_progress` gets the part done, 0 to 1, of each bar not shown."""
+    from transformers.utils import logging as hf_logging
+
+    def stand_in(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        iterable = args[0] if args else kwargs.get("iterable")
+        return _Bar(on_progress, iterable, kwargs.get("total"))
+
+    with _lock:
+        verbosity = hf_logging.get_verbosity()
+        hook = hf_logging.set_tqdm_hook(stand_in)
+        hf_logging.set_verbosity_error()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            hf_logging.set_verbosity(verbosity)
+            hf_logging.set_tqdm_hook(hook)
