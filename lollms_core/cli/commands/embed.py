@@ -1,0 +1,39 @@
+"""`lollms embed`."""
+
+from __future__ import annotations
+
+import json
+from typing import cast
+
+import click
+
+from lollms_core.cli.options import Choices, connection_options
+from lollms_core.cli.prompts import read_stdin
+from lollms_core.cli.session import open_session
+from lollms_core.cli.terminal import Waiting
+
+__all__ = ["command"]
+
+
+@click.command(
+    epilog="""
+\b
+Examples:
+  lollms embed -f ollama -m nomic-embed-text "a text" "another text"
+  lollms embed < sentences.txt > vectors.jsonl
+"""
+)
+@click.argument("texts", nargs=-1)
+@connection_options
+def command(texts: tuple[str, ...], choices: Choices) -> None:
+    """Show the embedding of every one of TEXTS, or of every line of standard input.
+
+    One line for each, in order: a JSON list of numbers. All texts go in one request.
+    """
+    wanted = list(texts) or [line for line in read_stdin().split("\n") if line.strip()]
+    if not wanted:
+        raise click.UsageError("There is no text: give it as an argument or on standard input.")
+    with open_session(choices) as session, Waiting(f"Waiting for {session.subject}"):
+        vectors = cast("list[list[float]]", session.client.embed(wanted))
+    for vector in vectors:
+        click.echo(json.dumps(vector))

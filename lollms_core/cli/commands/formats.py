@@ -1,0 +1,93 @@
+"""`lollms formats`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+
+from lollms_core import Capabilities, LollmsError, installed_formats
+from lollms_core.cli.guard import debug_option, report
+from lollms_core.cli.terminal import print_json, print_table
+from lollms_core.registry import OFFICIAL_PACKAGES, FormatInfo, load_format
+
+__all__ = ["command"]
+
+
+@click.command(
+    epilog="""
+\b
+Examples:
+  lollms formats
+  lollms formats --capabilities
+"""
+)
+@click.option("--capabilities", is_flag=True, help="Load every format and show what it can do.")
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+@debug_option
+def command(capabilities: bool, as_json: bool) -> None:
+    """List the installed formats: their packages and versions, and those that could be installed.
+
+    This reads what pip has recorded and imports nothing. With --capabilities every format is loaded, and one that
+    cannot be is shown with its error; `lollms doctor` looks deeper.
+    """
+    formats = installed_formats()
+    loaded = {name: _load(name) for name in formats} if capabilities else {}
+    if as_json:
+        print_json([_as_json(info, loaded.get(info.name)) for info in formats.values()])
+        return
+    if capabilities:
+        _print_capabilities(formats, loaded)
+    else:
+        rows = [(info.name, info.distribution, info.version, _missing(info)) for info in formats.values()]
+        print_table(("Format", "Package", "Version", "Problem"), rows)
+    absent = [name for name in OFFICIAL_PACKAGES if name not in formats]
+    if absent:
+        click.echo(f"\nNot installed: {', '.join(absent)}. Add one with `lollms install FORMAT`.")
+
+
+def _load(name: str) -> Capabilities | LollmsError:
+    try:
+        return load_format(name).capabilities
+    except LollmsError as error:
+        return error
+
+
+def _missing(info: FormatInfo) -> str:
+    """What can be said without importing anything: whether its package is there at all."""
+    import importlib.util
+
+    package = info.target.partition(":")[0].partition(".")[0]
+    try:
+        found = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        found = None
+    return "" if found else f"the module {package} is missing; reinstall {info.distribution}"
+
+
+def _as_json(info: FormatInfo, loaded: Capabilities | LollmsError | None) -> dict[str, Any]:
+    record: dict[str, Any] = dataclasses.asdict(info)
+    if isinstance(loaded, LollmsError):
+        record["error"] = loaded.message
+    elif loaded is not None:
+        record["capabilities"] = {**dataclasses.asdict(loaded), "options": sorted(loaded.options)}
+    elif problem := _missing(info):
+        record["error"] = problem
+    return record
+
+
+def _print_capabilities(formats: dict[str, FormatInfo], loaded: dict[str, Capabilities | LollmsError]) -> None:
+    for name, info in formats.items():
+        found = loaded[name]
+        click.secho(f"{name}", bold=True, nl=False)
+        click.echo(f"  {info.distribution} {info.version}")
+        if isinstance(found, LollmsError):
+            click.echo("  cannot be loaded; see the errors below")
+            continue
+        flags = [field.name for field in dataclasses.fields(found) if field.name != "options" and getattr(found, field.name)]
+        click.echo(f"  can: {', '.join(flag.replace('_', ' ') for flag in flags) or 'generate'}")
+        click.echo(f"  honours: {', '.join(sorted(found.options)) or 'no options'}")
+    for found in loaded.values():
+        if isinstance(found, LollmsError):
+            report(found)

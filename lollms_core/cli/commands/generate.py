@@ -1,0 +1,122 @@
+"""`lollms generate`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lollms_core import ELF_COMPLETION_FORMAT, Completion, LollmsError
+from lollms_core.cli.guard import note
+from lollms_core.cli.options import Choices, connection_options, sampling_options
+from lollms_core.cli.prompts import text_from
+from lollms_core.cli.session import Session, open_session, system_prompt
+from lollms_core.cli.terminal import AnswerPrinter, Waiting, print_json
+
+__all__ = ["command"]
+
+
+@click.command(
+    epilog="""
+\b
+Examples:
+  lollms generate "What is the capital of France?"
+  git diff | lollms generate "Write a commit message for this change."
+  lollms generate -f ollama -m llava --image photo.jpg "What is this?"
+  lollms generate --json --seed 1 "Tell me a joke." | jq .usage
+"""
+)
+@click.argument("prompt", nargs=-1)
+@click.option("-i", "--image", "images", multiple=True, metavar="FILE|URL", help="An image; repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer with usage and timings as JSON.")
+@click.option("--stop", multiple=True, metavar="TEXT", help="End the answer before this text; repeatable.")
+@click.option("--raw", is_flag=True, help="Send the prompt as it is, without a chat template.")
+@click.option(
+    "--schema", "schema_file", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
+    help="JSON Schema that the answer must satisfy.",
+)
+@click.option("--think/--no-think", default=None, help="Ask the model to reason first, or not to.")
+@click.option("--think-level", metavar="LEVEL", help="How much to reason, where the model knows levels.")
+@click.option("--show-reasoning", is_flag=True, help="Print reasoning on stderr when stdout is not a terminal.")
+@sampling_options
+@connection_options
+def command(
+    prompt: tuple[str, ...],
+    images: tuple[str, ...],
+    as_json: bool,
+    stop: tuple[str, ...],
+    raw: bool,
+    schema_file: str | None,
+    think: bool | None,
+    think_level: str | None,
+    show_reasoning: bool,
+    choices: Choices,
+) -> None:
+    """Answer PROMPT.
+
+    The answer is printed as it arrives. Without PROMPT it is read from standard input; with both, what comes
+    through the pipe follows PROMPT, or takes the place of a lone "-" in it.
+    """
+    if think_level and think is False:
+        raise click.UsageError("--no-think and --think-level exclude each other.")
+    text = text_from(prompt, "prompt")
+    options: dict[str, Any] = {"stop": stop, "images": images, "think": think_level or think}
+    if raw:
+        options["completion_format"] = ELF_COMPLETION_FORMAT.Instruct
+    if schema_file:
+        options["json_schema"] = _schema(schema_file)
+    with open_session(choices) as session:
+        options |= system_prompt(session.settings)
+        if as_json:
+            _print_as_json(session, text, options)
+        else:
+            _print_as_text(session, text, options, show_reasoning)
+
+
+def _schema(path: str) -> dict[str, Any]:
+    try:
+        schema = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"The schema {path} cannot be read: {error}") from None
+    if not isinstance(schema, dict):
+        raise click.UsageError(f"The schema {path} is not a JSON object.")
+    return schema
+
+
+def _print_as_text(session: Session, prompt: str, options: dict[str, Any], show_reasoning: bool) -> None:
+    with AnswerPrinter(session.subject, show_reasoning) as printer:
+        completion = session.client.complete(prompt, streaming_callback=printer, **options)
+    if isinstance(completion, Completion):
+        _explain_end(session, completion)
+
+
+def _explain_end(session: Session, completion: Completion) -> None:
+    if completion.finish_reason == "length":
+        note("the answer was cut off at the limit of tokens; --n-predict raises it")
+    elif completion.finish_reason == "content_filter":
+        note(f"the content filter of {session.subject} ended the answer")
+
+
+def _print_as_json(session: Session, prompt: str, options: dict[str, Any]) -> None:
+    try:
+        with Waiting(f"Waiting for {session.subject}"):
+            completion = session.client.complete(prompt, **options)
+    except LollmsError as error:
+        print_json(error.to_dict())
+        raise
+    if isinstance(completion, Completion):
+        usage = {**dataclasses.asdict(completion.usage), "total_tokens": completion.usage.total_tokens}
+        print_json(
+            {
+                "text": completion.text,
+                "reasoning": completion.reasoning,
+                "finish_reason": completion.finish_reason,
+                "format": session.client.format,
+                "model": completion.model,
+                "usage": usage,
+                "timings": dataclasses.asdict(completion.timings),
+            }
+        )

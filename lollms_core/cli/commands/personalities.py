@@ -1,0 +1,36 @@
+"""`lollms personalities`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import cast
+
+import click
+
+from lollms_core import Personality
+from lollms_core.cli.options import Choices, connection_options
+from lollms_core.cli.session import open_session
+from lollms_core.cli.terminal import Waiting, print_json, print_table
+
+__all__ = ["command"]
+
+
+@click.command(
+    epilog="""
+\b
+Examples:
+  lollms personalities
+  lollms generate --personality 2 "Good morning!"
+"""
+)
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+@connection_options
+def command(as_json: bool, choices: Choices) -> None:
+    """List the personalities that the server has mounted. The ID is what --personality takes."""
+    with open_session(choices) as session, Waiting(f"Waiting for {session.subject}"):
+        found = cast("list[Personality]", session.client.list_personalities(details=True))
+    if as_json:
+        print_json([dataclasses.asdict(personality) for personality in found])
+        return
+    rows = [(each.id, each.name, each.category, "yes" if each.active else "") for each in found]
+    print_table(("ID", "Name", "Category", "Active"), rows)

@@ -1,0 +1,45 @@
+"""`lollms tokenize`."""
+
+from __future__ import annotations
+
+import click
+
+from lollms_core.cli.guard import note
+from lollms_core.cli.options import Choices, connection_options
+from lollms_core.cli.prompts import text_from
+from lollms_core.cli.session import open_session
+from lollms_core.cli.terminal import Waiting, print_json
+
+__all__ = ["command"]
+
+
+@click.command(
+    epilog="""
+\b
+Examples:
+  lollms tokenize "Hello, world!"
+  lollms tokenize --count < chapter.txt
+"""
+)
+@click.argument("text", nargs=-1)
+@click.option("--count", is_flag=True, help="Print only how many there are.")
+@click.option("--json", "as_json", is_flag=True, help="Print tokens, count and exactness as JSON.")
+@connection_options
+def command(text: tuple[str, ...], count: bool, as_json: bool, choices: Choices) -> None:
+    """Show the token ids of TEXT, or of standard input.
+
+    They are those of the model's own tokenizer where the format has one; otherwise a note says that they are not.
+    """
+    content = text_from(text, "text")
+    with open_session(choices) as session:
+        client = session.client
+        with Waiting(f"Waiting for {session.subject}"):
+            number = client.count_tokens(content)
+            tokens = [] if count and not as_json else client.tokenize(content)
+    exact = getattr(number, "exact", False)
+    if as_json:
+        print_json({"count": number, "exact": exact} if count else {"tokens": tokens, "count": number, "exact": exact})
+        return
+    click.echo(str(number) if count else " ".join(map(str, tokens)))
+    if not exact:
+        note(f"{session.subject} has no tokenizer of its own to ask: this is an estimate")

@@ -1,0 +1,123 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from lollms_core.cli.guard import debug_option
+from lollms_core.cli.kinds import any_value
+
+__all__ = ["Choices", "connection_options", "sampling_options"]
+
+Choices = dict[str, Any]
+"""What the command line says, by setting's name; `None` for what it does not say."""
+
+Command = Callable[..., None]
+
+
+def _complete_formats(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    from lollms_core import installed_formats
+
+    return [name for name in installed_formats() if name.startswith(incomplete)]
+
+
+def _backend_options(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    options = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE")
+        options[name.strip().replace("-", "_")] = any_value(value)
+    return options
+
+
+def _ask_key(_: click.Context, __: click.Parameter, wanted: bool) -> str | None:
+    if not wanted:
+        return None
+    import getpass
+
+    try:
+        key = getpass.getpass("API key: ")
+    except EOFError:
+        key = ""
+    if not key:
+        raise click.UsageError("No API key was given.")
+    return key
+
+
+_CONNECTION = (
+    click.option("-f", "--format", metavar="NAME", shell_complete=_complete_formats, help="The format to use."),
+    click.option("-m", "--model", metavar="NAME", help="The model to use."),
+    click.option("--host-address", metavar="URL", help="The server's address."),
+    click.option(
+        "--api-key-file", metavar="FILE", type=click.Path(), help="File that holds the API key and nothing else."
+    ),
+    click.option("--ask-api-key", "api_key", is_flag=True, callback=_ask_key, help="Ask for the API key."),
+    click.option(
+        "--insecure", "verify_ssl_certificate", flag_value=False, default=None, type=bool,
+        help="Accept any TLS certificate.",
+    ),
+    click.option(
+        "-O", "--option", "options", metavar="KEY=VALUE", multiple=True, callback=_backend_options,
+        help="An option of the format's backend; repeatable. VALUE is JSON, or text if it is not.",
+    ),
+)  # fmt: skip
+
+_SAMPLING = (
+    click.option("-n", "--n-predict", type=int, metavar="N", help="At most N new tokens."),
+    click.option("-t", "--temperature", type=float, metavar="X", help="0 is greedy."),
+    click.option("--top-k", type=int, metavar="N", help="Sample among the N best tokens; 0 is off."),
+    click.option("--top-p", type=float, metavar="X", help="Sample among the best tokens that have this probability."),
+    click.option("--min-p", type=float, metavar="X", help="Leave out what is less probable than this share of the best."),
+    click.option("--repeat-penalty", type=float, metavar="X", help="Above 1 discourages repetition."),
+    click.option("--repeat-last-n", type=int, metavar="N", help="How many last tokens the penalty looks at."),
+    click.option("--seed", type=int, metavar="N", help="The same seed, the same answer, where the backend can."),
+    click.option("--n-threads", type=int, metavar="N", help="Threads for the model."),
+    click.option("--ctx-size", type=int, metavar="N", help="The context window to ask for, in tokens."),
+    click.option("--personality", type=int, metavar="ID", help="A personality of a LoLLMS server."),
+    click.option("-s", "--system", metavar="TEXT", help="The system prompt."),
+    click.option("--strict", is_flag=True, default=None, help="An option without effect is an error, not a warning."),
+)  # fmt: skip
+
+
+def _shared(options: tuple[Callable[[Command], Command], ...], names: tuple[str, ...]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def gathered(*args: Any, **kwargs: Any) -> None:
+            choices = {name: kwargs.pop(name) for name in names}
+            choices |= kwargs.pop("choices", {})
+            command(*args, choices=choices, **kwargs)
+
+        decorated: Command = gathered
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+_gather_connection = _shared(
+    _CONNECTION,
+    ("format", "model", "host_address", "api_key_file", "api_key", "verify_ssl_certificate", "options"),
+)
+_gather_sampling = _shared(
+    _SAMPLING,
+    (
+        "n_predict", "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "seed", "n_threads",
+        "ctx_size", "personality", "system", "strict",
+    ),
+)  # fmt: skip
+
+
+def connection_options(command: Command) -> Command:
+    """Which format, model and server; and `--debug`. The command gets them as `choices`."""
+    return _gather_connection(debug_option(command))
+
+
+def sampling_options(command: Command) -> Command:
+    """How to generate. The command gets them as `choices`. Goes above `connection_options`."""
+    return _gather_sampling(command)

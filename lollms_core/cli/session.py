@@ -1,0 +1,151 @@
+"""From the command line to a client."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from lollms_core.cli import config_file
+from lollms_core.cli.guard import current_state
+from lollms_core.cli.kinds import is_secret_name
+from lollms_core.cli.settings import Resolved, resolve
+from lollms_core import ConfigurationError
+
+if TYPE_CHECKING:
+    from lollms_core import LollmsClient, Timeouts
+
+__all__ = ["Session", "client_arguments", "open_session", "resolved_settings", "system_prompt"]
+
+_BY_NAME = (
+    "personality", "n_predict", "ctx_size", "temperature", "top_k", "top_p", "min_p", "repeat_penalty",
+    "repeat_last_n", "seed", "n_threads", "strict", "max_retries", "verify_ssl_certificate",
+)  # fmt: skip
+"""The settings that the client's constructor has under the same name."""
+
+
+class Session:
+    """A client, and the settings it was made from."""
+
+    def __init__(self, client: LollmsClient, settings: Resolved) -> None:
+        self.client = client
+        self.settings = settings
+
+    @property
+    def subject(self) -> str:
+        """What answers, for messages."""
+        model = self.client.model_name
+        return f"{model} ({self.client.format})" if model else self.client.format
+
+
+def resolved_settings(choices: Mapping[str, Any]) -> Resolved:
+    """The settings that hold, from options, environment and file."""
+    return resolve(choices, os.environ, config_file.load())
+
+
+@contextlib.contextmanager
+def open_session(choices: Mapping[str, Any]) -> Iterator[Session]:
+    """A client for what the command line and the configuration say; closed at the end.
+
+    Raises:
+        LollmsError: the settings cannot work, or the format is not installed or broken.
+        click.UsageError: an option that does not belong on the command line.
+    """
+    from lollms_core import LollmsClient
+
+    settings = resolved_settings(choices)
+    client = LollmsClient(**client_arguments(settings))
+    with client:
+        _refuse_secret_options(client, choices)
+        yield Session(client, settings)
+
+
+def client_arguments(settings: Resolved, timeouts: Timeouts | None = None) -> dict[str, Any]:
+    """The keyword arguments of `LollmsClient` for these settings.
+
+    Args:
+        settings: the settings.
+        timeouts: limits to use in place of the configured ones.
+
+    Raises:
+        ConfigurationError: the file with the key cannot be read, or an option of the backend has the name of a setting.
+    """
+    import inspect
+
+    from lollms_core import LollmsClient
+
+    parameters = inspect.signature(LollmsClient).parameters
+    for name in settings.options:
+        if name in parameters:
+            known = config_file.SETTINGS.get({"model_name": "model", "service_key": "api_key"}.get(name, name))
+            hint = f"Use {known.option}, {known.variable} or {known.name} in the configuration file." if known else ""
+            raise ConfigurationError(f"{name} is not an option of a backend", hint=hint)
+    arguments: dict[str, Any] = {name: settings.values[name].value for name in _BY_NAME if name in settings.values}
+    arguments |= {name: option.value for name, option in settings.options.items()}
+    arguments["default_generation_mode"] = settings.format.value
+    arguments["raise_errors"] = True
+    arguments["timeouts"] = timeouts or _timeouts(settings)
+    arguments["headers"] = dict(settings.headers)
+    if model := settings.get("model"):
+        arguments["model_name"] = model
+    if address := settings.get("host_address"):
+        arguments["host_address"] = address
+    if key := _api_key(settings):
+        arguments["service_key"] = key
+    _remember_secrets(settings, key)
+    return arguments
+
+
+def system_prompt(settings: Resolved) -> dict[str, str]:
+    """The `system_prompt` option of a call, if there is one to give."""
+    text = settings.get("system")
+    return {"system_prompt": text} if text else {}
+
+
+def _timeouts(settings: Resolved) -> Timeouts:
+    from lollms_core import Timeouts
+
+    # 0 in the configuration is no limit: TOML has no null.
+    given = {name: settings.get(f"{name}_timeout") for name in ("connect", "first_token", "idle")}
+    return Timeouts(**{name: value or None for name, value in given.items() if value is not None})
+
+
+def _api_key(settings: Resolved) -> str | None:
+    direct, from_file = settings.values.get("api_key"), settings.values.get("api_key_file")
+    if from_file is not None and (direct is None or from_file.rank < direct.rank):
+        path = Path(from_file.value).expanduser()
+        try:
+            key = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"the file with the API key cannot be read: {error}") from None
+        if not key:
+            raise ConfigurationError(f"the file with the API key, {path}, is empty")
+        return key
+    return None if direct is None else str(direct.value)
+
+
+def _remember_secrets(settings: Resolved, key: str | None) -> None:
+    secrets = current_state().secrets
+    found = [key, *(value for name, value in settings.headers.items() if is_secret_name(name))]
+    found += [option.value for name, option in settings.options.items() if is_secret_name(name)]
+    address = str(settings.get("host_address") or "")
+    with contextlib.suppress(ValueError):
+        found.append(urlsplit(address).password)
+    secrets.update(text for text in found if isinstance(text, str) and len(text) >= 4)
+
+
+def _refuse_secret_options(client: LollmsClient, choices: Mapping[str, Any]) -> None:
+    """Any user of the machine can read the arguments of a process: keys do not belong there."""
+    fields = client.backend.Options.model_fields if client.backend.Options is not None else {}
+    for name in choices.get("options") or {}:
+        declared = name in fields and "Secret" in str(fields[name].annotation)
+        if declared or is_secret_name(name):
+            raise click.UsageError(
+                f"{name} is a secret, and arguments can be read by every user of this machine. "
+                f"Put it into the configuration file: `lollms config set formats.{client.format}.options.{name}`."
+            )
