@@ -1,7 +1,7 @@
 """The classic LoLLMS server's protocol, without IO: text over HTTP, port 9600.
 
-Source: the server's own routes `lollms_generate`, `lollms_generate_with_images`, `lollms_tokenize`, `lollms_detokenize`,
-`lollms_embed`, `list_models`, `list_mounted_personalities` and `stop_gen`.
+Source: the server's own routes `lollms_generate`, `lollms_generate_with_images`, `lollms_tokenize`,
+`lollms_detokenize`, `lollms_embed`, `list_models`, `list_mounted_personalities` and `stop_gen`.
 """
 
 from __future__ import annotations

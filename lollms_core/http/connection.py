@@ -72,7 +72,11 @@ class Watch:
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
-current = threading.local()
+class _Current(threading.local):
+    watch: Watch | None = None
+
+
+current = _Current()
 """`current.watch` is the `Watch` of the call that this thread is opening: urllib3 has no other way to pass it down."""
 
 

@@ -45,7 +45,7 @@ _WINDOW = re.compile(
     r"|maximum (?:input|prompt) length|exceeds? the (?:available )?context",
     re.IGNORECASE,
 )
-_MODEL = re.compile(r"\bmodel", re.IGNORECASE)
+_MODEL = re.compile(r"\bmodel\b", re.IGNORECASE)
 _NOT_RETRYABLE = frozenset({501, 505, 511})
 _QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
@@ -80,7 +80,7 @@ def _said(value: Any, depth: int) -> str:
 
 
 def error_code(body: Any) -> tuple[str, str]:
-    """The `code` and `param` of an OpenAI-like error answer, e.g. `("unsupported_parameter", "top_k")`; empty if absent."""
+    """The `code` and `param` of an OpenAI-like error, e.g. `("unsupported_parameter", "top_k")`; empty if absent."""
     value = body
     if isinstance(body, bytes | str):
         try:
@@ -94,7 +94,7 @@ def error_code(body: Any) -> tuple[str, str]:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a `Retry-After` header asks to wait (RFC 9110, section 10.2.3: a number or a date), if there is one."""
+    """Seconds that a `Retry-After` header asks to wait (RFC 9110, section 10.2.3: a number or a date), if any."""
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
@@ -151,15 +151,13 @@ def status_error(
 
 
 def _wait_hint(wait: float | None) -> str:
-    return (
-        "Send fewer requests at once." if wait is None else f"Wait {wait:g} seconds, then send fewer requests at once."
-    )
+    return "Send fewer requests at once." if wait is None else f"Wait {wait:g} seconds; send fewer requests at once."
 
 
 def _redirect(status: int, headers: Mapping[str, str], where: str) -> LollmsError:
     target = excerpt(mask(headers.get("location", "")).partition("?")[0]) or "nowhere"
     return APIStatusError(
-        f"{where} redirects to {target} (status {status}), which is not followed: a prompt and a key go only where you say",
+        f"{where} redirects to {target} (status {status}): not followed, a prompt and a key go only where you say",
         hint=f"If {target} is right, set host_address to it.",
         status_code=status,
     )

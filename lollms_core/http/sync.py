@@ -112,10 +112,9 @@ class _Pool:
         self._adapter = requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=_POOL_SIZE, max_retries=0)
         proxies = {address.scheme: environment.proxy} if environment.proxy else None
         request = requests.Request("GET", str(address)).prepare()
-        self.connections: Any = self._adapter.get_connection_with_tls_context(
-            request, environment.verify, proxies=proxies
-        )
-        self.connections.ConnectionCls = connection.watched(self.connections.ConnectionCls)
+        pool: Any = self._adapter.get_connection_with_tls_context(request, environment.verify, proxies=proxies)
+        pool.ConnectionCls = connection.watched(pool.ConnectionCls)
+        self.connections = pool
 
     def close(self) -> None:
         self._adapter.close()
@@ -209,7 +208,7 @@ class SyncCall:
     def _failure(self, error: Exception, timeouts: Timeouts, proxied: bool) -> LollmsError:
         where = f"{self.where} (through a proxy)" if proxied else self.where
         cause = _root(error)
-        if isinstance(error, urllib3.exceptions.TimeoutError) or isinstance(cause, TimeoutError):
+        if isinstance(cause, TimeoutError):
             kind = "first_token" if self._watch.connected else "connect"
             return timeout_error(kind, getattr(timeouts, kind), where)
         if isinstance(cause, http.client.HTTPException) and not isinstance(cause, ConnectionError):
