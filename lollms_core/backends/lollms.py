@@ -13,11 +13,12 @@ from lollms_core.backends.lollms_classic import OPTIONS as CLASSIC_OPTIONS
 from lollms_core.backends.lollms_classic import ClassicServer
 from lollms_core.backends.lollms_current import CurrentServer
 from lollms_core.errors import (
-    APIStatusError,
+    APIConnectionError,
     AuthenticationError,
+    BackendError,
+    InvalidRequestError,
     LollmsError,
     PermissionDeniedError,
-    ProtocolError,
     RateLimitError,
     ServerError,
 )
@@ -44,9 +45,9 @@ __all__ = ["LollmsBackend"]
 class LollmsBackend(HTTPBackend):
     """Generates with a LoLLMS server, classic or current.
 
-    A classic server gets prompts as raw text, and conversations, or a prompt with a system prompt, in the `!@>` layout.
-    It stops on `POST /stop_gen`, which is sent when an answer is cancelled or abandoned and stops *whatever* that server
-    is generating, another client's answer included. A current server gets everything as chat messages.
+    A classic server gets prompts as raw text; a conversation, or a prompt with a system prompt, in the `!@>` layout.
+    When an answer is cancelled or abandoned it is sent `POST /stop_gen`, which stops *whatever* it is generating,
+    another client's answer included. A current server gets everything as chat messages.
     """
 
     contract_version = 1
@@ -79,9 +80,8 @@ class LollmsBackend(HTTPBackend):
         server = yield from self._which()
         # From the second call on the client knows what this server takes and says so itself.
         if not asked_before and (ignored := request.sampling.chosen - server.options - {"stop"}):
-            warnings.warn(
-                f"this LoLLMS server does not honour: {', '.join(sorted(ignored))}", UserWarning, stacklevel=2
-            )
+            listed = ", ".join(sorted(ignored))
+            warnings.warn(f"this LoLLMS server does not honour: {listed}", UserWarning, stacklevel=2)
         return (yield from server.generate(request))
 
     def farewell(self, request: GenerationRequest) -> HTTPRequest | None:
@@ -154,10 +154,10 @@ class LollmsBackend(HTTPBackend):
         for path, kind in (("/get_generation_status", dict), ("/list_models", list)):
             try:
                 value = (yield HTTPRequest(method="GET", path=path)).json()
-            except (APIStatusError, ProtocolError) as error:
-                _unless_refused(error)
+            except (BackendError, InvalidRequestError) as error:
+                _raise_if_passing(error)
                 continue
-            if isinstance(value, kind):
+            if isinstance(value, kind) and (kind is list or "status" in value):
                 return True
         return False
 
@@ -166,13 +166,13 @@ class LollmsBackend(HTTPBackend):
             value = (yield HTTPRequest(method="GET", path="/v1/models")).json()
         except (AuthenticationError, PermissionDeniedError):
             return True
-        except (APIStatusError, ProtocolError) as error:
-            _unless_refused(error)
+        except (BackendError, InvalidRequestError) as error:
+            _raise_if_passing(error)
             return False
         return isinstance(value, dict) and isinstance(value.get("data"), list)
 
 
-def _unless_refused(error: LollmsError) -> None:
-    """Raise what says nothing about the kind of server: it is overloaded or broken just now."""
-    if isinstance(error, RateLimitError | ServerError):
+def _raise_if_passing(error: LollmsError) -> None:
+    """Raise what says nothing about the kind of server: it cannot be reached, is overloaded, or broken just now."""
+    if isinstance(error, APIConnectionError | RateLimitError | ServerError):
         raise error
