@@ -1,0 +1,30 @@
+"""`BackendConformance`: what every backend must do, as a class that its author's tests derive from."""
+
+from __future__ import annotations
+
+from lollms_core.testing.answers import Answers
+from lollms_core.testing.honesty import Honesty
+from lollms_core.testing.life import Life
+from lollms_core.testing.limits import Limits
+from lollms_core.testing.mistakes import Mistakes
+from lollms_core.testing.queries import Queries
+from lollms_core.testing.stopping import Stopping
+from lollms_core.testing.twins import Twins
+
+__all__ = ["BackendConformance"]
+
+
+class BackendConformance(Answers, Limits, Honesty, Stopping, Queries, Mistakes, Twins, Life):
+    """Derive from this, give one fixture, and pytest runs every behaviour against your backend.
+
+        from lollms_core.testing import BackendConformance
+
+        class TestShout(BackendConformance):
+            @pytest.fixture
+            def client_options(self):
+                return {"default_generation_mode": "shout"}
+
+    What the backend cannot do is taken from its `Capabilities`. What else it cannot do is named in `deviations`, with
+    the reason. The format must be installed, `pip install -e .` is enough. See `Setting` for the other attributes and
+    fixtures: `observe` shows what a stub server was sent, `silent_options` makes a backend that waits.
+    """
