@@ -134,8 +134,8 @@ class Honesty(Setting):
             self.raising(
                 UnsupportedOptionError,
                 f"LollmsClient(…, {name}=1)",
-                "a misspelt option would be ignored in silence. Describe the backend's options with a pydantic model in "
-                "`Options`; `Backend.__init__` checks them.",
+                "a misspelt option would be ignored in silence. Describe the backend's options with a pydantic model, "
+                "its `Options`; `Backend.__init__` checks them.",
             ) as caught,
             self.own_client(answers=False, **{name: 1}),
         ):
