@@ -25,6 +25,14 @@ _CONFIGURED = {
     "num_ctx": "ctx_size",
 }
 _RAW_PROVIDERS = frozenset({"text-completion-openai", "text-completion-codestral", "azure_text"})
+_OTHER_KEYS = {
+    "gemini": {"GOOGLE_API_KEY"},
+    "bedrock": {"AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_BEARER_TOKEN_BEDROCK"},
+    "vertex_ai": {"GOOGLE_APPLICATION_CREDENTIALS", "VERTEXAI_PROJECT"},
+    "replicate": {"REPLICATE_API_TOKEN"},
+    "huggingface": {"HF_TOKEN"},
+    "watsonx": {"WATSONX_APIKEY"},
+}
 _ABILITIES = {
     "supports_vision": "vision",
     "supports_reasoning": "thinking",
@@ -158,12 +166,14 @@ def offline_models(model: str | None) -> list[ModelInfo]:
 
 
 def _providers_with_keys(library: Any) -> list[str]:
-    found = []
-    for provider in sorted(library.models_by_provider):
-        missing = library.validate_environment(model=f"{provider}/any")
-        if missing.get("keys_in_environment") and not missing.get("missing_keys"):
-            found.append(str(provider))
-    return found
+    # By the names of variables alone: LiteLLM's `validate_environment` starts a login over the network for some.
+    return [provider for provider in sorted(library.models_by_provider) if _has_key(provider)]
+
+
+def _has_key(provider: str) -> bool:
+    spellings = {provider.upper(), provider.replace("_", "").upper(), provider.removesuffix("_ai").upper()}
+    names = {f"{spelling}_API_KEY" for spelling in spellings} | _OTHER_KEYS.get(provider, set())
+    return any(os.environ.get(name) for name in names)
 
 
 def _qualified(name: str, provider: str) -> str:

@@ -130,6 +130,8 @@ def scrubbed(text: str, secrets: tuple[str, ...] = ()) -> str:
 def _class(error: BaseException, status: int | None, begun: bool) -> type[LollmsError]:
     names = _names(error)
     answered = _has_response(error)
+    if "ended before a finish_reason" in str(error):  # newer versions look for it themselves
+        return IncompleteStreamError
     if not answered and (status is None or status >= 500):
         below = [name for link in _chain(error) for name in _names(link)]
         if any(name.endswith(("TimeoutError", "Timeout", "TimeoutException")) for name in below):

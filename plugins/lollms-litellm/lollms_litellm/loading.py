@@ -26,14 +26,11 @@ _ENVIRONMENT = {
 }
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 
-_PYDANTIC = (
-    "ignore",
-    re.compile("Accessing the 'model_", re.IGNORECASE),
-    DeprecationWarning,
-    re.compile(r"litellm\."),
-    0,
+_IGNORED: tuple[tuple[str, type[Warning], str], ...] = (
+    (r"Accessing the 'model_", DeprecationWarning, r"litellm\."),
+    (r"Items? .* on TypedDict class .* using the `ReadOnly` qualifier", UserWarning, r"pydantic\."),
 )
-"""As the list of filters holds it."""
+"""What pydantic has to say about LiteLLM's code: start of the message, category, module."""
 
 _lock = threading.Lock()
 _module: Any = None
@@ -64,13 +61,7 @@ def _imported() -> Any:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
-        with warnings.catch_warnings():
-            # About LiteLLM's own classes, when pydantic builds them.
-            warnings.filterwarnings("ignore", module=r"pydantic\.|litellm\.")
-            library: Any = importlib.import_module("litellm")
-            # Builds the classes that the import puts off.
-            library.ModelResponse()
-            importlib.import_module("litellm.types.utils").ModelResponseStream()
+        library: Any = importlib.import_module("litellm")
     except ImportError as error:
         raise MissingDependencyError(
             f"LiteLLM cannot be imported: {error}",
@@ -94,8 +85,10 @@ def _ignore_its_warnings() -> None:
 
     Looked at again in every call, since a program, and pytest for every test, may set the filters anew.
     """
-    if _PYDANTIC not in warnings.filters:
-        warnings.filterwarnings("ignore", _PYDANTIC[1].pattern, DeprecationWarning, _PYDANTIC[3].pattern)
+    held = {(known[1].pattern, known[2]) for known in warnings.filters if isinstance(known[1], re.Pattern)}
+    for message, category, module_name in _IGNORED:
+        if (message, category) not in held:
+            warnings.filterwarnings("ignore", message, category, module_name)
 
 
 def _silence_loggers() -> None:
