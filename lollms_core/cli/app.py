@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from lollms_core.cli.guard import State, guarded
+from lollms_core.cli.guard import current_state, guarded
 
 __all__ = ["COMMANDS", "cli"]
 
@@ -101,6 +101,6 @@ def cli(ctx: click.Context, debug: bool) -> None:
     A format is a way to reach models: a server's protocol, or a library in this process. `lollms formats` lists
     those that are installed, `lollms install FORMAT` adds one, `lollms config` remembers which one to use.
     """
-    ctx.obj = State(debug=debug)
+    current_state().debug = debug
     if os.environ.get("NO_COLOR"):
         ctx.color = False

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lollms_core.cli.kinds import FLAG, FLAG_OR_PATH, INTEGER, NUMBER, TEXT, Kind
 from lollms_core import ConfigurationError
+from lollms_core.cli.kinds import FLAG, FLAG_OR_PATH, INTEGER, NUMBER, TEXT, Kind
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -48,16 +48,17 @@ class State:
     """Keys and passwords that were read; they are taken out of everything that is said on stderr."""
 
 
+_state = State()
+
+
 def current_state() -> State:
-    """The state of this run."""
-    context = click.get_current_context(silent=True)
-    state = context.find_root().obj if context is not None else None
-    return state if isinstance(state, State) else State()
+    """The state of this run. The same in every thread: backends warn and log from threads of their own."""
+    return _state
 
 
-def _set_debug(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+def _set_debug(_: click.Context, __: click.Parameter, wanted: bool) -> None:
     if wanted:
-        ctx.find_root().ensure_object(State).debug = True
+        _state.debug = True
 
 
 def debug_option(command: F) -> F:
@@ -69,8 +70,8 @@ def debug_option(command: F) -> F:
 
 # C0 and C1 control characters but tab and newline. A model's or a server's text must not move the cursor, set the
 # window's title or write to the clipboard.
-_CONTROL = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A, 0x0D)}
-_CONTROL |= {0x0D: None, 0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)  # type: ignore[assignment]
+_CONTROL: dict[int, int | None] = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n\r"}
+_CONTROL |= {0x0D: None, 0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 
 
 def printable(text: str) -> str:
@@ -160,6 +161,8 @@ def guarded(ctx: click.Context) -> Iterator[None]:
 
     Wrong usage stays with click, which says how the command is used.
     """
+    global _state
+    _state = State()
     # What no encoding can carry, such as half an emoji, is shown as a question mark rather than ending the answer.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")

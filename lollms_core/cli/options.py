@@ -72,7 +72,7 @@ _SAMPLING = (
     click.option("-t", "--temperature", type=float, metavar="X", help="0 is greedy."),
     click.option("--top-k", type=int, metavar="N", help="Sample among the N best tokens; 0 is off."),
     click.option("--top-p", type=float, metavar="X", help="Sample among the best tokens that have this probability."),
-    click.option("--min-p", type=float, metavar="X", help="Leave out what is less probable than this share of the best."),
+    click.option("--min-p", type=float, metavar="X", help="Leave out what is less probable than this share."),
     click.option("--repeat-penalty", type=float, metavar="X", help="Above 1 discourages repetition."),
     click.option("--repeat-last-n", type=int, metavar="N", help="How many last tokens the penalty looks at."),
     click.option("--seed", type=int, metavar="N", help="The same seed, the same answer, where the backend can."),

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 import click
 
+from lollms_core import ConfigurationError
 from lollms_core.cli import config_file
 from lollms_core.cli.guard import current_state
 from lollms_core.cli.kinds import is_secret_name
 from lollms_core.cli.settings import Resolved, resolve
-from lollms_core import ConfigurationError
 
 if TYPE_CHECKING:
     from lollms_core import LollmsClient, Timeouts

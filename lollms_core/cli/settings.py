@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lollms_core.cli.config_file import SETTINGS, ConfigFile, Setting
 from lollms_core import ConfigurationError
+from lollms_core.cli.config_file import SETTINGS, ConfigFile, Setting
 
 __all__ = ["DEFAULT_FORMAT", "Resolved", "Value", "resolve", "without_bound"]
 
@@ -77,7 +77,9 @@ def resolve(choices: Mapping[str, Any], environ: Mapping[str, str], config: Conf
             if of_environment or not setting.bound:
                 candidates.append(Value(environment[name], f"environment {setting.variable}", _ENVIRONMENT))
             else:
-                ignored.append(f"{setting.variable} belongs to the format {environment['format']}, as LOLLMS_FORMAT says")
+                ignored.append(
+                    f"{setting.variable} belongs to the format {environment['format']}, as LOLLMS_FORMAT says"
+                )
         if name in table:
             candidates.append(Value(table[name], f"file, [formats.{format.value}]", _FORMAT_TABLE))
         if name in config.values:
@@ -88,7 +90,10 @@ def resolve(choices: Mapping[str, Any], environ: Mapping[str, str], config: Conf
                 ignored.append(f"{name} in the file, outside of any table, belongs to the format {owner}")
         if candidates:
             values[name] = min(candidates, key=lambda candidate: candidate.rank)
-    options = {name: Value(value, "file", _FORMAT_TABLE) for name, value in table.get("options", {}).items()}
+    options = {
+        name: Value(value, f"file, [formats.{format.value}.options]", _FORMAT_TABLE)
+        for name, value in table.get("options", {}).items()
+    }
     chosen = choices.get("options") or {}
     options.update({name: Value(value, "option --option", _OPTION) for name, value in chosen.items()})
     return Resolved(format, values, options, table.get("headers", {}), tuple(ignored))

@@ -42,7 +42,9 @@ def command(show_reasoning: bool, choices: Choices) -> None:
         reader = LineReader()
         chat = _Chat(session, show_reasoning)
         if reader.interactive:
-            click.echo(f"Chatting with {session.subject}. Ctrl-C stops an answer, Ctrl-D leaves, /help helps.", err=True)
+            click.echo(
+                f"Chatting with {session.subject}. Ctrl-C stops an answer, Ctrl-D leaves, /help helps.", err=True
+            )
         with reader.history():
             chat.run(reader)
 
@@ -67,6 +69,8 @@ class _Chat:
             try:
                 line = reader.read()
             except KeyboardInterrupt:
+                if not reader.interactive:
+                    raise
                 click.echo("\n(Ctrl-D leaves)", err=True)
                 continue
             if line is None:
@@ -77,13 +81,13 @@ class _Chat:
                 if line.startswith("/"):
                     self._obey(line)
                 else:
-                    self._answer(line)
+                    self._answer(line, stoppable=reader.interactive)
             except LollmsError as error:
                 if not reader.interactive:
                     raise
                 report(error)
 
-    def _answer(self, question: str) -> None:
+    def _answer(self, question: str, *, stoppable: bool) -> None:
         conversation = self.conversation
         printer = AnswerPrinter(self._subject(), self._show_reasoning)
         try:
@@ -95,6 +99,8 @@ class _Chat:
                     model_name=conversation.model,
                 )
         except KeyboardInterrupt:
+            if not stoppable:
+                raise
             click.echo("(stopped)", err=True)
         conversation.answered(question, printer.text)
 
@@ -108,7 +114,7 @@ class _Chat:
         if found is None:
             raise InvalidRequestError(
                 f"there is no command /{name}",
-                hint="/help lists them. A message that begins with a slash needs a space before it.",
+                hint="/help lists them, Ctrl-D leaves. A message that begins with a slash needs a space before it.",
             )
         found.run(self, argument.strip())
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
-from lollms_core.cli.guard import note, warn
+from lollms_core import CodeBlock, LollmsClient, LollmsError
+from lollms_core.cli.guard import note, printable, warn
 from lollms_core.cli.options import Choices, connection_options, sampling_options
 from lollms_core.cli.prompts import text_from
 from lollms_core.cli.session import open_session, system_prompt
@@ -30,9 +31,7 @@ Examples:
 @click.option("-o", "--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write the code to FILE.")
 @click.option("--all", "everything", is_flag=True, help="All code blocks of the answer, not one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the blocks as JSON, with language and file name.")
-@click.option(
-    "--template", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="Code to start from."
-)
+@click.option("--template", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="Code to start from.")
 @sampling_options
 @connection_options
 def command(
@@ -50,19 +49,30 @@ def command(
     """
     text = text_from(prompt, "prompt")
     options: dict[str, Any] = {"language": language, "template": _template(template)}
-    with open_session(choices) as session, Waiting(f"Waiting for code from {session.subject}"):
+    with open_session(choices) as session:
         options |= system_prompt(session.settings)
-        if everything or as_json:
-            found: Any = session.client.generate_codes(text, **options)
-            blocks = found if everything else found[:1]
-        else:
-            blocks = [{"content": session.client.generate_code(text, **options), "is_complete": True}]
+        try:
+            with Waiting(f"Waiting for code from {session.subject}"):
+                blocks = _ask(session.client, text, everything, as_json, options)
+        except LollmsError as error:
+            if error.partial_text:
+                click.echo(printable(error.partial_text), err=True)
+            raise
     if not blocks[-1]["is_complete"]:
         warn("the last block is not complete; --n-predict gives the model more room")
     if as_json:
         print_json(blocks)
     else:
         _deliver("\n".join(_ended(block["content"]) for block in blocks), output)
+
+
+def _ask(
+    client: LollmsClient, prompt: str, everything: bool, as_json: bool, options: dict[str, Any]
+) -> list[CodeBlock]:
+    if not (everything or as_json):
+        return [{"content": client.generate_code(prompt, **options), "is_complete": True}]
+    blocks = cast("list[CodeBlock]", client.generate_codes(prompt, **options))
+    return blocks if everything else blocks[:1]
 
 
 def _template(path: str | None) -> str:

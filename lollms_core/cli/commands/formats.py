@@ -85,7 +85,9 @@ def _print_capabilities(formats: dict[str, FormatInfo], loaded: dict[str, Capabi
         if isinstance(found, LollmsError):
             click.echo("  cannot be loaded; see the errors below")
             continue
-        flags = [field.name for field in dataclasses.fields(found) if field.name != "options" and getattr(found, field.name)]
+        flags = [
+            field.name for field in dataclasses.fields(found) if field.name != "options" and getattr(found, field.name)
+        ]
         click.echo(f"  can: {', '.join(flag.replace('_', ' ') for flag in flags) or 'generate'}")
         click.echo(f"  honours: {', '.join(sorted(found.options)) or 'no options'}")
     for found in loaded.values():

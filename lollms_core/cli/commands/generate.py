@@ -35,7 +35,10 @@ Examples:
 @click.option("--stop", multiple=True, metavar="TEXT", help="End the answer before this text; repeatable.")
 @click.option("--raw", is_flag=True, help="Send the prompt as it is, without a chat template.")
 @click.option(
-    "--schema", "schema_file", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
+    "--schema",
+    "schema_file",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
     help="JSON Schema that the answer must satisfy.",
 )
 @click.option("--think/--no-think", default=None, help="Ask the model to reason first, or not to.")

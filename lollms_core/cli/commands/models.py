@@ -96,7 +96,15 @@ def _tell_steps(progress: Iterable[PullProgress]) -> None:
 
 
 def _draw_bars(progress: Iterable[PullProgress]) -> None:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -105,7 +113,7 @@ def _draw_bars(progress: Iterable[PullProgress]) -> None:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    tasks: dict[str, int] = {}
+    tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=progress_console()) as bars:
         for step in progress:
             if step.status not in tasks:

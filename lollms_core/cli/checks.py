@@ -1,0 +1,109 @@
+"""The checks behind `lollms doctor`: every format and extension, at the same time, within a bounded time.
+
+A check may hang: a package that waits at import, a server that accepts and says nothing. Each runs in a daemon thread
+and is given up after the limit; what the others found is not lost.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lollms_core import (
+    APIConnectionError,
+    ConfigurationError,
+    LollmsClient,
+    LollmsError,
+    UnknownFormatError,
+    UnsupportedError,
+)
+
+__all__ = ["Finding", "Status", "check_extensions", "check_format", "run_checks"]
+
+Status = Literal["ready", "unreachable", "failed", "broken", "not installed", "no answer"]
+"""`unreachable`: nothing listens at its address. `failed`: it answered with an error. `broken`: its package or its
+configuration is wrong. `no answer`: the time was up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found."""
+
+    status: Status
+    detail: str
+    hint: str = ""
+    error: BaseException | None = None
+
+
+def check_format(arguments: Mapping[str, Any]) -> Finding:
+    """Load a format, make a client, and ask it for its models.
+
+    Args:
+        arguments: those of `LollmsClient`.
+    """
+    try:
+        client = LollmsClient(**arguments)
+    except UnknownFormatError as error:
+        return Finding("not installed", error.message, error.hint)
+    except ConfigurationError as error:
+        return Finding("broken", error.message, error.hint, error)
+    try:
+        return _ask(client)
+    finally:
+        client.close()
+
+
+def _ask(client: LollmsClient) -> Finding:
+    try:
+        models = client.list_models()
+    except UnsupportedError:
+        return Finding("ready", "it has no list of models, so more cannot be checked")
+    except APIConnectionError as error:
+        return Finding("unreachable", error.message, error.hint, error)
+    except LollmsError as error:
+        return Finding("failed", error.message, error.hint, error)
+    detail = f"{len(models)} model{'' if len(models) == 1 else 's'}"
+    if client.model_name:
+        return Finding("ready", f"{detail}, {client.model_name} chosen")
+    if client.backend.capabilities.needs_model:
+        example = f", such as `--model {next(iter(models))}`" if models else ""
+        return Finding("ready", detail, f"It needs the name of a model{example}.")
+    return Finding("ready", detail)
+
+
+def check_extensions() -> Mapping[str, LollmsError]:
+    """The installed extensions that cannot be loaded, by name."""
+    with LollmsClient(default_generation_mode="echo") as client:
+        return client.extension_failures
+
+
+def run_checks(checks: Mapping[str, Callable[[], Any]], limit: float) -> dict[str, Any]:
+    """Run checks side by side.
+
+    Args:
+        checks: functions by name.
+        limit: seconds that all of them together may take.
+
+    Returns:
+        What each returned, a `broken` finding for one that raised, a `no answer` finding for one still at it.
+    """
+    results: dict[str, Any] = {}
+    threads = {}
+    for name, check in checks.items():
+        threads[name] = threading.Thread(target=_run, args=(name, check, results), name=f"check-{name}", daemon=True)
+        threads[name].start()
+    deadline = time.monotonic() + limit
+    for thread in threads.values():
+        thread.join(max(0.0, deadline - time.monotonic()))
+    late = Finding("no answer", f"no answer within {limit:g} seconds", "Give it more time with --timeout.")
+    return {name: results.get(name, late) for name in checks}
+
+
+def _run(name: str, check: Callable[[], Any], results: dict[str, Any]) -> None:
+    try:
+        results[name] = check()
+    except BaseException as error:  # even a package that calls sys.exit() at import is one finding among others
+        results[name] = Finding("broken", f"{type(error).__name__}: {error}", "Tell the author of its package.", error)

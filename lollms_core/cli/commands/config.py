@@ -1,0 +1,216 @@
+"""`lollms config`: `path`, `show`, `set`, `unset`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from lollms_core import ConfigurationError
+from lollms_core.cli import config_file, toml_edit
+from lollms_core.cli.config_file import SETTINGS
+from lollms_core.cli.guard import debug_option, note
+from lollms_core.cli.kinds import TEXT, any_value, is_secret_name
+from lollms_core.cli.options import Choices, connection_options
+from lollms_core.cli.session import resolved_settings
+from lollms_core.cli.settings import Resolved, Value
+from lollms_core.cli.terminal import print_json, print_table
+
+__all__ = ["command"]
+
+_MASK = "*** (hidden)"
+
+
+@click.group(
+    epilog="""
+\b
+Examples:
+  lollms config set format ollama
+  lollms config set formats.ollama.model llama3.2
+  lollms config show
+"""
+)
+def command() -> None:
+    """Show or change the configuration.
+
+    A value is taken from the command's options, else from the environment (LOLLMS_FORMAT, LOLLMS_MODEL,
+    LOLLMS_HOST_ADDRESS, LOLLMS_API_KEY, …), else from the configuration file.
+    """
+
+
+@command.command(
+    epilog="""
+\b
+Example:
+  $EDITOR "$(lollms config path)"
+"""
+)
+@debug_option
+def path() -> None:
+    """Print where the configuration file is, or would be."""
+    click.echo(config_file.config_path())
+
+
+@command.command(
+    epilog="""
+\b
+Examples:
+  lollms config show
+  lollms config show -f openai --json
+"""
+)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@connection_options
+def show(as_json: bool, choices: Choices) -> None:
+    """Show what holds, and where each value comes from. Keys are not shown."""
+    settings = resolved_settings(choices)
+    rows = _rows(settings)
+    if as_json:
+        print_json({name: {"value": value, "source": source} for name, value, source in rows})
+    else:
+        print_table(("Setting", "Value", "From"), rows)
+    for sentence in settings.ignored:
+        note(f"{sentence}; it is not used for {settings.format.value}")
+
+
+def _rows(settings: Resolved) -> list[tuple[str, Any, str]]:
+    rows = [("format", settings.format.value, settings.format.source)]
+    rows += [(name, _shown(name, found), found.source) for name, found in settings.values.items()]
+    rows += [(f"options.{name}", _shown(name, found), found.source) for name, found in settings.options.items()]
+    rows += [
+        (f"headers.{name}", _MASK, f"file, [formats.{settings.format.value}.headers]") for name in settings.headers
+    ]
+    return rows
+
+
+def _shown(name: str, found: Value) -> Any:
+    setting = SETTINGS.get(name)
+    if (setting is not None and setting.secret) or is_secret_name(name):
+        return _MASK
+    if name == "host_address":
+        return _without_password(str(found.value))
+    return found.value
+
+
+def _without_password(address: str) -> str:
+    try:
+        password = urlsplit(address).password
+    except ValueError:
+        return address
+    return address.replace(f":{password}@", ":***@") if password else address
+
+
+@command.command(
+    "set",
+    epilog="""
+\b
+Examples:
+  lollms config set temperature 0.7
+  lollms config set formats.openai.host_address http://localhost:8000
+  lollms config set formats.transformers.options.device cpu
+  lollms config set formats.openai.api_key        (asks for it)
+""",
+)
+@click.argument("key")
+@click.argument("value", required=False)
+@debug_option
+def set_(key: str, value: str | None) -> None:
+    """Write KEY into the configuration file.
+
+    KEY is a setting, formats.NAME.SETTING for one format, formats.NAME.options.OPTION for an option of its backend,
+    or formats.NAME.headers.HEADER. Without VALUE it is asked for, or read from standard input; that is the only way
+    for keys, because every user of a machine can read the arguments of a process.
+    """
+    path, from_text, secret = _target(key)
+    if value is not None and secret:
+        raise click.UsageError(f"{key} is a secret: leave the value out, and you will be asked for it.")
+    text = _ask(key, secret) if value is None else value
+    try:
+        parsed = from_text(text)
+    except ValueError:
+        raise click.UsageError(f"{key} must be {SETTINGS[path[-1]].kind.name}, not {text!r}.") from None
+    _change(lambda before: toml_edit.set_value(before, path, parsed))
+
+
+@command.command(
+    epilog="""
+\b
+Example:
+  lollms config unset formats.ollama.model
+"""
+)
+@click.argument("key")
+@debug_option
+def unset(key: str) -> None:
+    """Take KEY out of the configuration file."""
+    path, _, _ = _target(key)
+    try:
+        _change(lambda before: toml_edit.unset_value(before, path))
+    except KeyError:
+        raise click.UsageError(f"{key} is not set in {config_file.config_path()}.") from None
+
+
+def _target(key: str) -> tuple[tuple[str, ...], Callable[[str], Any], bool]:
+    """Where a key belongs in the file, how its value is read, and whether it is a secret."""
+    path = tuple(key.split("."))
+    if path[0] == "formats" and len(path) == 3 and path[2] in SETTINGS and path[2] != "format":
+        return path, SETTINGS[path[2]].kind.from_text, SETTINGS[path[2]].secret
+    if path[0] == "formats" and len(path) == 4 and path[2] == "options":
+        return path, any_value, is_secret_name(path[3])
+    if path[0] == "formats" and len(path) == 4 and path[2] == "headers":
+        return path, TEXT.from_text, True
+    if len(path) == 1 and key in SETTINGS:
+        return path, SETTINGS[key].kind.from_text, SETTINGS[key].secret
+    raise click.UsageError(
+        f"{key!r} is not a key. Keys are {', '.join(SETTINGS)}; formats.NAME.KEY for one format, "
+        "formats.NAME.options.OPTION and formats.NAME.headers.HEADER."
+    )
+
+
+def _ask(key: str, secret: bool) -> str:
+    if sys.stdin.isatty():
+        import getpass
+
+        text = getpass.getpass(f"{key}: ") if secret else input(f"{key}: ")
+    else:
+        text = sys.stdin.readline()
+    text = text.strip()
+    if not text:
+        raise click.UsageError(f"There is no value for {key}.")
+    return text
+
+
+def _change(edit: Callable[[str], str]) -> None:
+    """Change the file's text. It is checked first and replaced as a whole; nobody else may read it."""
+    path = config_file.config_path()
+    before = config_file.read(path) or ""
+    config_file.parse(before, path)
+    try:
+        after = edit(before)
+    except toml_edit.EditError as error:
+        raise ConfigurationError(f"{path} cannot be changed: {error}", hint="Change it with an editor.") from None
+    config_file.check(config_file.parse(after, path), path)
+    try:
+        _replace(path, after)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _replace(path: Path, text: str) -> None:
+    target = path.resolve()  # a link stays a link
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # mkstemp makes the file readable for its owner alone.
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".config-", suffix=".toml")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
