@@ -69,8 +69,8 @@ class LollmsBackend(HTTPBackend):
 
     def unreachable_hint(self) -> str:
         return (
-            "Start a LoLLMS server there (`lollms-server`), set host_address to where one runs, or choose another format "
-            "with default_generation_mode (`lollms formats` lists them)."
+            "Start a LoLLMS server there (`lollms-server`), set host_address to where one runs, or choose another "
+            "format with default_generation_mode (`lollms formats` lists them)."
         )
 
     # --- generations -----------------------------------------------------------------------------------------------
