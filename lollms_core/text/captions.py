@@ -16,15 +16,17 @@ _CODE_SPAN = re.compile(r"`([^`]+)`")
 _DECORATION = " \t#*_`:\"'()[]>"
 
 _NAMES_WITHOUT_ENDING = (
-    "Caddyfile", "Containerfile", "Dockerfile", "Gemfile", "Jenkinsfile", "LICENSE", "Makefile", "Procfile", "Vagrantfile",
+    "Caddyfile", "Containerfile", "Dockerfile", "Gemfile", "Jenkinsfile", "LICENSE", "Makefile", "Procfile",
+    "Vagrantfile",
 )  # fmt: skip
 _ENDINGS = (
-    " adoc asm astro bash bat bib c cc cfg clj cls cmake cmd coffee conf cpp cs css csv cu cxx d dart diff dockerfile el"
-    " elm env erl ex exs f f90 fish fs gd gitignore glsl go gradle graphql groovy h hcl hh hpp hrl hs htm html hxx ini"
-    " ino ipynb j2 java jinja jl js json json5 jsonc jsonl jsx kt kts less lisp lock log lua m makefile md mdx mjs mk"
-    " ml mm nim nix pas patch php pl pm plist properties proto ps1 psm1 py pyi pyx r rb rkt rs rst s sass sbt scala scm"
-    " scss sh sol sql styl sv svelte svg swift tcl tex tf tfvars toml ts tsv tsx txt v vb vhdl vim vue wat webmanifest"
-    " wgsl xhtml xml xsl yaml yml zig zsh "
+    " adoc asm astro bash bat bib c cc cfg clj cls cmake cmd coffee conf cpp cs css csv cu cxx d dart diff el"
+    " dockerfile elm env erl ex exs f f90 fish fs gd gitignore glsl go gradle graphql groovy h hcl hh hpp hrl hs htm"
+    " html hxx ini ino ipynb j2 java jinja jl js json json5 jsonc jsonl jsx kt kts less lisp lock log lua m md mdx"
+    " mjs mk ml mm nim nix pas patch php pl pm plist properties proto ps1 psm1 py pyi pyx r rb rkt rs rst s sass sbt"
+    " scala scm scss sh sol sql styl sv svelte svg swift tcl tex tf tfvars toml ts tsv tsx txt v vb vhdl vim vue wat"
+    " webmanifest wgsl xhtml xml xsl yaml yml zig zsh"
+    " "
 )
 
 
@@ -75,11 +77,12 @@ def _in_line(line: str) -> str:
         return tag[1].strip()
     label = _LABEL.match(bare)
     if label:
-        return label[1].strip(_DECORATION)
+        name: str = label[1]
+        return name.strip(_DECORATION)
     if _is_file_name(bare):
         return bare
     if line.endswith(":"):
-        names = [span for span in _CODE_SPAN.findall(line) if _is_file_name(span)]
+        names: list[str] = [span for span in _CODE_SPAN.findall(line) if _is_file_name(span)]
         if len(names) == 1:
             return names[0]
     return ""
@@ -89,7 +92,7 @@ def _is_file_name(name: str) -> bool:
     if not name or any(character in " \t`*\"'<>|()" for character in name) or "://" in name:
         return False
     last = name.replace("\\", "/").rpartition("/")[2]
-    stem, dot, ending = last.rpartition(".")
+    _, dot, ending = last.rpartition(".")
     return last in _NAMES_WITHOUT_ENDING or (dot == "." and f" {ending.lower()} " in _ENDINGS)
 
 

@@ -170,7 +170,7 @@ def _next_line(text: str, position: int) -> int:
 
 
 def _closing_fence(text: str, begin: int, run: str) -> int | None:
-    """Where the line begins that closes a fence outside of containers, opened with `run`, whose content is at `begin`."""
+    """Where the line begins that closes a fence outside of containers; it was opened with `run`, then came `begin`."""
     tail = _TAILS[run[0]]
     while True:
         found = text.find(run, begin)
@@ -274,15 +274,18 @@ class LineParser:
                 if self._indent() > 3 or self._peek() != ">":
                     break
                 self._consume_quote_marker()
+            elif self._solid == self._end and self._item_is_empty and index == len(containers) - 1:
+                break  # a list item can begin with one blank line, not two
+            elif self._indent() >= offset:
+                self._advance(offset)
             elif self._solid == self._end:
-                # A blank line continues every list item but one that has begun with a blank line.
-                last = bisect_left(self._quotes, index)
-                index = self._quotes[last] if last < len(self._quotes) else len(containers)
+                # A blank line continues all list items up to the next quote.
+                self._move_to(self._solid, self._solid_column)
+                following = bisect_left(self._quotes, index)
+                index = self._quotes[following] if following < len(self._quotes) else len(containers)
                 if index == len(containers) and self._item_is_empty:
                     return index - 1
                 continue
-            elif self._indent() >= offset:
-                self._advance(offset)
             else:
                 break
             index += 1
