@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lollms_client import LollmsClient, installed_formats
 
-MODULE = '''
+MODULE = """
 from lollms_core import Backend, Chunk, hookimpl
 
 class ShoutBackend(Backend):
@@ -25,7 +25,7 @@ class ShoutBackend(Backend):
     def generate(self, request):
         for word in request.prompt.split():
             yield Chunk(word.upper() + " ")
-'''
+"""
 
 
 def install(site):
