@@ -1,0 +1,398 @@
+"""The openai format: OpenAI's chat and completion routes, and servers that have them too."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from lollms_core import (
+    ELF_COMPLETION_FORMAT,
+    APIConnectionError,
+    AuthenticationError,
+    BackendSettings,
+    Capabilities,
+    ContextWindowError,
+    DetokenizeRequest,
+    EmbedRequest,
+    GenerationRequest,
+    ImageError,
+    InvalidRequestError,
+    ListModelsRequest,
+    LollmsError,
+    ModelInfo,
+    ModelInfoRequest,
+    ModelNotFoundError,
+    ModelRequiredError,
+    TokenizeRequest,
+    UnsupportedOptionError,
+    UnsupportedOptionWarning,
+    hookimpl,
+)
+from lollms_core.http import Decoder, Exchange, HTTPRequest, StreamCall
+from lollms_core.http.openai_protocol import CORE_FIELDS, ChatDecoder, chat_body, completion_body, read_embeddings
+from lollms_core.http_backend import HTTPBackend
+from lollms_openai.decoders import SchemaDecoder, StopDecoder
+from lollms_openai.endpoint import Endpoint
+from lollms_openai.models import read_models
+from lollms_openai.options import OpenAIOptions
+from lollms_openai.refusals import LIMITS, OPTION_OF, Memory, Refusal, room_left
+from lollms_openai.token_routes import TokenRoutes
+
+__all__ = ["OpenAIBackend"]
+
+_EXTRA_FIELDS = {"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"}
+"""What OpenAI refuses and most other servers take; sent only where the caller chose a value."""
+
+_MOST_STOPS = 4
+"""OpenAI takes no more stop sequences."""
+
+_MOST_TEXTS = 2048
+"""OpenAI embeds no more texts in one request."""
+
+_LEAST_GUESS = 512
+
+
+class OpenAIBackend(HTTPBackend):
+    """OpenAI, and every server that speaks its protocol, at `host_address` or `OPENAI_BASE_URL`.
+
+    Protocol: OpenAI's API reference. `capabilities` of an instance depend on its address.
+    """
+
+    default_address = "https://api.openai.com/v1"
+    address_variable = "OPENAI_BASE_URL"
+    key_variables = ("OPENAI_API_KEY",)
+    Options = OpenAIOptions
+    options: OpenAIOptions
+
+    capabilities = Capabilities(
+        options=frozenset(
+            {"n_predict", "temperature", "top_p", "seed", "stop", "system_prompt", "messages", "json_schema", "think"}
+        ),
+        vision=True,
+        embeddings=True,
+        raw_prompt=True,
+    )
+    """Of OpenAI's own server. Another one takes more: see `extra_options`."""
+
+    extra_options: ClassVar[frozenset[str]] = frozenset(_EXTRA_FIELDS)
+    """What servers other than OpenAI's are taken to honour besides."""
+
+    def __init__(self, settings: BackendSettings) -> None:
+        super().__init__(settings)
+        self._memory = Memory()
+        self._windows: dict[str, int] = {}
+        self._only_model: str | None = None
+        self._warned: set[tuple[str, str]] = set()
+        if not self.is_openai:
+            self.capabilities = replace(self.capabilities, options=self.capabilities.options | self.extra_options)
+        self._token_routes = None if self.is_openai else TokenRoutes(self._endpoint)
+
+    # --- where, and with which key ---------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _endpoint(self) -> Endpoint:
+        return Endpoint.parse(super().base_address(), self.options.api_path)
+
+    @property
+    def is_openai(self) -> bool:
+        """Whether the server is OpenAI's own, or Azure's, which refuse what they do not know."""
+        return self._endpoint.kind != "compatible"
+
+    def base_address(self) -> str:
+        """The server's root; the path of the API is in each request."""
+        return self._endpoint.root
+
+    def request_headers(self) -> dict[str, str]:
+        """The key, organisation and project, then the client's own headers.
+
+        Raises:
+            AuthenticationError: the server is OpenAI's and there is no key. Nothing has been sent then.
+        """
+        headers = super().request_headers()
+        key = self.key
+        given = {name.lower() for name in self.settings.headers}
+        if self.is_openai and not key and not given & {"authorization", "api-key"}:
+            raise AuthenticationError(
+                f"{self.address} needs a key, and there is none",
+                hint=f"{self.key_hint()} For a server of your own, set host_address or {self.address_variable}.",
+            )
+        if self._endpoint.kind == "azure" and key and "api-key" not in given and not key.startswith("eyJ"):
+            headers["api-key"] = key  # Azure's own keys; what begins with eyJ is a token of Microsoft Entra
+            if "authorization" not in given:
+                del headers["Authorization"]
+        ours = {
+            "OpenAI-Organization": self.options.organization or self._from_environment("OPENAI_ORG_ID"),
+            "OpenAI-Project": self.options.project or self._from_environment("OPENAI_PROJECT_ID"),
+        }
+        headers.update({name: value for name, value in ours.items() if value and name.lower() not in given})
+        return headers
+
+    def _from_environment(self, name: str) -> str | None:
+        # They say who pays at OpenAI, which is nobody else's business.
+        return os.environ.get(name) if self._endpoint.kind == "openai" else None
+
+    def unreachable_hint(self) -> str:
+        if self.is_openai:
+            return "Check the network connection and the proxy settings."
+        return "Start the server, or check host_address."
+
+    # --- generation ------------------------------------------------------------------------------------------------
+
+    def open_stream(self, request: GenerationRequest) -> Exchange[StreamCall]:
+        model = yield from self._resolve(request.model)
+        body = self._chat_body(request, model) if _is_chat(request) else self._completion_body(request, model)
+        gone = self._memory.strip(_route_key(request, model), body, request.extra)
+        self._say_dropped(gone, request, model)
+        return self._call(request, body)
+
+    def _fields(self, request: GenerationRequest, model: str, limit: str) -> dict[str, str]:
+        sampling = request.sampling
+        fields = {name: wire for name, wire in CORE_FIELDS.items() if name != "n_predict"}
+        if not self.is_openai:
+            fields |= {name: wire for name, wire in _EXTRA_FIELDS.items() if name in sampling.chosen}
+        elif len(sampling.stop) > _MOST_STOPS:
+            del fields["stop"]
+        window = self._windows.get(model)
+        too_many = window is not None and sampling.n_predict is not None and sampling.n_predict >= window
+        if not (too_many and "n_predict" not in sampling.chosen and _is_chat(request)):
+            fields["n_predict"] = self._memory.limit_name(_route_key(request, model), limit)
+        return fields
+
+    def _chat_body(self, request: GenerationRequest, model: str) -> dict[str, Any]:
+        fields = self._fields(request, model, LIMITS[0] if self.is_openai else LIMITS[1])
+        body = chat_body(request, model=model, fields=fields)
+        for name, value in self.think_fields(request.think).items():
+            body.setdefault(name, value)
+        return body
+
+    def _completion_body(self, request: GenerationRequest, model: str) -> dict[str, Any]:
+        if request.messages:
+            raise InvalidRequestError(
+                "a conversation cannot be sent raw", hint="Give one prompt, or leave out completion_format=Instruct."
+            )
+        if request.images:
+            raise ImageError("a raw prompt (Instruct) cannot carry images", hint="Leave completion_format at Chat.")
+        if request.think is not None:
+            self._not_honoured("think", "with a raw prompt (Instruct)")
+        return completion_body(request, model=model, fields=self._fields(request, model, LIMITS[1]))
+
+    def think_fields(self, think: bool | str | None) -> dict[str, Any]:
+        """The fields of a chat request that ask for reasoning, or forbid it."""
+        if think is None:
+            return {}
+        return {"reasoning_effort": think if isinstance(think, str) else "medium" if think else "none"}
+
+    def _call(self, request: GenerationRequest, body: dict[str, Any]) -> StreamCall:
+        stop = request.sampling.stop if "stop" not in body else ()
+        path = "/chat/completions" if _is_chat(request) else "/completions"
+
+        def decoder(headers: Mapping[str, str]) -> Decoder:
+            found: Decoder = ChatDecoder(headers)
+            if stop:
+                found = StopDecoder(found, stop)
+            if request.json_schema is not None:
+                found = SchemaDecoder(found, request.json_schema, "response_format: json_schema, strict")
+            return found
+
+        return StreamCall(request=HTTPRequest(path=self._endpoint.route(path), json=body), decoder=decoder)
+
+    # --- what a server refuses ---------------------------------------------------------------------------------------
+
+    def error_from(self, status: int, headers: Mapping[str, str], body: bytes) -> LollmsError:
+        error = super().error_from(status, headers, body)
+        if status in (400, 422):
+            vars(error)["refusal"] = Refusal.read(body)
+        return error
+
+    def revise(self, request: GenerationRequest, call: StreamCall, error: LollmsError) -> Exchange[StreamCall | None]:
+        yield from ()
+        refusal = vars(error).get("refusal")
+        if refusal is None:
+            return None
+        body = dict(call.request.json)
+        if self._without_refused(request, body, refusal) or self._with_less(request, body, refusal, error):
+            return self._call(request, body)
+        _explain_schema(request, refusal, error)
+        return None
+
+    def _without_refused(self, request: GenerationRequest, body: dict[str, Any], refusal: Refusal) -> bool:
+        """Drop or rename the one field that the server does not support, and remember it."""
+        candidates = [name for name in OPTION_OF if name in body and name not in request.extra]
+        spare = [name for name in candidates if OPTION_OF[name] not in request.sampling.chosen]
+        name = refusal.field(candidates, spare)
+        if name is None:
+            return False
+        key = _route_key(request, body["model"])
+        value = body.pop(name)
+        if name == "stream_options":
+            self._memory.stream_options = False
+        elif name in LIMITS and _is_chat(request) and (other := self._memory.rename_limit(key, name)):
+            body[other] = value
+        else:
+            self._memory.drop(key, name, value)
+            self._say_dropped([name], request, body["model"])
+        return True
+
+    def _with_less(
+        self, request: GenerationRequest, body: dict[str, Any], refusal: Refusal, error: LollmsError
+    ) -> bool:
+        """Lower a limit of new tokens that nobody chose and that does not fit into the window."""
+        name = next((name for name in LIMITS if name in body), None)
+        if name is None or name in request.extra or "n_predict" in request.sampling.chosen:
+            return False
+        if not (isinstance(error, ContextWindowError) or refusal.param == name):
+            return False
+        room = room_left(refusal.text)
+        if room is not None and room <= 0:
+            return False  # the prompt alone is too long
+        limit: int = body.pop(name)
+        if room is not None and room < limit:
+            body[name] = room
+        elif not _is_chat(request):
+            # Without a limit this route gives sixteen tokens.
+            body[name] = limit // 2
+            return limit > _LEAST_GUESS
+        return True
+
+    def _say_dropped(self, fields: list[str], request: GenerationRequest, model: str) -> None:
+        for name in fields:
+            option = OPTION_OF[name]
+            chosen = request.think is not None if option == "think" else option in request.sampling.chosen
+            if chosen and option != "stop":  # the decoder looks for stop sequences then
+                self._not_honoured(option, f"by {model}: the server refused {name}")
+
+    def _not_honoured(self, option: str, why: str) -> None:
+        message = f"the {self.settings.format} format does not honour {option} {why}"
+        if getattr(self.settings, "strict", False):
+            raise UnsupportedOptionError(message, hint="Leave the option out, or make the client without strict=True.")
+        if (option, why) not in self._warned:
+            self._warned.add((option, why))
+            warnings.warn(message, UnsupportedOptionWarning, stacklevel=2)
+
+    # --- models ------------------------------------------------------------------------------------------------------
+
+    def _resolve(self, model: str | None) -> Exchange[str]:
+        """The model to use: the one that was named, else the only one that the server has."""
+        found = model or self.settings.model_name or self._only_model
+        if found:
+            return found
+        models = yield from self._models()
+        # vLLM lists adapters beside the model that they belong to.
+        bases = [info.name for info in models if not info.metadata.get("parent")]
+        if len(bases) == 1:
+            self._only_model = bases[0]
+            return bases[0]
+        shown = ", ".join(bases[:8]) + (", …" if len(bases) > 8 else "")
+        raise ModelRequiredError(
+            f"{self.address} has {len(bases)} models and none was chosen" + (f": {shown}" if shown else ""),
+            hint="Pass model_name; `lollms models` lists the names.",
+        )
+
+    def _models(self) -> Exchange[list[ModelInfo]]:
+        response = yield HTTPRequest(method="GET", path=self._endpoint.route("/models"))
+        models = read_models(response.json())
+        self._windows.update({info.name: info.context_window for info in models if info.context_window})
+        return models
+
+    def _model_info(self, model: str | None) -> Exchange[ModelInfo]:
+        name = yield from self._resolve(model)
+        models = yield from self._models()
+        for info in models:
+            if info.name == name:
+                return info
+        close = difflib.get_close_matches(name, [info.name for info in models], n=3)
+        raise ModelNotFoundError(
+            f"{self.address} has no model {name!r}",
+            hint=f"Did you mean {' or '.join(close)}?" if close else "`lollms models` lists the names that it knows.",
+        )
+
+    @hookimpl
+    def list_models(self, request: ListModelsRequest) -> list[ModelInfo]:
+        """What `/v1/models` lists, in its order."""
+        return self.run(self._models())
+
+    @hookimpl
+    def model_info(self, request: ModelInfoRequest) -> ModelInfo:
+        """The model's entry in `/v1/models`. OpenAI's own does not give the window."""
+        return self.run(self._model_info(request.model))
+
+    # --- tokens and vectors ------------------------------------------------------------------------------------------
+
+    def _token_model(self, model: str | None) -> Exchange[str | None]:
+        try:
+            return (yield from self._resolve(model))
+        except APIConnectionError:
+            raise
+        except LollmsError:
+            return None  # several models and none chosen, or a server without a list: it may not mind
+
+    def _tokenize(self, routes: TokenRoutes, request: TokenizeRequest) -> Exchange[list[int] | None]:
+        if routes.absent:
+            return None
+        model = yield from self._token_model(request.model)
+        return (yield from routes.tokenize(request.text, model))
+
+    def _detokenize(self, routes: TokenRoutes, request: DetokenizeRequest) -> Exchange[str | None]:
+        if routes.absent:
+            return None
+        model = yield from self._token_model(request.model)
+        return (yield from routes.detokenize(request.tokens, model))
+
+    @hookimpl
+    def tokenize(self, request: TokenizeRequest) -> list[int] | None:
+        """The tokens by the server's own route; `None`, for tiktoken, where it has none, as at OpenAI."""
+        if self._token_routes is None:
+            return None
+        tokens = self.run(self._tokenize(self._token_routes, request))
+        if tokens is not None and not self.capabilities.exact_tokens:
+            self.capabilities = replace(self.capabilities, exact_tokens=True)
+        return tokens
+
+    @hookimpl
+    def detokenize(self, request: DetokenizeRequest) -> str | None:
+        """The text by the server's own route, or `None`."""
+        if self._token_routes is None:
+            return None
+        return self.run(self._detokenize(self._token_routes, request))
+
+    @hookimpl
+    def embed(self, request: EmbedRequest) -> list[list[float]]:
+        """The vectors that `/v1/embeddings` gives, with the model of the option `embedding_model`."""
+        return self.run(self._embed(request))
+
+    def _embed(self, request: EmbedRequest) -> Exchange[list[list[float]]]:
+        model = yield from self._resolve(self.options.embedding_model or request.model)
+        vectors: list[list[float]] = []
+        for start in range(0, len(request.texts), _MOST_TEXTS):
+            texts = list(request.texts[start : start + _MOST_TEXTS])
+            body = {"model": model, "input": texts}
+            response = yield HTTPRequest(path=self._endpoint.route("/embeddings"), json=body)
+            vectors += read_embeddings(response.json(), len(texts))
+        return vectors
+
+
+def _is_chat(request: GenerationRequest) -> bool:
+    return request.completion_format is ELF_COMPLETION_FORMAT.Chat
+
+
+def _route_key(request: GenerationRequest, model: str) -> str:
+    """What refusals are remembered for: the two routes of a server need not take the same fields."""
+    return model if _is_chat(request) else f"{model} (raw)"
+
+
+def _explain_schema(request: GenerationRequest, refusal: Refusal, error: LollmsError) -> None:
+    about = f"{refusal.param} {refusal.text}"
+    if request.json_schema is not None and any(
+        word in about for word in ("response_format", "json_schema", "additionalProperties", "schema")
+    ):
+        raise InvalidRequestError(
+            f"the server refused the JSON schema: {error.message}",
+            hint="Strict structured output wants `additionalProperties: false` and every property in `required`, in "
+            "each object of the schema; a pydantic model does so with `ConfigDict(extra='forbid')` and no defaults.",
+            status_code=error.status_code,
+        ) from error
