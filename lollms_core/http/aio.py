@@ -319,11 +319,23 @@ class AsyncResponse:
             self._deadline = self._loop.time() + idle
             if self._timer is None:
                 self._arm(idle)
-        data = await self._content.readany()
+        try:
+            data = await self._content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            data = self._rescued(error)
         self._deadline = None  # the time that the caller takes for what it got does not count
         if not self._started:
             self._started = True
             self._disarm()
+        return data
+
+    def _rescued(self, error: Exception) -> bytes:
+        """What had arrived before the failure, which aiohttp would drop. The next read meets the failure again."""
+        self._content.set_exception(None)  # type: ignore[arg-type]
+        data = self._content.read_nowait()
+        self._content.set_exception(error)
+        if not data:
+            raise error
         return data
 
     # One timer serves a whole stream: setting one for each read would cost more than the read.

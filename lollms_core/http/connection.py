@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 import socket
 import threading
 import time
@@ -24,6 +25,7 @@ __all__ = ["BulkResponse", "PlainConnection", "TLSConnection", "Watch", "current
 
 READ_SIZE = 65536
 _MAX_LINE = 65536
+_HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
 
 
 class Watch:
@@ -92,6 +94,8 @@ class BulkResponse(http.client.HTTPResponse):
     _left = 0
     """Bytes of the current HTTP chunk still to come, with the two of its line end; 0: a size line comes next."""
     _trailer = False
+    _broken = False
+    """The chunked encoding is wrong after what has been given so far."""
 
     def begin(self) -> None:
         watch = current.watch
@@ -119,6 +123,8 @@ class BulkResponse(http.client.HTTPResponse):
                 self.close()
             return data
         while not self.isclosed():
+            if self._broken:
+                raise http.client.HTTPException("the chunked encoding of the answer is broken")
             received = self.fp.read1(READ_SIZE)
             if not received:
                 raise http.client.IncompleteRead(b"")
@@ -152,27 +158,23 @@ class BulkResponse(http.client.HTTPResponse):
                     self.close()
                     break
                 continue
-            left = _chunk_size(line)
-            if left:
-                left += 2
-            else:
-                self._trailer = True
+            size = _chunk_size(line)
+            if size < 0:
+                self._broken = True
+                break
+            self._trailer = size == 0
+            left = size + 2 if size else 0
         self._left = left
         self._rest = received[position:]
-        if len(self._rest) > _MAX_LINE:
-            raise http.client.LineTooLong("chunk size")
+        self._broken = self._broken or len(self._rest) > _MAX_LINE
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _chunk_size(line: bytes) -> int:
+    """The size that a line of the chunked encoding gives (RFC 9112, section 7.1); -1 if it gives none."""
     digits = line.split(b";", 1)[0].strip()
-    try:
-        # `int` would take a sign, underscores and a prefix as well.
-        if not digits.isalnum():
-            raise ValueError
-        return int(digits, 16)
-    except ValueError:
-        raise http.client.HTTPException("the chunked encoding of the answer is broken") from None
+    # `int` alone would take a sign, underscores and a prefix as well.
+    return int(digits, 16) if _HEX.fullmatch(digits) else -1
 
 
 class _Held(_Base):

@@ -1,0 +1,37 @@
+"""Backends of the protocols that the core itself speaks, for tests of the transport."""
+
+from __future__ import annotations
+
+from lollms_core.backends.lollms import LollmsBackend
+from lollms_core.http import Exchange, HTTPRequest, StreamCall
+from lollms_core.http.openai_protocol import ChatDecoder, chat_body
+from lollms_core.http_backend import HTTPBackend
+from lollms_core.types import BackendSettings, GenerationRequest
+from tests.support.dialects import LOLLMS, OPENAI, Dialect
+
+
+class ChatBackend(HTTPBackend):
+    """The least of an OpenAI client."""
+
+    key_variables = ("TEST_CHAT_KEY",)
+
+    def open_stream(self, request: GenerationRequest) -> Exchange[StreamCall]:
+        yield from ()
+        body = chat_body(request, model=request.model)
+        return StreamCall(request=HTTPRequest(path="/v1/chat/completions", json=body), decoder=ChatDecoder)
+
+
+class QuickLollms(LollmsBackend):
+    backoff = 0.01
+
+
+class QuickChat(ChatBackend):
+    backoff = 0.01
+
+
+BACKENDS: dict[str, type[HTTPBackend]] = {"lollms": QuickLollms, "openai": QuickChat}
+DIALECTS: dict[str, Dialect] = {"lollms": LOLLMS, "openai": OPENAI}
+
+
+def make(protocol: str, address: str, **settings: object) -> HTTPBackend:
+    return BACKENDS[protocol](BackendSettings(format=protocol, host_address=address, **settings))
