@@ -11,6 +11,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from lollms_core import LollmsError
+
 __all__ = ["Hung", "behaviour", "eventually", "require", "within"]
 
 T = TypeVar("T")
@@ -103,6 +105,10 @@ def behaviour(test: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S
             # The client that hangs would take the next behaviours with it.
             self.abandon_client()
             raise
+        except LollmsError as error:
+            raise AssertionError(
+                f"{error.type} where none is due: {error}\nWhy it matters: a user who does the same gets this error."
+            ) from error
 
     guarded.is_behaviour = True  # type: ignore[attr-defined]
     return guarded

@@ -14,7 +14,7 @@ from unittest import mock
 
 import pytest
 
-from lollms_core import CONTRACT_VERSION, ClientClosedError, LollmsError, installed_formats
+from lollms_core import CONTRACT_VERSION, ClientClosedError, LollmsClient, LollmsError, installed_formats
 from lollms_core.testing.checks import behaviour, require
 from lollms_core.testing.leftovers import Snapshot
 from lollms_core.testing.setting import Setting
@@ -142,21 +142,21 @@ class Life(Setting):
 
     def _live(self, before: Snapshot) -> Lifetime:
         settings = self.settings()
-        with self.own_client(raise_errors=True) as client:
-            client.generate(self.prompt, **settings)
-            abandoned = client.stream(self.prompt, **settings)
-            next(abandoned)
-            asyncio.run(client.agenerate(self.prompt, **settings))
-            client.close()
-            second = _error_of(client.close)
-            after = {
-                "generate()": _error_of(lambda: client.generate(self.prompt, **settings)),
-                "stream()": _error_of(lambda: list(client.stream(self.prompt, **settings))),
-                "agenerate()": _error_of(lambda: asyncio.run(client.agenerate(self.prompt, **settings))),
-                "tokenize()": _error_of(lambda: client.tokenize(self.prompt)),
-                "list_models()": _error_of(client.list_models),
-            }
-            del abandoned
+        client = LollmsClient(**{**self._options, "raise_errors": True})
+        client.generate(self.prompt, **settings)
+        abandoned = client.stream(self.prompt, **settings)
+        next(abandoned)
+        asyncio.run(client.agenerate(self.prompt, **settings))
+        client.close()
+        second = _error_of(client.close)
+        after = {
+            "generate()": _error_of(lambda: client.generate(self.prompt, **settings)),
+            "stream()": _error_of(lambda: list(client.stream(self.prompt, **settings))),
+            "agenerate()": _error_of(lambda: asyncio.run(client.agenerate(self.prompt, **settings))),
+            "tokenize()": _error_of(lambda: client.tokenize(self.prompt)),
+            "list_models()": _error_of(client.list_models),
+        }
+        del abandoned
         return Lifetime(before.threads_since(self.grace), before.connections_since(self.grace), second, after)
 
 

@@ -192,6 +192,7 @@ class Queries(Setting):
             ("exact_tokens", ["tokenize", "detokenize"]),
             ("pull", ["pull_model"]),
         ],
+        ids=["embeddings", "personalities", "exact_tokens", "pull"],
     )
     @behaviour
     def test_declared_capability_has_its_hook(self, capability: str, hooks: list[str]) -> None:

@@ -37,9 +37,10 @@ class Stopping(Setting):
         yield
         left = before.threads_since(self.grace)
         require(not left, f"threads that still run {self.grace:g} s after the stop: {left}", _GOES_ON)
+        again = self.client.generate(self.prompt, **self.settings())
         require(
-            self.client.generate(self.prompt, **self.settings()),
-            "after the stop the client does not answer any more",
+            isinstance(again, str) and again,
+            f"after the stop the client does not answer any more: {again!r}",
             "one stopped answer must not end the conversation.",
         )
 
@@ -169,11 +170,16 @@ class Stopping(Setting):
             await asyncio.wait([task])
             return task.cancelled()
 
+        before = Snapshot.take()
         with self.own_client(**options) as client:
             require(
                 asyncio.run(main()),
                 "the cancelled task ended as if nothing had happened",
                 "asyncio.timeout and task groups rely on CancelledError.",
+            )
+            left = before.threads_since(self.grace)
+            require(
+                not left, f"threads that still wait {self.grace:g} s after their task was cancelled: {left}", _GOES_ON
             )
 
     @behaviour

@@ -35,8 +35,8 @@ def run_pytest(folder: Path, path: list[Path], *arguments: str) -> subprocess.Co
     (folder / "pytest.ini").touch()
     return subprocess.run(
         [
-            sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:asyncio", "-W", "error", "-rA", "--tb=short",
-            "--rootdir", str(folder), "-c", str(folder / "pytest.ini"), *arguments,
+            sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:asyncio", "-W", "error", "-rA",
+            "--tb=short", "--rootdir", str(folder), "-c", str(folder / "pytest.ini"), *arguments,
         ],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, path), *filter(None, sys.path)])},
