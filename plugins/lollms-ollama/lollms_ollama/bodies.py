@@ -1,0 +1,133 @@
+"""From a `GenerationRequest` to the body of `/api/chat` or `/api/generate`. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from lollms_core import (
+    ELF_COMPLETION_FORMAT,
+    ContextWindowError,
+    EmptyPromptError,
+    GenerationRequest,
+    ImageError,
+    InvalidRequestError,
+    Message,
+)
+from lollms_core.images import base64_text
+from lollms_ollama.options import OLLAMA_NAMES, OllamaOptions, duration
+
+__all__ = ["answer_body", "conversation", "is_raw", "raw_text"]
+
+_OURS = frozenset({"model", "messages", "prompt", "raw", "stream"})
+"""Fields of a body that `extra` may not set: the answer could not be read as it is, or the request would be another."""
+
+
+def is_raw(request: GenerationRequest) -> bool:
+    """Whether the prompt goes to the model without its template."""
+    return request.completion_format is ELF_COMPLETION_FORMAT.Instruct
+
+
+def conversation(request: GenerationRequest) -> tuple[Message, ...]:
+    """The messages to send. Images given beside a conversation belong to its last user message."""
+    messages = request.as_messages()
+    if not (request.messages and request.images):
+        return messages
+    for index in range(len(messages) - 1, -1, -1):
+        if messages[index].role == "user":
+            seen = replace(messages[index], images=messages[index].images + request.images)
+            return (*messages[:index], seen, *messages[index + 1 :])
+    raise ImageError("images need a user message that they belong to")
+
+
+def raw_text(request: GenerationRequest) -> str:
+    """The text of a raw prompt: raw text has no roles, so a system prompt stands before it, and messages in turn."""
+    if request.messages:
+        return "\n\n".join(message.content for message in request.as_messages())
+    return f"{request.system_prompt}\n\n{request.prompt}" if request.system_prompt else request.prompt
+
+
+def answer_body(
+    request: GenerationRequest, model: str, settings: OllamaOptions, num_ctx: int | None, window: int | None
+) -> dict[str, Any]:
+    """The body that asks for an answer, streamed.
+
+    Args:
+        num_ctx: the window to ask for; `None` leaves it to the server.
+        window: the window that the request will have, as far as it is known.
+
+    Raises:
+        ImageError: an image that is a URL, which Ollama does not fetch, or one beside a raw prompt.
+        EmptyPromptError: a raw prompt without text: the server would only load the model.
+        ContextWindowError: `n_predict` was chosen, and is more than the window.
+        InvalidRequestError: `extra` sets a field that the request itself sets.
+    """
+    if reserved := sorted(_OURS & set(request.extra)):
+        raise InvalidRequestError(
+            f"extra cannot set {', '.join(reserved)}", hint="These fields come from the arguments of the call itself."
+        )
+    body: dict[str, Any] = {"model": model}
+    body |= _raw(request) if is_raw(request) else {"messages": [_message(m) for m in conversation(request)]}
+    body["stream"] = True
+    if request.think is not None:
+        body["think"] = request.think
+    if request.json_schema is not None:
+        body["format"] = dict(request.json_schema)
+    if settings.keep_alive is not None:
+        body["keep_alive"] = duration(settings.keep_alive)
+    if settings.truncate is not None:
+        body["truncate"] = settings.truncate
+    extra = dict(request.extra)
+    further = extra.pop("options", {})
+    if not isinstance(further, dict):
+        raise InvalidRequestError(f"extra['options'] must be a dictionary, not {type(further).__name__}")
+    options = {**settings.model_options, **_sampling(request, window)}
+    if num_ctx is not None:
+        options["num_ctx"] = num_ctx
+    if options := {**options, **further}:
+        body["options"] = options
+    return {**body, **extra}
+
+
+def _raw(request: GenerationRequest) -> dict[str, Any]:
+    if request.all_images:
+        # Nothing in a raw prompt says where an image belongs, and the server would leave it out without a word.
+        raise ImageError(
+            "images cannot be sent with raw text", hint="Leave completion_format at ELF_COMPLETION_FORMAT.Chat."
+        )
+    text = raw_text(request)
+    if not text:
+        raise EmptyPromptError("the prompt is empty")
+    return {"prompt": text, "raw": True}
+
+
+def _message(message: Message) -> dict[str, Any]:
+    body: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.images:
+        body["images"] = [base64_text(image) for image in message.images]
+    return body
+
+
+def _sampling(request: GenerationRequest, window: int | None) -> dict[str, Any]:
+    sampling = request.sampling
+    options: dict[str, Any] = {}
+    for ours, theirs in OLLAMA_NAMES.items():
+        value = getattr(sampling, ours, None)
+        if value is None or value == ():
+            continue
+        if ours == "n_threads" and ours not in sampling.chosen:
+            continue  # the server knows the machine it runs on; the guide's 8 is about another one
+        if ours == "n_predict" and window is not None and value > window:
+            value = _fitting(request, window)
+        options[theirs] = list(sampling.stop) if ours == "stop" else value
+    return options
+
+
+def _fitting(request: GenerationRequest, window: int) -> int:
+    if "n_predict" in request.sampling.chosen:
+        raise ContextWindowError(
+            f"n_predict={request.sampling.n_predict} is more than the window of {window} tokens, "
+            "which prompt and answer share",
+            hint="Lower n_predict, or set a larger ctx_size if the model has one.",
+        )
+    return window
