@@ -237,9 +237,13 @@ class LollmsClient(AsyncCalls):
                 return self._error(self._known(error))
 
     @staticmethod
-    def extract_code_blocks(text: str) -> list[CodeBlock]:
-        """The fenced code blocks of a text, by CommonMark's rules; an unclosed one is last, `is_complete` false."""
-        return text_tools.extract_code_blocks(text)
+    def extract_code_blocks(text: str | ErrorDict) -> list[CodeBlock]:
+        """The fenced code blocks of a text, by CommonMark's rules; an unclosed one is last, `is_complete` false.
+
+        Given what a call returned, it need not be checked before: of an error dictionary, the text that had arrived
+        is searched.
+        """
+        return text_tools.extract_code_blocks(text["partial_text"] if isinstance(text, dict) else text)
 
     @staticmethod
     def extract_thinking_blocks(text: str) -> list[str]:

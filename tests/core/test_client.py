@@ -231,6 +231,12 @@ def test_an_answer_that_should_be_json_is_checked(schema):
         assert asyncio.run(client.agenerate("nonsense", json_schema=schema))["status"] is False
 
 
+def test_code_blocks_of_an_answer_that_failed():
+    with echo(script=["```python\n", "x = 1\n", "y"], fail_with="ServerError", fail_after=2) as client:
+        blocks = client.extract_code_blocks(client.generate("x"))
+    assert [(block["content"], block["is_complete"]) for block in blocks] == [("x = 1\n", False)]
+
+
 def test_embed_one_text_or_several():
     with echo() as client:
         assert client.embed("two words") == [9.0, 2.0]
