@@ -1,0 +1,88 @@
+"""A real pseudo-terminal around the command: type into it, read its screen."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+__all__ = ["Terminal"]
+
+_PATIENCE = 30.0
+
+
+class Terminal:
+    """The command on a terminal of 100 columns. `shown` is all that was written to it, control sequences included."""
+
+    def __init__(self, *args: str, environment: Mapping[str, str], folder: Path) -> None:
+        self._master, slave = pty.openpty()
+        termios.tcsetwinsize(slave, (40, 100))
+        self.shown = ""
+        self._seen = 0
+        # The shell's session: Ctrl-C typed here becomes SIGINT of the command, as at any terminal.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "lollms_core.cli", *args],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=dict(environment),
+            cwd=folder,
+            start_new_session=True,
+            preexec_fn=_own_terminal,
+        )
+        os.close(slave)
+
+    def type(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
+
+    def expect(self, text: str) -> str:
+        """Wait until `text` is shown, and return what was shown up to its end since the last call."""
+        seen = self._seen
+        deadline = time.monotonic() + _PATIENCE
+        while (place := self.shown.find(text, seen)) < 0:
+            if not self._more(deadline):
+                raise AssertionError(f"{text!r} was not shown in {self.shown[seen:]!r}")
+        self._seen = place + len(text)
+        return self.shown[seen : self._seen]
+
+    def end(self) -> int:
+        """Wait for the command's end; its exit status."""
+        deadline = time.monotonic() + _PATIENCE
+        while self._more(deadline):
+            pass
+        return self._process.wait(timeout=_PATIENCE)
+
+    def _more(self, deadline: float) -> bool:
+        ready, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return False
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:  # Linux says so when the last process has closed the terminal
+            return False
+        self.shown += data.decode(errors="replace")
+        return bool(data)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        os.close(self._master)
+
+
+def _own_terminal() -> None:
+    import fcntl
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -1,0 +1,251 @@
+"""`models`, `formats`, `personalities`, `tokenize`, `embed`, `code`."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+
+import pytest
+
+SERVER = """
+    from lollms_core import Backend, Capabilities, Chunk, ModelInfo, ModelNotFoundError, PullProgress, hookimpl
+
+    class Server(Backend):
+        capabilities = Capabilities(pull=True)
+
+        @hookimpl
+        def generate(self, request):
+            yield Chunk("hi")
+
+        @hookimpl
+        def list_models(self, request):
+            return [
+                ModelInfo(name="small\\x1b[31m", context_window=2048, parameters=134515008, size_bytes=98_000_000),
+                ModelInfo(name="a-very-long-name-" * 8, parameters=8_030_000_000, metadata={"owner": "me"}),
+            ]
+
+        @hookimpl
+        def pull_model(self, request):
+            if request.model != "good":
+                raise ModelNotFoundError("there is no such model", hint="Look it up.")
+            yield PullProgress("pulling manifest")
+            for done in (0, 50, 100):
+                yield PullProgress("pulling layer", done, 100)
+            yield PullProgress("success")
+"""
+
+NUMBERLESS = """
+    from lollms_core import Backend, Chunk, hookimpl
+    class Numberless(Backend):
+        @hookimpl
+        def generate(self, request):
+            yield Chunk("hi")
+"""
+
+CODE = textwrap.dedent(
+    """\
+    Here it is:
+
+    ```python
+    def f():
+        return 1
+    ```
+
+    and in JavaScript:
+
+    ```js
+    const f = () => 1
+    ```
+    """
+)
+
+
+@pytest.fixture
+def server(strangers):
+    strangers.install(SERVER, server="Server")
+    return "server"
+
+
+def script(*pieces: str) -> list[str]:
+    return ["-f", "echo", "-O", f"script={json.dumps(pieces)}"]
+
+
+# --- models --------------------------------------------------------------------------------------------------------
+
+
+def test_models_are_a_table_that_cuts_nothing_in_a_pipe(lollms, server):
+    lines = lollms("models", "-f", server).stdout.splitlines()
+    assert lines[0].split() == ["Name", "Window", "Parameters", "Size"]
+    assert lines[1].split() == ["small␛[31m", "2048", "135", "M", "98", "MB"]
+    assert lines[2].split() == ["a-very-long-name-" * 8, "8.03", "B"]
+
+
+def test_models_as_json(lollms, server):
+    small, other = json.loads(lollms("models", "-f", server, "--json").stdout)
+    assert small["parameters"] == 134515008
+    assert other["metadata"] == {"owner": "me"}
+
+
+def test_pulling_tells_each_step_once(lollms, server):
+    result = lollms("models", "-f", server, "--pull", "good")
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert result.stderr.splitlines() == ["pulling manifest", "pulling layer", "success", "server has good now."]
+
+
+def test_pulling_shows_a_bar_on_a_terminal(terminal, server):
+    with terminal("models", "-f", server, "--pull", "good") as screen:
+        assert screen.end() == 0
+    assert "pulling layer" in screen.shown
+    assert "100/100 bytes" in screen.shown
+    assert "server has good now." in screen.shown
+
+
+def test_pulling_what_is_not_there(lollms, server):
+    result = lollms("models", "-f", server, "--pull", "bad")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: there is no such model\nHint: Look it up.\n"
+
+
+def test_pulling_where_nothing_can_be_pulled(lollms):
+    result = lollms("models", "-f", "echo", "--pull", "x")
+    assert result.exit_code == 1
+    assert "the echo format has no way to download models" in result.stderr
+
+
+def test_a_format_without_a_list_says_so(lollms, strangers):
+    strangers.install(NUMBERLESS, numberless="Numberless")
+    result = lollms("models", "-f", "numberless")
+    assert result.exit_code == 1
+    assert "the numberless format has no list of models" in result.stderr
+
+
+# --- formats -------------------------------------------------------------------------------------------------------
+
+BROKEN = "import no_such_module_anywhere"
+
+
+def test_formats_are_listed_without_importing_them(lollms, strangers):
+    package = strangers.install("raise SystemExit('imported!')", explosive="Whatever")
+    result = lollms("formats")
+    assert result.exit_code == 0
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert ["explosive", package, "1.0"] in rows
+    assert rows[0] == ["Format", "Package", "Version"]
+
+
+def test_a_format_whose_files_are_gone_is_shown(lollms, strangers, tmp_path):
+    package = strangers.install("", gone="Gone")
+    (tmp_path / "site" / f"{package}.py").unlink()
+    assert f"the module {package} is missing; reinstall {package}" in lollms("formats").stdout
+    records = {record["name"]: record for record in json.loads(lollms("formats", "--json").stdout)}
+    assert "missing" in records["gone"]["error"]
+    assert "error" not in records["echo"]
+
+
+def test_capabilities_load_every_format_and_survive_a_broken_one(lollms, strangers):
+    strangers.install(BROKEN, broken="Broken")
+    strangers.install(SERVER, server="Server")
+    result = lollms("formats", "--capabilities")
+    assert result.exit_code == 0
+    assert "can: pull" in result.stdout
+    assert "honours: messages, n_predict, stop, system_prompt" in result.stdout
+    assert "No module named 'no_such_module_anywhere'" in result.stderr
+    records = {record["name"]: record for record in json.loads(lollms("formats", "--capabilities", "--json").stdout)}
+    assert records["echo"]["capabilities"]["options"] == ["messages", "n_predict", "stop", "system_prompt"]
+    assert records["server"]["capabilities"]["pull"] is True
+    assert "no_such_module_anywhere" in records["broken"]["error"]
+
+
+# --- tokens, embeddings, personalities -----------------------------------------------------------------------------
+
+
+def test_tokens(lollms):
+    assert lollms("tokenize", "-f", "echo", "héy").stdout == "104 195 169 121\n"
+    assert lollms("tokenize", "-f", "echo", "--count", input="hey\n").stdout == "3\n"
+    record = json.loads(lollms("tokenize", "-f", "echo", "--json", "hey").stdout)
+    assert record == {"tokens": [104, 101, 121], "count": 3, "exact": True}
+
+
+def test_an_estimate_says_that_it_is_one(lollms, strangers):
+    strangers.install(NUMBERLESS, numberless="Numberless")
+    result = lollms("tokenize", "-f", "numberless", "--count", "Hello, world!")
+    assert int(result.stdout) > 0
+    assert "this is an estimate" in result.stderr
+    assert json.loads(lollms("tokenize", "-f", "numberless", "--count", "--json", "hey").stdout)["exact"] is False
+
+
+def test_embeddings_are_one_line_each(lollms):
+    assert lollms("embed", "-f", "echo", "one", "two words").stdout == "[3.0, 1.0]\n[9.0, 2.0]\n"
+    assert lollms("embed", "-f", "echo", input="one\n\ntwo words\n").stdout == "[3.0, 1.0]\n[9.0, 2.0]\n"
+    assert lollms("embed", "-f", "echo").exit_code == 2
+
+
+def test_personalities(lollms, strangers):
+    assert lollms("personalities", "-f", "echo").stdout.splitlines()[1].split() == [
+        "0",
+        "generic/echo",
+        "generic",
+        "yes",
+    ]
+    assert json.loads(lollms("personalities", "-f", "echo", "--json").stdout)[0]["name"] == "generic/echo"
+    strangers.install(NUMBERLESS, numberless="Numberless")
+    result = lollms("personalities", "-f", "numberless")
+    assert result.exit_code == 1
+    assert "the numberless format has no personalities" in result.stderr
+
+
+# --- code ----------------------------------------------------------------------------------------------------------
+
+
+def test_code_is_the_code_alone(lollms):
+    result = lollms("code", *script(CODE), "x")
+    assert (result.stdout, result.stderr, result.exit_code) == ("def f():\n    return 1\n", "", 0)
+
+
+def test_all_code_blocks(lollms):
+    assert lollms("code", "--all", *script(CODE), "x").stdout == "def f():\n    return 1\n\nconst f = () => 1\n"
+    blocks = json.loads(lollms("code", "--all", "--json", *script(CODE), "x").stdout)
+    assert [block["type"] for block in blocks] == ["python", "js"]
+    assert [b["type"] for b in json.loads(lollms("code", "--json", *script(CODE), "x").stdout)] == ["python"]
+
+
+def test_code_to_a_file(lollms, tmp_path):
+    path = tmp_path / "f.py"
+    result = lollms("code", "-o", str(path), *script(CODE), "x")
+    assert path.read_text() == "def f():\n    return 1\n"
+    assert (result.stdout, result.stderr) == ("", f"Note: wrote {path}\n")
+    failed = lollms("code", "-o", str(tmp_path / "no" / "f.py"), *script(CODE), "x")
+    assert failed.exit_code == 1
+    assert "No such file or directory" in failed.stderr
+
+
+def test_language_and_template_reach_the_model(lollms, strangers, tmp_path):
+    strangers.install(
+        """
+        from lollms_core import Backend, Chunk, hookimpl
+        class Quoting(Backend):
+            @hookimpl
+            def generate(self, request):
+                yield Chunk("````text\\n" + request.prompt + "\\n````\\n")
+        """,
+        quoting="Quoting",
+    )
+    template = tmp_path / "start.py"
+    template.write_text("def start(): ...\n")
+    code = lollms("code", "-f", "quoting", "-l", "python", "--template", str(template), "add a loop").stdout
+    assert "add a loop" in code
+    assert "def start(): ..." in code
+    assert "python code" in code
+
+
+def test_an_answer_without_code_is_shown_and_an_error(lollms):
+    result = lollms("code", *script("I would rather not."), "x")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("I would rather not.\nError: the model answered without a code block\n")
+
+
+def test_unfinished_code_is_told(lollms):
+    result = lollms("code", "--all", *script("```python\nx = 1\n"), "x")
+    assert "the last block is not complete" in result.stderr
