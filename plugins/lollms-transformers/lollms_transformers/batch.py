@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from lollms_core import UnsupportedError
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from lollms_core import UnsupportedError
 from lollms_transformers import kv
 from lollms_transformers.engine import Job
 from lollms_transformers.loading import LoadedModel, failure
@@ -25,7 +25,7 @@ __all__ = ["Batch"]
 logger = logging.getLogger("lollms.transformers")
 
 _SHORT_PROMPT = 256
-"""Prompts up to this length are prefilled together; longer ones alone, where they can share a prefix with each other."""
+"""Prompts up to this length are prefilled together; longer ones alone, where one can use what another computed."""
 
 Interrupts = Callable[[bool, bool], bool]
 """Whether to end the segment, given that it can be gone on with, and that the batch has room."""
@@ -118,14 +118,17 @@ class Batch:
         if not self._flexible or self._alone:
             return [rows] if rows else []
         groups: list[list[Row]] = []
+        together: list[Row] = []
         for row in sorted(rows, key=lambda row: len(row.tokens)):
-            length = len(row.tokens)
-            if length > _SHORT_PROMPT or self._prefixes.match(row.tokens):
+            alone = len(row.tokens) > _SHORT_PROMPT or self._prefixes.match(row.tokens) > 0
+            fits = bool(together) and len(row.tokens) <= max(64, 2 * len(together[0].tokens))
+            if alone:
                 groups.append([row])
-            elif groups and length <= max(64, 2 * len(groups[-1][0].tokens)) and not self._prefixes.match(groups[-1][0].tokens):
-                groups[-1].append(row)
+            elif fits:
+                together.append(row)
             else:
-                groups.append([row])
+                together = [row]
+                groups.append(together)
         return groups
 
     def _run_first(self, group: list[Row], interrupts: Interrupts) -> None:
@@ -173,15 +176,14 @@ class Batch:
 
     def _segment(self, rows: Sequence[Row], cache: Any, ends: Callable[[], bool]) -> Any:
         """Run `generate` until a row ends or `ends` says so. Returns the cache of all tokens but the last."""
-        width = max(len(row.tokens) for row in rows)
         pad = self._loaded.pad_token
-        tokens = torch.tensor([[pad] * (width - len(row.tokens)) + row.tokens for row in rows], device=self._loaded.device)
-        mask = torch.tensor(
-            [[0] * (width - len(row.tokens)) + [1] * len(row.tokens) for row in rows], device=self._loaded.device
-        )
-        limit = max(row.remaining for row in rows)
-        config = GenerationConfig(
-            max_new_tokens=limit, do_sample=False, pad_token_id=pad, return_dict_in_generate=True, use_cache=True
+        tokens, mask = _left_padded([row.tokens for row in rows], pad, self._loaded.device)
+        config = GenerationConfig(  # type: ignore[no-untyped-call]
+            max_new_tokens=max(row.remaining for row in rows),
+            do_sample=False,
+            pad_token_id=pad,
+            return_dict_in_generate=True,
+            use_cache=True,
         )
         steps = _Steps(rows, ends, splits=self._flexible and not self._alone)
         known = {} if cache is None else {"past_key_values": cache}
@@ -204,7 +206,7 @@ class Batch:
         if wanted != torch.get_num_threads():
             torch.set_num_threads(wanted)
 
-    # --- leaving and remembering ---------------------------------------------------------------------------------------
+    # --- leaving and remembering -------------------------------------------------------------------------------------
 
     def _without_finished(self, rows: list[Row], cache: Any) -> tuple[Any, list[Row]]:
         left = [index for index, row in enumerate(rows) if not row.finished]
@@ -235,6 +237,14 @@ class Batch:
 
     def _reset(self) -> None:
         self.rows, self._cache, self._alone = [], None, False
+
+
+def _left_padded(rows: Sequence[list[int]], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rows as one tensor, and the mask of their own columns."""
+    width = max(map(len, rows))
+    tokens = [[pad] * (width - len(row)) + row for row in rows]
+    mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
+    return torch.tensor(tokens, device=device), torch.tensor(mask, device=device)
 
 
 class _Choice(LogitsProcessor):

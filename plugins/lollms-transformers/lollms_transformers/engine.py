@@ -1,9 +1,9 @@
 """The thread that computes: calls that are there at the same time run as one left-padded batch.
 
 The batch is run by `model.generate` in segments. A segment ends when a row is done, when a call arrives that can join,
-or when somebody wants the model for something else; then finished rows leave the batch, new ones are prefilled and put beside
-the others, and the next segment goes on from the cache. Models whose cache cannot be cut (sliding windows, recurrent
-states) and prompts with images run their batch to its end before the next one begins.
+or when somebody wants the model for something else; then finished rows leave the batch, new ones are prefilled and put
+beside the others, and the next segment goes on from the cache. Models whose cache cannot be cut (sliding windows,
+recurrent states) and prompts with images run their batch to its end before the next one begins.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from lollms_core import BackendError, ClientClosedError, GenerationRequest
+
 from lollms_transformers.stream import Mailbox
 
 __all__ = ["Engine", "Job"]

@@ -1,8 +1,8 @@
 """GGUF files, converted once into a folder that loads at once.
 
 transformers reads a GGUF file by dequantizing it, which takes many seconds each time. The result is kept under the
-user's cache directory (`LOLLMS_CACHE_DIR` overrides it). A conversion is written to a temporary folder and renamed when it is
-complete; a lock file makes a second process wait for the first instead of doing the work twice.
+user's cache directory (`LOLLMS_CACHE_DIR` overrides it). A conversion is written to a temporary folder and renamed when
+it is complete; a lock file makes a second process wait for the first instead of doing the work twice.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,17 +90,17 @@ def _convert(path: Path, workplace: Path, dtype: torch.dtype, target: Path) -> N
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise ModelLoadError(f"{path.name} is not a GGUF file (its first four bytes are not 'GGUF')")
-    from tqdm import tqdm
+    from tqdm import tqdm  # type: ignore[import-untyped]
 
     logger.info("converting %s into %s", path.name, target)
     tqdm.write(
-        f"Converting {path.name} to {str(dtype).removeprefix('torch.')} weights that load in a moment. This happens once; "
-        f"the result is kept in {target}",
-        file=_stderr(),
+        f"Converting {path.name} to {str(dtype).removeprefix('torch.')} weights that load in a moment. "
+        f"This happens once; the result is kept in {target}",
+        file=sys.stderr,
     )
-    with tqdm(total=100, unit="%", desc="reading the tokenizer", bar_format=_BAR, leave=False) as bar:
+    with tqdm(total=100, desc="reading the tokenizer", bar_format=_BAR, mininterval=0.5, leave=False) as bar:
         try:
-            _write_model(path, workplace, dtype, bar)
+            _write_model(path, workplace, dtype, _Progress(bar))
         except Exception as error:
             raise ModelLoadError(
                 f"{path.name} cannot be converted: {type(error).__name__}: {error}",
@@ -107,37 +108,36 @@ def _convert(path: Path, workplace: Path, dtype: torch.dtype, target: Path) -> N
             ) from error
 
 
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
+_BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed}"
 
 
-def _stderr() -> Any:
-    import sys
+class _Progress:
+    """A bar that goes forward only: transformers shows several in a row, for parts of the same work."""
 
-    return sys.stderr
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+
+    def reach(self, percent: float, stage: str | None = None) -> None:
+        if stage is not None:
+            self._bar.set_description(stage, refresh=False)
+        if percent > self._bar.n:
+            self._bar.update(percent - self._bar.n)
 
 
-def _write_model(path: Path, workplace: Path, dtype: torch.dtype, bar: Any) -> None:
+def _write_model(path: Path, workplace: Path, dtype: torch.dtype, progress: _Progress) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     from lollms_transformers.quiet import quiet_transformers
 
-    def on_progress(part: float) -> None:
-        bar.n = max(bar.n, 30 + round(60 * part))
-        bar.refresh()
-
-    with quiet_transformers(on_progress):
+    with quiet_transformers(lambda part: progress.reach(60 + 30 * part)):
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-        bar.set_description("reading the weights")
-        bar.update(30)
+        progress.reach(30, "reading the weights")
         # Without `dequantize` the weights stay quantized and cannot be saved.
         model = AutoModelForCausalLM.from_pretrained(
             path.parent, gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=dtype
         )
-        bar.set_description("writing the folder")
-        bar.n = 90
-        bar.refresh()
+        progress.reach(90, "writing the folder")
         model.config.__dict__.pop("quantization_config", None)
         model.save_pretrained(workplace)
         tokenizer.save_pretrained(workplace)
-        bar.n = 100
-        bar.refresh()
+        progress.reach(100)

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 from lollms_core import AuthenticationError, ModelLoadError, ModelNotFoundError, PermissionDeniedError
+
 from lollms_transformers.sources import LOCAL_HINT
 
 __all__ = ["available_offline"]
@@ -71,7 +72,8 @@ def _raise_if_refused(problem: Exception, repository: str, revision: str) -> Non
         raise ModelNotFoundError(f"the model {repository!r} has no revision {revision!r}") from problem
     if isinstance(problem, errors.RepositoryNotFoundError | errors.HFValidationError):
         raise ModelNotFoundError(
-            f"the hub has no model {repository!r}, or it is private", hint=f"Check the name or pass token=. {LOCAL_HINT}"
+            f"the hub has no model {repository!r}, or it is private",
+            hint=f"Check the name or pass token=. {LOCAL_HINT}",
         ) from problem
     status = getattr(getattr(problem, "response", None), "status_code", None)
     if status == 401:

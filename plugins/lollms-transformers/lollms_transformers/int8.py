@@ -1,7 +1,7 @@
 """8-bit linear layers for CPUs: weights quantized per output channel, activations per call.
 
 On a CPU one stream is limited by reading the weights from memory; a quarter of the bytes is what makes it faster. The
-kernels are those of torch's own dynamic quantization; its conversion tool is deprecated, so the layers are swapped here.
+kernels are those of torch's own dynamic quantization; its conversion tool is deprecated, so layers are swapped here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import warnings
 from typing import Any
 
 import torch
-
 from lollms_core import ConfigurationError
 
 __all__ = ["Int8Linear", "quantize"]
@@ -27,7 +26,9 @@ class Int8Linear(torch.nn.Module):
         scales = (weight.abs().amax(dim=1) / 127).clamp_min(1e-8).double()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # quantized tensor types are deprecated, their kernels are not
-            quantized = torch.quantize_per_channel(weight, scales, torch.zeros_like(scales, dtype=torch.long), 0, torch.qint8)
+            quantized = torch.quantize_per_channel(
+                weight, scales, torch.zeros_like(scales, dtype=torch.long), 0, torch.qint8
+            )
         bias = None if linear.bias is None else linear.bias.detach().float()
         self._packed = torch.ops.quantized.linear_prepack(quantized, bias)
 
@@ -45,7 +46,9 @@ def quantize(model: Any) -> None:
     if model.dtype is not torch.float32:
         raise ConfigurationError("quantization='int8' computes in float32", hint="Leave dtype at 'auto' or 'float32'.")
     if not hasattr(torch.ops.quantized, "linear_dynamic") or torch.backends.quantized.engine == "none":
-        raise ConfigurationError(f"torch {torch.__version__} has no int8 kernels for this CPU", hint="Leave quantization unset.")
+        raise ConfigurationError(
+            f"torch {torch.__version__} has no int8 kernels for this CPU", hint="Leave quantization unset."
+        )
     _replace(model)
 
 

@@ -42,7 +42,7 @@ def cache_from(layers: Layers, config: Any) -> Any:
     """A cache that holds these tensors. They are not copied: growing a plain layer makes new tensors."""
     from transformers import DynamicCache
 
-    cache = DynamicCache(config=config)
+    cache: Any = DynamicCache(config=config)
     for layer, (keys, values) in zip(cache.layers, layers, strict=True):
         layer.lazy_initialization(keys, values)
         layer.keys, layer.values = keys, values
@@ -55,7 +55,8 @@ def row_layers(cache: Any, row: int, tokens: int) -> Layers:
     if layers[0][0].shape[0] == 1 and layers[0][0].shape[2] == tokens:
         return layers
     return [
-        (keys[row : row + 1, :, -tokens:].clone(), values[row : row + 1, :, -tokens:].clone()) for keys, values in layers
+        (keys[row : row + 1, :, -tokens:].clone(), values[row : row + 1, :, -tokens:].clone())
+        for keys, values in layers
     ]
 
 
@@ -67,7 +68,7 @@ def selected(cache: Any, rows: Sequence[int], tokens: int, config: Any) -> Any:
 
 
 def merged(first: Any, second: Any, config: Any) -> Any:
-    """One cache with the rows of both, the shorter padded on the left (masked columns: their contents do not matter)."""
+    """One cache with the rows of both, the shorter padded on the left with columns that are masked."""
     pairs = zip(layers_of(first), layers_of(second), strict=True)
     return cache_from([(_stacked(a[0], b[0]), _stacked(a[1], b[1])) for a, b in pairs], config)
 

@@ -9,6 +9,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from lollms_core import ModelInfo
+
 from lollms_transformers.loading import LoadedModel
 from lollms_transformers.prompts import chat_template_of
 from lollms_transformers.sources import PACKAGE_PREFIX
@@ -51,7 +52,9 @@ def _in_folders(folders: Sequence[Path]) -> Iterator[ModelInfo]:
             logger.warning("the models folder %s does not exist", folder)
             continue
         for path in sorted(folder.rglob("*.gguf")):
-            yield ModelInfo(name=path.relative_to(folder).as_posix(), size_bytes=path.stat().st_size, capabilities=("completion",))
+            yield ModelInfo(
+                name=path.relative_to(folder).as_posix(), size_bytes=path.stat().st_size, capabilities=("completion",)
+            )
         for config in sorted(folder.rglob("config.json")):
             model = config.parent
             if any(model.glob("*.safetensors")) or any(model.glob("pytorch_model*.bin")):

@@ -7,7 +7,9 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lollms_core import BackendError, ConfigurationError, LollmsError, MissingDependencyError, ModelLoadError
+from lollms_core import BackendError, LollmsError, ModelLoadError
+
+from lollms_transformers.hardware import check_quantization, gguf_dtype, pick_device, pick_dtype
 from lollms_transformers.sources import LOCAL_HINT, Source, find_source
 
 if TYPE_CHECKING:
@@ -19,7 +21,16 @@ __all__ = ["LoadedModel", "failure", "load_model"]
 
 logger = logging.getLogger("lollms.transformers")
 
-_END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|endoftext|>", "<end_of_turn>", "<turn|>", "<|return|>")
+_END_OF_TURN = (
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<|endoftext|>",
+    "<end_of_turn>",
+    "<turn|>",
+    "<|return|>",
+)
 """Tokens that end an answer. Converted checkpoints often name only one of them as the end of sequence."""
 
 
@@ -56,13 +67,13 @@ def load_model(name: str, options: TransformersOptions, token: str | None, ctx_s
     import torch
 
     source = find_source(name, options.folders)
-    device = _device(options.device)
-    _check_quantization(options.quantization, device)
+    device = pick_device(options.device)
+    check_quantization(options.quantization, device)
     place = _Place.of(source, options, token, device)
     try:
         config = place.load("AutoConfig")
         _check_remote_code(config, options, name)
-        dtype = _dtype(options, device, config)
+        dtype = pick_dtype(options, device, config)
         model = _load_weights(place, config, dtype, device, options)
         tokenizer = place.load("AutoTokenizer")
         processor = _load_processor(place, config)
@@ -90,12 +101,15 @@ class _Place:
         if source.kind == "gguf" and source.path is not None:
             from lollms_transformers.gguf_cache import converted
 
-            return cls(str(converted(source.path, _gguf_dtype(options, device))), {"local_files_only": True})
+            return cls(str(converted(source.path, gguf_dtype(options, device))), {"local_files_only": True})
         if source.path is not None:
             return cls(str(source.path), {"local_files_only": True, "trust_remote_code": options.trust_remote_code})
         from lollms_transformers.hub import available_offline
 
-        arguments: dict[str, Any] = {"trust_remote_code": options.trust_remote_code, "revision": options.revision or "main"}
+        arguments: dict[str, Any] = {
+            "trust_remote_code": options.trust_remote_code,
+            "revision": options.revision or "main",
+        }
         if token is not None:
             arguments["token"] = token
         if available_offline(source.name, arguments["revision"], token):
@@ -109,75 +123,6 @@ class _Place:
 
         with quiet_transformers():
             return getattr(transformers, auto_class).from_pretrained(self.where, **self.arguments, **more)
-
-
-def _device(wanted: str) -> torch.device:
-    import torch
-
-    if wanted == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps") if torch.backends.mps.is_available() else torch.device("cpu")
-    device = torch.device(wanted)
-    available = {
-        "cuda": torch.cuda.is_available,
-        "mps": torch.backends.mps.is_available,
-        "xpu": lambda: hasattr(torch, "xpu") and torch.xpu.is_available(),
-    }.get(device.type, lambda: True)
-    if not available():
-        raise ConfigurationError(
-            f"device={wanted!r} was asked for, but this installation of torch {torch.__version__} sees no such device",
-            hint="Use device='auto' or 'cpu', or install the torch build for that device.",
-        )
-    return device
-
-
-def _gguf_dtype(options: TransformersOptions, device: torch.device) -> torch.dtype:
-    import torch
-
-    if options.dtype != "auto":
-        dtype: torch.dtype = getattr(torch, options.dtype)
-        return dtype
-    return torch.float32 if device.type == "cpu" else torch.float16
-
-
-def _dtype(options: TransformersOptions, device: torch.device, config: Any) -> torch.dtype:
-    """The type to compute in, chosen knowingly: on CPUs bfloat16 is no faster and can be ten times slower."""
-    import torch
-
-    own = getattr(config.get_text_config(), "dtype", None) or getattr(config, "dtype", None) or torch.float32
-    if isinstance(own, str):
-        own = getattr(torch, own)
-    if options.dtype != "auto":
-        chosen: torch.dtype = getattr(torch, options.dtype)
-        if device.type == "cpu" and chosen is not torch.float32:
-            logger.warning("%s on a CPU is usually slower than float32", options.dtype)
-        return chosen
-    if device.type == "cpu":
-        if own is not torch.float32:
-            logger.info("the checkpoint is %s; computing in float32, which is faster on a CPU", own)
-        return torch.float32
-    return own  # type: ignore[no-any-return]
-
-
-def _check_quantization(quantization: str | None, device: torch.device) -> None:
-    if quantization == "int8" and device.type != "cpu":
-        raise ConfigurationError(
-            f"quantization='int8' runs on a CPU, and the device is {device.type}",
-            hint="Use quantization='8bit' on CUDA, or device='cpu'.",
-        )
-    if quantization in ("8bit", "4bit"):
-        if device.type != "cuda":
-            raise ConfigurationError(
-                f"quantization={quantization!r} needs a CUDA device, and the device is {device.type}",
-                hint="Use quantization='int8' on a CPU.",
-            )
-        import importlib.util
-
-        if importlib.util.find_spec("bitsandbytes") is None:
-            raise MissingDependencyError(
-                f"quantization={quantization!r} needs the package bitsandbytes", hint="Run `pip install bitsandbytes`."
-            )
 
 
 def _check_remote_code(config: Any, options: TransformersOptions, name: str) -> None:
@@ -199,11 +144,18 @@ def _model_class(config: Any) -> str:
         text_only = type(config) in causal and any("CausalLM" in name for name in architectures)
         return "AutoModelForCausalLM" if text_only else "AutoModelForImageTextToText"
     encoder = bool(architectures) and not any(
-        part in name for name in architectures for part in ("CausalLM", "LMHead", "Conditional", "Generation", "DoubleHeads")
+        part in name
+        for name in architectures
+        for part in ("CausalLM", "LMHead", "Conditional", "Generation", "DoubleHeads")
     )
-    if encoder and type(config) in auto.MODEL_MAPPING and not getattr(config, "is_decoder", False):
-        if type(config) not in causal or config.model_type in _ENCODERS:
-            return "AutoModel"
+    trained_to_encode = type(config) not in causal or config.model_type in _ENCODERS
+    if (
+        encoder
+        and trained_to_encode
+        and type(config) in auto.MODEL_MAPPING
+        and not getattr(config, "is_decoder", False)
+    ):
+        return "AutoModel"
     if type(config) in causal:
         return "AutoModelForCausalLM"
     remote = getattr(config, "auto_map", None) or {}
@@ -229,13 +181,13 @@ def _load_weights(place: _Place, config: Any, dtype: Any, device: torch.device, 
         from transformers import BitsAndBytesConfig
 
         wanted = options.quantization
-        arguments["quantization_config"] = BitsAndBytesConfig(
+        arguments["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
             load_in_8bit=wanted == "8bit", load_in_4bit=wanted == "4bit", bnb_4bit_compute_dtype=dtype
         )
     if device.type != "cpu":
         arguments["device_map"] = {"": str(device)}
     model = place.load(_model_class(config), **arguments).eval()
-    model._lollms_parameters = model.num_parameters()  # before the layers are replaced by ones that torch does not count
+    model._lollms_parameters = model.num_parameters()  # before layers are replaced by ones that torch does not count
     if options.quantization == "int8":
         from lollms_transformers.int8 import quantize
 
@@ -251,7 +203,9 @@ def _load_processor(place: _Place, config: Any) -> Any | None:
     try:
         processor = place.load("AutoProcessor")
     except Exception as error:
-        logger.warning("the model's image processor cannot be loaded, so it will not see images: %s", _first_line(error))
+        logger.warning(
+            "the model's image processor cannot be loaded, so it will not see images: %s", _first_line(error)
+        )
         return None
     return processor if hasattr(processor, "image_processor") else None
 
@@ -313,7 +267,13 @@ def _neutral_generation_config(model: Any, pad: int) -> None:
     """
     own = model.generation_config
     model._lollms_defaults = own.to_dict()
-    for name, value in {"do_sample": False, "temperature": 1.0, "top_k": 50, "top_p": 1.0, "repetition_penalty": 1.0}.items():
+    for name, value in {
+        "do_sample": False,
+        "temperature": 1.0,
+        "top_k": 50,
+        "top_p": 1.0,
+        "repetition_penalty": 1.0,
+    }.items():
         setattr(own, name, value)
     for name in ("min_p", "typical_p", "max_length", "max_new_tokens", "eos_token_id", "forced_eos_token_id"):
         setattr(own, name, None)

@@ -17,6 +17,7 @@ from lollms_core import (
     SamplingParams,
     UnsupportedOptionError,
 )
+
 from lollms_transformers.loading import LoadedModel
 
 __all__ = ["Prompt", "build_prompt", "chat_template_of", "token_limit"]
@@ -109,7 +110,7 @@ def _raw_text(request: GenerationRequest) -> str:
 
 
 def _rendered(loaded: LoadedModel, messages: tuple[Message, ...], variables: Mapping[str, Any]) -> str:
-    """The conversation through the chat template. A template without a system role gets it in the first user message."""
+    """The conversation through the chat template. Without a system role, it goes into the first user message."""
     import jinja2
 
     conversation = [{"role": message.role, "content": message.content} for message in messages]
@@ -144,7 +145,7 @@ def _system_in_user(conversation: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _apply(loaded: LoadedModel, conversation: list[dict[str, Any]], variables: Mapping[str, Any]) -> str:
-    with_template = loaded.processor if getattr(loaded.processor, "chat_template", None) else loaded.tokenizer
+    with_template: Any = loaded.processor if getattr(loaded.processor, "chat_template", None) else loaded.tokenizer
     unfinished = conversation[-1]["role"] == "assistant"
     text: str = with_template.apply_chat_template(
         conversation,

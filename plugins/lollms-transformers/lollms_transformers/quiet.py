@@ -7,6 +7,7 @@ back. Loads are serialised by the lock, because two of them would put back each 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -49,20 +50,32 @@ class _Bar:
 @contextlib.contextmanager
 def quiet_transformers(on_progress: Callable[[float], None] | None = None) -> Iterator[None]:
     """Silence transformers' bars and advice. `on_progress` gets the part done, 0 to 1, of each bar not shown."""
+    import importlib
+
     from transformers.utils import logging as hf_logging
+
+    gguf_reader: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
 
     def stand_in(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         iterable = args[0] if args else kwargs.get("iterable")
         return _Bar(on_progress, iterable, kwargs.get("total"))
 
+    def plain_stand_in(*args: Any, **kwargs: Any) -> Any:
+        return stand_in(stand_in, args, kwargs)
+
     with _lock:
         verbosity = hf_logging.get_verbosity()
+        readers_bar = getattr(gguf_reader, "tqdm", None)  # this module alone does not ask the hook
+        if readers_bar is not None:
+            gguf_reader.tqdm = plain_stand_in
         hook = hf_logging.set_tqdm_hook(stand_in)
-        hf_logging.set_verbosity_error()
+        hf_logging.set_verbosity(logging.ERROR)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 yield
         finally:
+            if readers_bar is not None:
+                gguf_reader.tqdm = readers_bar
             hf_logging.set_verbosity(verbosity)
             hf_logging.set_tqdm_hook(hook)

@@ -7,6 +7,7 @@ from typing import Any
 
 from lollms_core import CancelToken, Chunk, FinishReason, Usage
 from lollms_core.text import StopFilter
+
 from lollms_transformers.sampling import Sampler
 from lollms_transformers.stream import Mailbox
 from lollms_transformers.text import IncrementalDecoder
@@ -91,13 +92,9 @@ class Row:
 
     def finish(self, reason: FinishReason) -> None:
         """End the answer; what was held back goes out first."""
-        if not self._stop.stopped:
-            rest = self._stop.feed(self._decoder.flush())
-            if self._stop.stopped:
-                reason = "stop"
-            else:
-                rest += self._stop.flush()
-            self._emit(rest)
+        self._emit(self._stop.feed(self._decoder.flush()) + self._stop.flush())
+        if self._stop.stopped:
+            reason = "stop"
         self.finished = True
         usage = Usage(prompt_tokens=self._prompt, completion_tokens=self.generated, cached_tokens=self.cached)
         self._mailbox.put(Chunk(finish_reason=reason, usage=usage))

@@ -62,7 +62,9 @@ def find_source(name: str, folders: Sequence[Path] = ()) -> Source:
     path = Path(name).expanduser()
     if path.exists():
         return _at(name, path)
-    looks_like_a_path = name.endswith(".gguf") or name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1
+    looks_like_a_path = (
+        name.endswith(".gguf") or name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1
+    )
     if looks_like_a_path or not _HUB_ID.match(name):
         raise ModelNotFoundError(f"there is no model at {name!r}", hint=LOCAL_HINT)
     return Source(name, "hub")
