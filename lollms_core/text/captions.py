@@ -72,9 +72,8 @@ def _in_line(line: str) -> str:
     if not line or len(line) > 300:
         return ""
     bare = line.strip(_DECORATION)
-    tag = _TAG.fullmatch(line)
-    if tag:
-        return tag[1].strip()
+    if line[0] == "<" and (tag := _TAG.fullmatch(line)):
+        return str(tag[1]).strip()
     label = _LABEL.match(bare)
     if label:
         name: str = label[1]

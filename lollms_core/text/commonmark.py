@@ -226,8 +226,9 @@ class LineParser:
         text = self._text
         length = len(text)
         after_blank = False
-        while self._next < length:
-            line = self._next
+        while (line := self._next) < length:
+            if self._leaf == _FENCE and not self._quotes and self._skip_fence_lines():
+                continue
             outside = not self._containers or (after_blank and text[line] not in " \t\n")
             if line > minimum and outside and self._leaf == _NOTHING:
                 return line
@@ -389,6 +390,24 @@ class LineParser:
         else:
             self._fence_lines.append(text[self._at : end])
 
+    def _skip_fence_lines(self) -> bool:
+        """Take the lines at once that are indented by spaces, enough for the list items and the fence, or empty.
+
+        False if the next line is none of them, or may close the fence: that is for `_read_line`.
+        """
+        text, begin = self._text, self._next
+        indent = sum(self._containers) + self._fence_indent
+        if indent > _MOST_INDENT:
+            return False
+        stop = _other_than_code(indent).search(text, begin - 1)
+        end = stop.start() if stop else len(text) - text.endswith("\n")
+        if end < begin:
+            return False
+        # Each line is taken with the line end before it, the first one's then dropped.
+        self._fence_lines.append(text[begin - 1 : end].replace("\n" + " " * indent, "\n")[1:])
+        self._next = min(end + 1, len(text))
+        return True
+
     def _add_fence(self, end: int, ending: str, *, complete: bool) -> None:
         content = "\n".join(self._fence_lines) + (ending if self._fence_lines else "")
         self.fences.append(Fence(self._fence_start, end, self._fence_info, content, complete))
@@ -474,6 +493,16 @@ class LineParser:
             self._at += 1
             self._inside_tab = False
             columns -= width
+
+
+_MOST_INDENT = 40
+"""In columns; deeper code is read line by line, so that the number of patterns is limited."""
+
+
+@cache
+def _other_than_code(indent: int) -> re.Pattern[str]:
+    """A line, after its predecessor's line end, that is neither empty nor code with such an indentation in spaces."""
+    return re.compile(rf"\n(?! {{{indent}}}(?! {{0,3}}(?:```|~~~))|\n)")
 
 
 _STARTS = frozenset("`~<#=-*_+0123456789")
