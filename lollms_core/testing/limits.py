@@ -17,8 +17,8 @@ class Limits(Setting):
     def test_n_predict_limits_the_answer(self) -> None:
         if not self.declares("n_predict"):
             pytest.skip("the backend does not declare n_predict, so users are warned that it has no effect")
-        if self._observe is not None:
-            pytest.skip("what is observed is the request: test_option_honesty[n_predict] compares requests")
+        if self._observe is not None and self.expected_answer(self.prompt) is None:
+            pytest.skip("a server that always answers alike cannot show it: test_option_honesty compares requests")
         whole, short = self.answer(), self.answer(n_predict=3)
         require(
             len(short) < len(whole) and (not self.deterministic or whole.startswith(short)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import queue
 import random
@@ -469,10 +470,8 @@ class StartsAThreadAtOnce(Echo):
 class ConnectsAtOnce(Echo):
     def __init__(self, settings):
         super().__init__(settings)
-        try:
+        with contextlib.suppress(OSError):
             socket.create_connection(_LISTENER.getsockname()).close()
-        except OSError:
-            pass
 
 
 @broken("test_key_never_shows")
