@@ -16,7 +16,7 @@ import contextlib
 import functools
 import importlib.util
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from lollms_core.backend import Backend
@@ -227,7 +227,7 @@ class HTTPStream:
 
     def __iter__(self) -> Iterator[Chunk]:
         if self._chunks is None:
-            self._chunks = self._iterate()
+            self._chunks = _iterate(self._backend, self._request)
         return self._chunks
 
     def __next__(self) -> Chunk:
@@ -245,9 +245,10 @@ class HTTPStream:
         if self._achunks is None:
             transport = self._backend._async
             if transport is None:
-                self._achunks = in_thread(self._iterate, self._request.cancel.cancel)
+                iterate = functools.partial(_iterate, self._backend, self._request)
+                self._achunks = in_thread(iterate, self._request.cancel.cancel)
             else:
-                self._achunks = self._aiterate(transport)
+                self._achunks = _aiterate(self._backend, self._request, transport)
         return self._achunks
 
     async def __anext__(self) -> Chunk:
@@ -258,21 +259,26 @@ class HTTPStream:
         if self._achunks is not None:
             await self._achunks.aclose()  # type: ignore[attr-defined]
 
-    def _iterate(self) -> Iterator[Chunk]:
-        backend = self._backend
+
+# These are functions, not methods: a stream and its generator that hold one another would wait for the garbage
+# collector, and an abandoned stream must close its connection at once.
+
+
+def _iterate(backend: HTTPBackend, request: GenerationRequest) -> Iterator[Chunk]:
+    try:
+        yield from driver.chunks(_Generation(backend, request), backend._sync.call())
+    except LollmsError as error:
+        backend._named(error)
+        raise
+
+
+async def _aiterate(
+    backend: HTTPBackend, request: GenerationRequest, transport: AsyncTransport
+) -> AsyncGenerator[Chunk, None]:
+    async with contextlib.aclosing(driver.achunks(_Generation(backend, request), transport.call())) as stream:
         try:
-            yield from driver.chunks(_Generation(backend, self._request), backend._sync.call())
+            async for chunk in stream:
+                yield chunk
         except LollmsError as error:
             backend._named(error)
             raise
-
-    async def _aiterate(self, transport: AsyncTransport) -> AsyncIterator[Chunk]:
-        backend = self._backend
-        stream = driver.achunks(_Generation(backend, self._request), transport.call())
-        async with contextlib.aclosing(stream):  # type: ignore[type-var]
-            try:
-                async for chunk in stream:
-                    yield chunk
-            except LollmsError as error:
-                backend._named(error)
-                raise

@@ -268,8 +268,8 @@ class AsyncResponse:
     """A response whose body is read in pieces."""
 
     __slots__ = (
-        "_answer", "_content", "_deadline", "_decompress", "_loop", "_started", "_timed_out", "_timeouts", "_timer",
-        "_where", "headers", "status",
+        "_answer", "_content", "_deadline", "_decompress", "_loop", "_lost", "_started", "_timed_out", "_timeouts",
+        "_timer", "_where", "headers", "status",
     )  # fmt: skip
 
     def __init__(
@@ -292,6 +292,11 @@ class AsyncResponse:
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._decompress = decompressor(self.headers)
+        # aiohttp does not tell the reader of a body whose chunked encoding is wrong, it only closes the connection.
+        protocol = None if answer.connection is None else answer.connection.protocol
+        self._lost: asyncio.Future[None] | None = getattr(protocol, "closed", None)
+        if self._lost is not None:
+            self._lost.add_done_callback(self._on_lost)
         if first_token is not None:
             self._arm(max(0.001, first_token))
 
@@ -326,7 +331,7 @@ class AsyncResponse:
         self._deadline = None  # the time that the caller takes for what it got does not count
         if not self._started:
             self._started = True
-            self._disarm()
+            self._stop_timer()
         return data
 
     def _rescued(self, error: Exception) -> bytes:
@@ -337,6 +342,12 @@ class AsyncResponse:
         if not data:
             raise error
         return data
+
+    def _on_lost(self, lost: asyncio.Future[None]) -> None:
+        if not lost.cancelled():
+            lost.exception()  # seen: it reaches the reader by its own way
+        if not self._content.is_eof() and self._content.exception() is None:
+            self._content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
 
     # One timer serves a whole stream: setting one for each read would cost more than the read.
 
@@ -355,10 +366,16 @@ class AsyncResponse:
             self._timed_out = True
             self._answer.close()
 
-    def _disarm(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _disarm(self) -> None:
+        self._stop_timer()
+        if self._lost is not None:
+            self._lost.remove_done_callback(self._on_lost)
+            self._lost = None
 
     async def read_all(self, limit: int = MAX_BODY) -> bytes:
         """The whole body. Raises `ProtocolError` if it is larger than `limit` bytes."""
@@ -386,7 +403,7 @@ class AsyncResponse:
 
     async def drain(self) -> None:
         """The end mark has come: read the little that may follow, so that the connection can be used again."""
-        self._disarm()
+        self._deadline = None
         with contextlib.suppress(aiohttp.ClientError, OSError, ValueError, asyncio.TimeoutError):
             await asyncio.wait_for(self._drain(), _DRAIN_SECONDS)
         self.close()

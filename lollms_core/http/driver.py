@@ -6,7 +6,7 @@ error, a cancel or because nobody reads on, the connection is given back or clos
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from lollms_core.errors import APIConnectionError, LollmsError
@@ -198,7 +198,7 @@ async def _arefusal(talk: Conversation, response: AsyncResponse) -> LollmsError:
     return talk.error_from(response.status, response.headers, await response.read_some(_ERROR_BODY))
 
 
-async def achunks(talk: Generation, call: AsyncCall) -> AsyncIterator[Chunk]:
+async def achunks(talk: Generation, call: AsyncCall) -> AsyncGenerator[Chunk, None]:
     """The twin of `chunks`."""
     unregister = talk.cancel.on_cancel(call.abort)
     wanted = False
@@ -220,7 +220,7 @@ async def achunks(talk: Generation, call: AsyncCall) -> AsyncIterator[Chunk]:
         yield Chunk(finish_reason="cancelled")
 
 
-async def _aanswer(talk: Generation, call: AsyncCall) -> AsyncIterator[Chunk]:
+async def _aanswer(talk: Generation, call: AsyncCall) -> AsyncGenerator[Chunk, None]:
     plan = await arun(talk.open(), call, talk)
     retries, revisions, started = talk.retries(), 0, False
     while True:

@@ -31,7 +31,7 @@ from lollms_core.types import Timeouts
 
 __all__ = ["SyncCall", "SyncResponse", "SyncTransport"]
 
-_POOL_SIZE = 256
+_POOL_SIZE = 64
 """Idle connections that are kept; more may be in use."""
 _DRAIN_SIZE = 65536
 _DRAIN_SECONDS = 0.5
@@ -163,7 +163,9 @@ class SyncCall:
         started = time.monotonic()
         watch.connected = False
         watch.raw = None
-        connection.current.watch = watch
+        # The garbage collector may end an abandoned stream right here, which may send a farewell through this very
+        # function: what was there before must come back.
+        outer, connection.current.watch = connection.current.watch, watch
         try:
             answer = pool.connections.urlopen(
                 request.method,
@@ -181,7 +183,7 @@ class SyncCall:
             watch.release()
             raise self._failure(error, timeouts, pool.proxied) from _root(error)
         finally:
-            connection.current.watch = None
+            connection.current.watch = outer
         self._response = SyncResponse(answer, watch, timeouts, started, self.where)
         return self._response
 

@@ -1,4 +1,4 @@
-"""What servers of different protocols say, for the fault server: the same answer, end and errors in each one's words."""
+"""What servers of different protocols say: the same answer, end and errors in each one's words."""
 
 from __future__ import annotations
 

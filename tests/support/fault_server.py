@@ -17,7 +17,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -236,7 +236,7 @@ def bad_chunks(peer: Peer) -> None:
     # Not in one packet with the headers: aiohttp's parser would give neither.
     peer.server.read_by_client.wait(5)
     peer.send(b"zz\r\nrubbish\r\n")
-    peer.wait_until_gone()
+    peer.hang_up()
 
 
 def compressed(peer: Peer) -> None:
@@ -351,10 +351,8 @@ class FaultServer:
         with self._lock:
             peers, threads = list(self._peers), list(self._threads)
         for sock in peers:
-            try:
+            with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
         for thread in threads:
             thread.join()
 

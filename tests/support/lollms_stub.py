@@ -1,8 +1,8 @@
 """A stub of the LoLLMS server, classic and current, over real HTTP.
 
-A stub because a LoLLMS server cannot run in a test: it installs itself, its bindings and a model. It has the routes, the
-shapes and the oddities of the real servers as their sources have them: raw text labelled as an event stream, failures as
-JSON under status 200, `null` without a model, base64 that is expected bare. It refuses what the real ones refuse.
+A stub because a LoLLMS server cannot run in a test: it installs itself, its bindings and a model. It has the routes,
+the shapes and the oddities of the real servers as their sources have them: raw text labelled as an event stream,
+failures as JSON under status 200, `null` without a model, base64 that is expected bare.
 
     with LollmsStub() as stub:                      # classic
     with LollmsStub(flavour="current", key="k") as stub:
