@@ -76,7 +76,7 @@ def _is(value: Any, kind: Any) -> bool:
 
 
 def _equal(value: Any, other: Any) -> bool:
-    return bool(value == other) and (isinstance(value, bool) is isinstance(other, bool))
+    return isinstance(value, bool) is isinstance(other, bool) and bool(value == other)
 
 
 def _in_combination(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], at: str, depth: int) -> str | None:

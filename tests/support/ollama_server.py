@@ -1,0 +1,464 @@
+"""A stand-in for an Ollama server, over real HTTP. Ollama itself cannot run in a test: it is a program of gigabytes.
+
+Every request body is validated against Ollama's published OpenAPI description, and so is every answer. Answers come
+from a tiny model (`tests/ollama/tiny_model.py`) that honours the options that Ollama honours, and repeats. What the
+real server does without a word, this one does too: it cuts prompts that are longer than the window, and reports what
+was left.
+
+    with OllamaServer() as server:
+        client = LollmsClient(default_generation_mode="ollama", host_address=server.address, model_name="tiny")
+
+Models: `tiny` (text, images, thinking when asked to, embeddings), `tiny-text` (text alone), `tiny-embed`, `silent`
+(never says a word) and `endless` (never stops); the last two until the client has gone.
+
+By hand: `python -m tests.support.ollama_server [PORT]`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import json
+import select
+import socket
+import sys
+import threading
+import zlib
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Literal
+
+import jsonschema
+import yaml
+
+from tests.ollama.tiny_model import answer_tokens, embedding, json_for, thinking_tokens, tokens_of
+
+__all__ = ["MODELS", "OllamaServer", "Received", "Reply", "problems"]
+
+_OPENAPI = Path(__file__).parents[1] / "ollama" / "ollama-openapi.yaml"
+_CREATED = "2025-10-17T23:14:07.414671Z"
+_KEPT = 4
+"""How many tokens of its beginning a cut prompt keeps."""
+
+
+@dataclass(frozen=True)
+class Model:
+    capabilities: tuple[str, ...]
+    context_length: int = 2048
+    parameters: str = 'stop    "<|end|>"\ntemperature    0.7'
+    size: int = 98_000_000
+
+
+MODELS: Mapping[str, Model] = {
+    "tiny": Model(("completion", "vision", "thinking", "embedding")),
+    "tiny-text": Model(("completion",)),
+    "tiny-pinned": Model(("completion",), parameters="num_ctx    512\ntemperature    0.7"),
+    "tiny-large": Model(("completion",), context_length=131072),
+    "tiny-embed": Model(("embedding",), context_length=64),
+    "silent": Model(("completion",)),
+    "endless": Model(("completion",)),
+}
+
+
+@dataclass
+class Received:
+    """A request as it arrived; `body` is its JSON."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: Any
+
+
+@dataclass
+class Reply:
+    """A scripted answer. Lines are objects or bytes; `cut` drops the connection after them."""
+
+    status: int = 200
+    lines: list[Any] = field(default_factory=list)
+    cut: bool = False
+    content_type: str = "application/x-ndjson"
+
+
+@functools.cache
+def _description() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(_OPENAPI.read_text())
+    return loaded
+
+
+@functools.cache
+def _validator(schema: str) -> jsonschema.Draft202012Validator:
+    # References such as `#/components/schemas/ModelOptions` are resolved within the whole document.
+    document = {"$ref": f"#/components/schemas/{schema}", "components": _description()["components"]}
+    return jsonschema.Draft202012Validator(document)
+
+
+def problems(schema: str, value: Any) -> list[str]:
+    """What a value violates of a schema of the OpenAPI description."""
+    return [f"{error.json_path}: {error.message}" for error in _validator(schema).iter_errors(value)]
+
+
+class OllamaServer:
+    """Serves until the block ends.
+
+    Args:
+        key: what `Authorization: Bearer` must carry; `None` asks for none.
+        cut: what a prompt that is too long leaves of the window: half of it, as current servers do, or all of it.
+        ignore_format: answer as if no `format` had been sent, as some versions do for some models.
+        port: 0 is any.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: str | None = None,
+        cut: Literal["half", "full"] = "half",
+        ignore_format: bool = False,
+        models: Mapping[str, Model] = MODELS,
+        port: int = 0,
+    ) -> None:
+        self.key = key
+        self.cut = cut
+        self.ignore_format = ignore_format
+        self.models = dict(models)
+        self.requests: list[Received] = []
+        self.invalid: list[str] = []
+        """What was wrong with requests, and with answers; a test of a client wants it empty."""
+        self.replies: dict[str, deque[Reply]] = defaultdict(deque)
+        """Scripted answers by path, each used once."""
+        self.gone = threading.Event()
+        """A client went away in the middle of an answer."""
+        self.busy = threading.Event()
+        """`silent` or `endless` has begun."""
+        self._luck = 0
+        server = self
+
+        class Handler(_Handler):
+            ollama = server
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._http.daemon_threads = True
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def bodies(self, path: str) -> list[Any]:
+        """The JSON of every request to a path."""
+        return [request.body for request in self.requests if request.path == path]
+
+    def __enter__(self) -> OllamaServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop."""
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    def luck(self) -> int:
+        """Takes the place of chance: another number each time, the same ones in each run."""
+        self._luck += 1
+        return self._luck
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class _Handler(BaseHTTPRequestHandler):
+    ollama: OllamaServer
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    # --- routing --------------------------------------------------------------------------------------------------
+
+    def do_GET(self) -> None:
+        self._serve({"/api/tags": self._tags, "/api/version": self._version}, None)
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        raw = self.rfile.read(length)
+        try:
+            body = json.loads(raw)
+        except ValueError:
+            body = None
+        routes = {
+            "/api/chat": self._chat,
+            "/api/generate": self._generate,
+            "/api/embed": self._embed,
+            "/api/show": self._show,
+            "/api/pull": self._pull,
+        }
+        self._serve(routes, body)
+
+    def _serve(self, routes: Mapping[str, Any], body: Any) -> None:
+        server = self.ollama
+        server.requests.append(Received(self.command, self.path, dict(self.headers), body))
+        try:
+            if server.key is not None and self.headers.get("Authorization") != f"Bearer {server.key}":
+                raise _Refused(401, "unauthorized")
+            if self.path not in routes:
+                raise _Refused(404, "404 page not found")
+            if server.replies[self.path]:
+                self._scripted(server.replies[self.path].popleft())
+                return
+            if self.command == "POST":
+                self._validate(body)
+            routes[self.path](body)
+        except _Refused as refusal:
+            self._send(refusal.status, {"error": str(refusal)})
+        except (BrokenPipeError, ConnectionResetError):
+            server.gone.set()
+            self.close_connection = True
+
+    def _validate(self, body: Any) -> None:
+        content = _description()["paths"][self.path]["post"]["requestBody"]["content"]
+        schema = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        if found := problems(schema, body):
+            self.ollama.invalid += [f"{schema}: {problem}" for problem in found]
+            raise _Refused(400, found[0])
+
+    # --- answers --------------------------------------------------------------------------------------------------
+
+    def _chat(self, body: dict[str, Any]) -> None:
+        model = self._model(body)
+        prompt = ""
+        for message in body["messages"]:
+            pictures = "".join(self._picture(model, image) for image in message.get("images", ()))
+            prompt += f"<|{message['role']}|>{pictures}{message['content']}<|end|>"
+
+        def line(kind: str, text: str) -> dict[str, Any]:
+            return {"message": {"role": "assistant", "content": "", kind: text}}
+
+        self._answer(body, model, prompt + "<|assistant|>", line, "content", "ChatStreamEvent")
+
+    def _generate(self, body: dict[str, Any]) -> None:
+        model = self._model(body)
+        if not body.get("raw"):
+            raise _Refused(400, "this stand-in answers /api/generate for raw prompts alone")
+        if body.get("system"):
+            raise _Refused(400, "raw mode does not support template, system, or context")
+
+        def line(kind: str, text: str) -> dict[str, Any]:
+            return {"response": "", kind: text}
+
+        self._answer(body, model, body.get("prompt", ""), line, "response", "GenerateStreamEvent")
+
+    def _answer(self, body: dict[str, Any], model: Model, prompt: str, line: Any, text_field: str, schema: str) -> None:
+        if "completion" not in model.capabilities:
+            raise _Refused(400, f'"{body["model"]}" does not support chat')
+        think = body.get("think")
+        if think and "thinking" not in model.capabilities:
+            raise _Refused(400, f'"{body["model"]}" does not support thinking')
+        options = body.get("options", {})
+        seen = self._seen(tokens_of(prompt), min(options.get("num_ctx", 4096), model.context_length), body)
+        thinking = thinking_tokens(seen, think) if think else []
+        head = {"model": body["model"], "created_at": _CREATED}
+        self._begin()
+        if body["model"] in ("silent", "endless"):
+            self._never_end(body["model"], head | line(text_field, " more") | {"done": False})
+        limit = options.get("num_predict", -1)
+        said, reason = self._said(seen, options, body.get("format"), limit - len(thinking) if limit >= 0 else None)
+        pieces = [("thinking", token) for token in thinking[: max(limit, 0) if limit >= 0 else None]]
+        pieces += [(text_field, token) for token in said]
+        for kind, token in pieces:
+            self._line(schema, head | line(kind, token) | {"done": False})
+        counts = {"prompt_eval_count": len(seen), "prompt_eval_duration": 10**6 * len(seen)}
+        counts |= {"eval_count": max(len(pieces), 1), "eval_duration": 10**7 * len(pieces)}
+        durations = {"total_duration": 10**8 + 10**7 * len(pieces), "load_duration": 10**7}
+        self._line(schema, head | line(text_field, "") | {"done": True, "done_reason": reason} | durations | counts)
+        self._end()
+
+    def _seen(self, tokens: list[str], window: int, body: Mapping[str, Any]) -> list[str]:
+        """What of the prompt the model sees."""
+        if len(tokens) <= window:
+            return tokens
+        if body.get("truncate") is False:
+            inner = {
+                "code": 400,
+                "message": f"request ({len(tokens)} tokens) exceeds the available context size ({window} tokens), "
+                "try increasing it",
+            }
+            raise _Refused(400, json.dumps({"error": inner}))
+        room = window - _KEPT if self.ollama.cut == "full" else (window - _KEPT) // 2
+        return tokens[:_KEPT] + tokens[len(tokens) - room :]
+
+    def _said(
+        self, seen: list[str], options: Mapping[str, Any], format: Any, limit: int | None
+    ) -> tuple[list[str], str]:
+        """The tokens of the answer and why it ends."""
+        tokens: Iterable[str]
+        if format is not None and not self.ollama.ignore_format:
+            schema = format if isinstance(format, dict) else {"type": "object"}
+            tokens = tokens_of(json_for(schema, seen))
+        else:
+            tokens = answer_tokens(seen, options, self.ollama.luck())
+        stop = options.get("stop", ())
+        said: list[str] = []
+        for token in tokens:
+            if limit is not None and len(said) >= limit:
+                return said, "length"
+            said.append(token)
+            text = "".join(said)
+            if found := [text.index(mark) for mark in stop if mark in text]:
+                return list(_cut(said, min(found))), "stop"
+        return said, "stop"
+
+    def _never_end(self, name: str, more: dict[str, Any]) -> None:
+        self.ollama.busy.set()
+        while not self._client_gone(0.01):
+            if name == "endless":
+                self._line("ChatStreamEvent", more)
+        raise ConnectionResetError
+
+    def _client_gone(self, seconds: float) -> bool:
+        readable, _, _ = select.select([self.connection], [], [], seconds)
+        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+
+    def _picture(self, model: Model, image: str) -> str:
+        try:
+            data = base64.b64decode(image, validate=True)
+        except binascii.Error as error:
+            raise _Refused(400, f"illegal base64 data: {error}") from None
+        return f"[image {zlib.crc32(data)}]" if "vision" in model.capabilities else ""
+
+    # --- questions ------------------------------------------------------------------------------------------------
+
+    def _model(self, body: Mapping[str, Any]) -> Model:
+        try:
+            return self.ollama.models[body["model"].removesuffix(":latest")]
+        except KeyError:
+            raise _Refused(404, f"model '{body['model']}' not found") from None
+
+    def _version(self, _: Any) -> None:
+        self._send(200, {"version": "0.12.6"}, "VersionResponse")
+
+    def _tags(self, _: Any) -> None:
+        models = [
+            {
+                "name": name, "model": name, "modified_at": _CREATED, "size": model.size, "digest": "c6eb396dbd59",
+                "details": self._details(),
+            }
+            for name, model in self.ollama.models.items()
+        ]  # fmt: skip
+        self._send(200, {"models": models}, "ListResponse")
+
+    def _details(self) -> dict[str, Any]:
+        return {
+            "parent_model": "", "format": "gguf", "family": "tiny", "families": ["tiny"], "parameter_size": "134.52M",
+            "quantization_level": "Q4_1",
+        }  # fmt: skip
+
+    def _show(self, body: Mapping[str, Any]) -> None:
+        model = self._model(body)
+        answer = {
+            "parameters": model.parameters,
+            "license": "Apache License",
+            "modified_at": _CREATED,
+            "details": self._details(),
+            "template": "{{ .Prompt }}",
+            "capabilities": list(model.capabilities),
+            "model_info": {
+                "general.architecture": "tiny",
+                "general.parameter_count": 134515008,
+                "tiny.context_length": model.context_length,
+            },
+        }
+        self._send(200, answer, "ShowResponse")
+
+    def _embed(self, body: Mapping[str, Any]) -> None:
+        model = self._model(body)
+        if "embedding" not in model.capabilities:
+            raise _Refused(501, "this model does not support embeddings")
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        counts = [len(tokens_of(text)) for text in texts]
+        window = min(body.get("options", {}).get("num_ctx", 4096), model.context_length)
+        if max(counts) > window and body.get("truncate") is False:
+            raise _Refused(400, "the input length exceeds the context length")
+        vectors = [embedding("".join(tokens_of(text)[:window])) for text in texts]
+        answer = {"model": body["model"], "embeddings": vectors, "total_duration": 1, "prompt_eval_count": sum(counts)}
+        self._send(200, answer, "EmbedResponse")
+
+    def _pull(self, body: Mapping[str, Any]) -> None:
+        name = body["model"]
+        self._begin()
+        self._line("StatusEvent", {"status": "pulling manifest"})
+        if name == "silent":
+            self._never_end("silent", {})
+        if name.startswith("missing"):
+            self._line(None, {"error": "pull model manifest: file does not exist"})
+            self._end()
+            return
+        for completed in (0, 49_000_000, 98_000_000):
+            step = {"status": "pulling 8daa9615cce3", "digest": "sha256:8daa9615cce3", "total": 98_000_000}
+            self._line("StatusEvent", step | ({"completed": completed} if completed else {}))
+        for status in ("verifying sha256 digest", "writing manifest", "success"):
+            self._line("StatusEvent", {"status": status})
+        self._end()
+        self.ollama.models[name] = MODELS["tiny-text"]
+
+    # --- bytes ----------------------------------------------------------------------------------------------------
+
+    def _send(self, status: int, value: dict[str, Any], schema: str = "ErrorResponse") -> None:
+        self.ollama.invalid += [f"{schema}: {problem}" for problem in problems(schema, value)]
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json; charset=utf-8")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _begin(self, status: int = 200, content_type: str = "application/x-ndjson") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def _line(self, schema: str | None, value: dict[str, Any]) -> None:
+        if schema is not None:
+            self.ollama.invalid += [f"{schema}: {problem}" for problem in problems(schema, value)]
+        self._chunk(json.dumps(value, ensure_ascii=False).encode() + b"\n")
+
+    def _chunk(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def _end(self) -> None:
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _scripted(self, reply: Reply) -> None:
+        self._begin(reply.status, reply.content_type)
+        for line in reply.lines:
+            self._chunk(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n")
+        if reply.cut:
+            self.close_connection = True
+        else:
+            self._end()
+
+
+def _cut(tokens: Iterable[str], length: int) -> Iterator[str]:
+    """The tokens of the first `length` characters."""
+    for token in tokens:
+        if length <= 0:
+            return
+        yield token[:length]
+        length -= len(token)
+
+
+if __name__ == "__main__":
+    with OllamaServer(port=int(sys.argv[1]) if len(sys.argv) > 1 else 11434) as running:
+        print(running.address, flush=True)
+        threading.Event().wait()
