@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from typing import ClassVar
 
 import pytest
 
@@ -63,7 +64,7 @@ class OverAStub(BackendConformance):
 
 
 class TestClassicServer(OverAStub):
-    deviations = {
+    deviations: ClassVar = {
         "test_finish_reason_says_why_the_answer_ended": "the classic server's text stream has no place for a reason",
         "test_cut_answer_says_length": "the classic server's text stream has no place for a reason",
     }

@@ -1,0 +1,139 @@
+"""The kit's own manners: what it tells an author, how it skips, and what it is built from."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import threading
+from pathlib import Path
+
+import pytest
+
+import lollms_core
+from lollms_core import testing
+from lollms_core.testing import BackendConformance, require, within
+from lollms_core.testing.checks import Hung
+from lollms_core.testing.leftovers import Snapshot
+from tests.parity.packages import run_pytest
+
+PUBLIC_MODULES = {"lollms_core", "lollms_core.testing", "lollms_core.http", "lollms_core.http_backend"}
+
+
+def test_a_requirement_explains_itself():
+    with pytest.raises(AssertionError, match=r"the sky is green\nWhy it matters: pilots get lost\."):
+        require(False, "the sky is green", "pilots get lost.")
+    require(True, "", "")
+
+
+def test_work_within_a_limit_gives_its_result_or_its_exception():
+    assert within(5, lambda: 6 * 7) == 42
+    error = KeyError("x")
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(KeyError) as caught:
+        within(5, fail)
+    assert caught.value is error
+    with pytest.raises(pytest.skip.Exception):
+        within(5, lambda: pytest.skip("because"))
+
+
+def test_what_hangs_is_shown_where_it_hangs():
+    release = threading.Event()
+
+    def a_telling_name() -> None:
+        release.wait()
+
+    with pytest.raises(Hung, match="a_telling_name"):
+        within(0.1, a_telling_name)
+    release.set()
+
+
+def test_a_snapshot_sees_threads_that_stay():
+    before = Snapshot.take()
+    assert before.threads_since(0) == []
+    release = threading.Event()
+    thread = threading.Thread(target=release.wait, name="stays")
+    thread.start()
+    assert before.threads_since(0) == ["stays"]
+    release.set()
+    assert before.threads_since(5) == []
+    thread.join()
+
+
+def test_a_snapshot_sees_connections_that_stay():
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        before = Snapshot.take()
+        address = listener.getsockname()
+        with socket.create_connection(address):
+            left = before.connections_since(0)
+            assert left is not None
+            assert f"{address[0]}:{address[1]}" in left[0]
+        assert before.connections_since(5) == []
+
+
+def test_a_deviation_must_be_a_behaviour_and_have_a_reason():
+    with pytest.raises(TypeError, match=r"test_seed_repeat_the_answer.*test_seed_repeats_the_answer"):
+        type("Mine", (BackendConformance,), {"deviations": {"test_seed_repeat_the_answer": "none"}})
+    with pytest.raises(TypeError, match="no reason"):
+        type("Mine", (BackendConformance,), {"deviations": {"test_seed_repeats_the_answer": " "}})
+
+
+AUTHORS = """
+import pytest
+from lollms_core.testing import BackendConformance
+
+class TestForgotten(BackendConformance):
+    pass
+
+class Echo(BackendConformance):
+    @pytest.fixture
+    def client_options(self):
+        return {"default_generation_mode": "echo"}
+
+class TestDeviates(Echo):
+    deviations = {"test_answer_is_text": "it is said to fail", "test_option_honesty[seed]": "it is said to fail"}
+
+class TestReallyDeviates(Echo):
+    deviations = {"test_answer_is_text": "the prompt is only white space"}
+    prompt = " "
+"""
+
+
+def test_what_an_author_is_told(tmp_path):
+    (tmp_path / "test_mine.py").write_text(AUTHORS)
+    wanted = [
+        "test_mine.py::TestForgotten::test_answer_is_text",
+        "test_mine.py::TestDeviates::test_answer_is_text",
+        "test_mine.py::TestDeviates::test_option_honesty[seed]",
+        "test_mine.py::TestReallyDeviates::test_answer_is_text",
+    ]
+    done = run_pytest(tmp_path, [tmp_path], *wanted)
+    assert "the conformance kit needs one fixture" in done.stdout
+    assert "[XPASS(strict)] it is said to fail" in done.stdout
+    summary = done.stdout.splitlines()[-1]
+    assert "2 failed" in summary
+    assert "1 xfailed" in summary
+    assert "1 error" in summary
+    assert "XFAIL test_mine.py::TestReallyDeviates::test_answer_is_text - the prompt is only white space" in done.stdout
+
+
+def test_the_kit_uses_public_names_only():
+    folder = Path(inspect.getfile(testing)).parent
+    for path in folder.glob("*.py"):
+        if path.name == "capability_table.py":
+            continue  # a tool of this project's documentation, not of the kit
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lollms_core"):
+                module = node.module or ""
+                assert module in PUBLIC_MODULES or module.startswith("lollms_core.testing."), (path.name, module)
+                if module == "lollms_core":
+                    assert {alias.name for alias in node.names} <= set(lollms_core.__all__)
+            if isinstance(node, ast.Import):
+                assert not [a.name for a in node.names if a.name.startswith("lollms_core")], path.name
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute | ast.Name):
+                owner = node.value.attr if isinstance(node.value, ast.Attribute) else node.value.id
+                assert not (owner in ("client", "backend") and node.attr.startswith("_")), (path.name, node.attr)
