@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 from lollms_core import (
     ELF_COMPLETION_FORMAT,
     APIConnectionError,
+    APIStatusError,
     AuthenticationError,
     BackendSettings,
     Capabilities,
@@ -29,6 +31,7 @@ from lollms_core import (
     ModelNotFoundError,
     ModelRequiredError,
     TokenizeRequest,
+    UnsupportedError,
     UnsupportedOptionError,
     UnsupportedOptionWarning,
     hookimpl,
@@ -36,7 +39,7 @@ from lollms_core import (
 from lollms_core.http import Decoder, Exchange, HTTPRequest, StreamCall
 from lollms_core.http.openai_protocol import CORE_FIELDS, ChatDecoder, chat_body, completion_body, read_embeddings
 from lollms_core.http_backend import HTTPBackend
-from lollms_openai.decoders import SchemaDecoder, StopDecoder
+from lollms_openai.decoders import NotingDecoder, StopDecoder
 from lollms_openai.endpoint import Endpoint
 from lollms_openai.models import read_models
 from lollms_openai.options import OpenAIOptions
@@ -148,6 +151,7 @@ class OpenAIBackend(HTTPBackend):
         body = self._chat_body(request, model) if _is_chat(request) else self._completion_body(request, model)
         gone = self._memory.strip(_route_key(request, model), body, request.extra)
         self._say_dropped(gone, request, model)
+        self._fit(request, body, model)
         return self._call(request, body)
 
     def _fields(self, request: GenerationRequest, model: str, limit: str) -> dict[str, str]:
@@ -157,11 +161,21 @@ class OpenAIBackend(HTTPBackend):
             fields |= {name: wire for name, wire in _EXTRA_FIELDS.items() if name in sampling.chosen}
         elif len(sampling.stop) > _MOST_STOPS:
             del fields["stop"]
-        window = self._windows.get(model)
-        too_many = window is not None and sampling.n_predict is not None and sampling.n_predict >= window
-        if not (too_many and "n_predict" not in sampling.chosen and _is_chat(request)):
-            fields["n_predict"] = self._memory.limit_name(_route_key(request, model), limit)
+        fields["n_predict"] = self._memory.limit_name(_route_key(request, model), limit)
         return fields
+
+    def _fit(self, request: GenerationRequest, body: dict[str, Any], model: str) -> None:
+        """Take back a limit of new tokens that nobody chose and that is beyond the model's window."""
+        window = self._windows.get(model)
+        if window is None or "n_predict" in request.sampling.chosen:
+            return
+        for name in LIMITS:
+            if name in body and name not in request.extra and body[name] >= window:
+                # Left out, it means all that fits; but on the route of raw prompts it means sixteen.
+                if _is_chat(request):
+                    del body[name]
+                else:
+                    body[name] = window - 1
 
     def _chat_body(self, request: GenerationRequest, model: str) -> dict[str, Any]:
         fields = self._fields(request, model, LIMITS[0] if self.is_openai else LIMITS[1])
@@ -196,7 +210,7 @@ class OpenAIBackend(HTTPBackend):
             if stop:
                 found = StopDecoder(found, stop)
             if request.json_schema is not None:
-                found = SchemaDecoder(found, request.json_schema, "response_format: json_schema, strict")
+                found = NotingDecoder(found, {"json_schema": "response_format: json_schema, strict"})
             return found
 
         return StreamCall(request=HTTPRequest(path=self._endpoint.route(path), json=body), decoder=decoder)
@@ -217,7 +231,7 @@ class OpenAIBackend(HTTPBackend):
         body = dict(call.request.json)
         if self._without_refused(request, body, refusal) or self._with_less(request, body, refusal, error):
             return self._call(request, body)
-        _explain_schema(request, refusal, error)
+        _explain(request, refusal, error)
         return None
 
     def _without_refused(self, request: GenerationRequest, body: dict[str, Any], refusal: Refusal) -> bool:
@@ -371,7 +385,16 @@ class OpenAIBackend(HTTPBackend):
         for start in range(0, len(request.texts), _MOST_TEXTS):
             texts = list(request.texts[start : start + _MOST_TEXTS])
             body = {"model": model, "input": texts}
-            response = yield HTTPRequest(path=self._endpoint.route("/embeddings"), json=body)
+            try:
+                response = yield HTTPRequest(path=self._endpoint.route("/embeddings"), json=body)
+            except APIStatusError as error:
+                if error.status_code not in (404, 405):
+                    raise
+                raise UnsupportedError(
+                    f"{self.address} has no route for embeddings with {model}",
+                    hint="Serve an embedding model, and name it with the option embedding_model.",
+                    status_code=error.status_code,
+                ) from error
             vectors += read_embeddings(response.json(), len(texts))
         return vectors
 
@@ -385,11 +408,16 @@ def _route_key(request: GenerationRequest, model: str) -> str:
     return model if _is_chat(request) else f"{model} (raw)"
 
 
-def _explain_schema(request: GenerationRequest, refusal: Refusal, error: LollmsError) -> None:
+def _explain(request: GenerationRequest, refusal: Refusal, error: LollmsError) -> None:
+    """Raise a better error, if it is clear what the server does not take."""
     about = f"{refusal.param} {refusal.text}"
-    if request.json_schema is not None and any(
-        word in about for word in ("response_format", "json_schema", "additionalProperties", "schema")
-    ):
+    if request.all_images and re.search(r"multimodal|multi-modal|image|vision", about, re.IGNORECASE):
+        raise ImageError(
+            f"the server refused the image: {error.message}",
+            hint="Choose a model that sees, and an image of a kind and size that it takes.",
+            status_code=error.status_code,
+        ) from error
+    if request.json_schema is not None and re.search(r"schema|response_format|additionalProperties", about):
         raise InvalidRequestError(
             f"the server refused the JSON schema: {error.message}",
             hint="Strict structured output wants `additionalProperties: false` and every property in `required`, in "
