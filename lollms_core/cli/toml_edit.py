@@ -59,7 +59,7 @@ def set_value(text: str, path: tuple[str, ...], value: Any) -> str:
             raise EditError(f"{name} is not a table")
     table[path[-1]] = value
     line = f"{_key(path[-1])} = {to_toml(value)}"
-    lines = text.splitlines()
+    lines = _lines(text)
     start, end = _section(lines, path[:-1])
     if start is None:
         lines += ["", f"[{'.'.join(map(_key, path[:-1]))}]", line]
@@ -79,7 +79,7 @@ def unset_value(text: str, path: tuple[str, ...]) -> str:
     for name in path[:-1]:
         table = table[name]
     del table[path[-1]]
-    lines = text.splitlines()
+    lines = _lines(text)
     start, end = _section(lines, path[:-1])
     place = None if start is None else _find(lines, start, end, path[-1])
     if place is None:
@@ -88,11 +88,16 @@ def unset_value(text: str, path: tuple[str, ...]) -> str:
     return _verified(lines, expected)
 
 
+def _lines(text: str) -> list[str]:
+    # Not `splitlines`, for which a string's U+0085 ends a line too.
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 def _section(lines: list[str], table: tuple[str, ...]) -> tuple[int | None, int]:
     """Where the lines of a table are: from its header's successor to the next header. The top level has no header."""
     start: int | None = None if table else 0
     for number, line in enumerate(lines):
-        if not line.lstrip().startswith("[") or not _is_header(line):
+        if not _is_header(line) or not _is_statement(lines, number):
             continue
         if start is not None:
             return start, number
@@ -111,6 +116,15 @@ def _is_header(line: str) -> bool:
     return True
 
 
+def _is_statement(lines: list[str], number: int) -> bool:
+    """Whether a new statement begins with a line: it is not inside a text or a list of several lines."""
+    try:
+        tomllib.loads("\n".join(lines[:number]))
+    except tomllib.TOMLDecodeError:
+        return False
+    return True
+
+
 def _header_path(line: str) -> tuple[str, ...] | None:
     content: Any = tomllib.loads(line)
     names = []
@@ -122,7 +136,7 @@ def _header_path(line: str) -> tuple[str, ...] | None:
 
 def _find(lines: list[str], start: int, end: int, key: str) -> int | None:
     for number in range(start, end):
-        if _parsed_key(lines[number]) == key:
+        if _parsed_key(lines[number]) == key and _is_statement(lines, number):
             return number
     return None
 

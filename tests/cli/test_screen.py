@@ -66,8 +66,8 @@ def test_a_dumb_terminal_gets_plain_text(terminal):
     ],
     ids=" ".join,
 )
-def test_nothing_but_text_goes_to_a_pipe(shell, arguments):
-    result = shell(*arguments)
+def test_nothing_but_text_goes_to_a_pipe(lollms, arguments):
+    result = lollms(*arguments)
     assert ESCAPE not in result.stdout + result.stderr
     assert "\r" not in result.stdout + result.stderr
     assert result.stdout
