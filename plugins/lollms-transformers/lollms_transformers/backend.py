@@ -25,7 +25,6 @@ from lollms_core import (
     TokenizeRequest,
     hookimpl,
 )
-
 from lollms_transformers.engine import Engine, Job
 from lollms_transformers.options import TransformersOptions
 from lollms_transformers.stream import Mailbox, TokenStream

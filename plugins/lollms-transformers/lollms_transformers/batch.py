@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from lollms_core import UnsupportedError
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
+from lollms_core import UnsupportedError
 from lollms_transformers import kv
 from lollms_transformers.engine import Job
 from lollms_transformers.loading import LoadedModel, failure

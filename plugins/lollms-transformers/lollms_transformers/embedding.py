@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lollms_core import ContextWindowError, InvalidRequestError
 
+from lollms_core import ContextWindowError, InvalidRequestError
 from lollms_transformers.loading import LoadedModel
 
 __all__ = ["embed"]

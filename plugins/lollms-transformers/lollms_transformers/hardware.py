@@ -19,7 +19,7 @@ logger = logging.getLogger("lollms.transformers")
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device for `wanted`; `auto` is CUDA, else MPS, else the CPU. `ConfigurationError` if torch sees no such one."""
+    """The device for `wanted`; `auto` is CUDA, else MPS, else the CPU. `ConfigurationError` if torch sees none."""
     import torch
 
     if wanted == "auto":

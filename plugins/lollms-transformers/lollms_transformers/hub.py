@@ -7,7 +7,6 @@ import threading
 from typing import Any
 
 from lollms_core import AuthenticationError, ModelLoadError, ModelNotFoundError, PermissionDeniedError
-
 from lollms_transformers.sources import LOCAL_HINT
 
 __all__ = ["available_offline"]

@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 import torch
+
 from lollms_core import ConfigurationError
 
 __all__ = ["Int8Linear", "quantize"]

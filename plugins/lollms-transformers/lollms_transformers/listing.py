@@ -9,7 +9,6 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from lollms_core import ModelInfo
-
 from lollms_transformers.loading import LoadedModel
 from lollms_transformers.prompts import chat_template_of
 from lollms_transformers.sources import PACKAGE_PREFIX

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lollms_core import BackendError, LollmsError, ModelLoadError
-
 from lollms_transformers.hardware import check_quantization, gguf_dtype, pick_device, pick_dtype
 from lollms_transformers.sources import LOCAL_HINT, Source, find_source
 

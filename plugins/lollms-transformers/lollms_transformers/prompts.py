@@ -17,7 +17,6 @@ from lollms_core import (
     SamplingParams,
     UnsupportedOptionError,
 )
-
 from lollms_transformers.loading import LoadedModel
 
 __all__ = ["Prompt", "build_prompt", "chat_template_of", "token_limit"]

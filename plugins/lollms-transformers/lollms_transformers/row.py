@@ -7,7 +7,6 @@ from typing import Any
 
 from lollms_core import CancelToken, Chunk, FinishReason, Usage
 from lollms_core.text import StopFilter
-
 from lollms_transformers.sampling import Sampler
 from lollms_transformers.stream import Mailbox
 from lollms_transformers.text import IncrementalDecoder

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+
 from lollms_core import BackendError, SamplingParams
 
 __all__ = ["Sampler"]
