@@ -1,24 +1,20 @@
 """As much of CommonMark's block structure as decides where fenced code is (https://spec.commonmark.org/0.31.2/).
 
-`FenceScanner` jumps from fence to fence: a fence in the first column is outside of every list and quote, so nothing
-before it needs to be looked at but the beginnings of HTML blocks. Everything else, such as a fence inside a list, goes
-through `LineParser`, which follows the specification's algorithm line by line, from the last place before it that is
-surely outside of any container to the first one behind it.
+Agrees with the specification's algorithm line by line. `lollms_core.text.fences` spares most of the lines the way
+through here.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections import deque
 from functools import cache
 from typing import NamedTuple
 
-__all__ = ["Fence", "FenceScanner", "LineParser", "with_plain_line_ends"]
+__all__ = ["OPENER", "Fence", "LineParser", "other_than_code"]
 
-_OPENER = re.compile(r"(`{3,})([^`\n]*)(?=\n|\Z)|(~{3,})([^\n]*)")
-_MARKER_CHARACTERS = " \t>-+*.)0123456789"
-"""What can stand before a fence in its line: indentation, quote and list markers."""
+OPENER = re.compile(r"(`{3,})([^`\n]*)(?=\n|\Z)|(~{3,})([^\n]*)")
+"""An opening fence: a run of backticks and the info string, or a run of tildes and the info string."""
 
 
 class Fence(NamedTuple):
@@ -35,154 +31,6 @@ class Fence(NamedTuple):
     complete: bool
     """False if the text ended inside the block."""
 
-
-def with_plain_line_ends(text: str) -> str:
-    r"""`text` with CommonMark's other two line ends, `\r\n` and `\r`, replaced by `\n`."""
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
-
-
-class FenceScanner:
-    r"""Finds the fenced code blocks of a text whose line ends are `\n`, in order, in linear time."""
-
-    def __init__(self, text: str, position: int = 0) -> None:
-        """`position`: where to begin; it is taken for the first line of a document."""
-        self._text = text
-        self._outside = position  # a line that is outside of any block
-        self._searched = position  # no fence begins between the two
-        self._looked_for_html = position
-        self._found: deque[Fence] = deque()
-        self._last_end = position
-        self._backticks = _Finder(text, "```")
-        self._tildes = _Finder(text, "~~~")
-
-    def next(self, limit: int | None = None) -> Fence | None:
-        """The next block, if it begins before `limit`. A later call with a higher limit goes on from there."""
-        text = self._text
-        if limit is None:
-            limit = len(text)
-        while True:
-            if self._found:
-                return self._found.popleft() if self._found[0].start < limit else None
-            begin = self._searched
-            candidate = min(self._backticks.find(begin, limit), self._tildes.find(begin, limit))
-            if candidate >= limit:
-                return None
-            html = self._html_before(candidate)
-            if html is not None:
-                self._parse_lines(html)
-                continue
-            line = text.rfind("\n", begin, candidate) + 1 or begin
-            if candidate == line:
-                fence = self._in_first_column(line)
-                if fence is not None:
-                    return fence
-            elif text[line:candidate].strip(_MARKER_CHARACTERS):
-                self._searched = _next_line(text, candidate)
-            else:
-                self._parse_lines(line)
-
-    def end_of_fence_around(self, position: int) -> int | None:
-        """The end of the block around `position`; `None` outside. Ask for ascending positions, and not for `next`."""
-        while self._last_end <= position and (fence := self.next(position)):
-            self._last_end = fence.end
-        return self._last_end if self._last_end > position else None
-
-    def _in_first_column(self, line: int) -> Fence | None:
-        text = self._text
-        opener = _OPENER.match(text, line)
-        if opener is None:
-            self._searched = _next_line(text, line)
-            return None
-        run = opener[1] or opener[3]
-        info = (opener[2] or opener[4] or "").strip()
-        begin = opener.end() + 1
-        closing = _closing_fence(text, begin, run)
-        if closing is None:
-            self._go_on_from(len(text))
-            return Fence(line, len(text), info, text[begin:], False)
-        end = _next_line(text, closing)
-        self._go_on_from(end)
-        return Fence(line, end, info, text[begin:closing], True)
-
-    def _go_on_from(self, outside: int) -> None:
-        self._outside = self._searched = self._looked_for_html = outside
-
-    def _html_before(self, end: int) -> int | None:
-        """The first line not looked at yet, and before `end`, that may begin an HTML block outside of containers."""
-        text = self._text
-        position = self._looked_for_html
-        while position < end:
-            bracket = text.find("<", position, end)
-            if bracket < 0:
-                break
-            line = text.rfind("\n", position, bracket) + 1 or position
-            if bracket - line <= 3 and not text[line:bracket].strip(" "):
-                return line
-            position = _next_line(text, bracket)
-        self._looked_for_html = max(end, self._looked_for_html)
-        return None
-
-    def _parse_lines(self, line: int) -> None:
-        """Go through the text around `line` line by line."""
-        text = self._text
-        begin = self._outside
-        blank = line
-        while True:
-            # After a blank line, an unindented one closes every container and continues none.
-            blank = text.rfind("\n\n", begin, blank + 1)
-            if blank < 0:
-                break
-            if text[blank + 2 : blank + 3] not in (" ", "\t", "\n", ""):
-                begin = blank + 2
-                break
-        parser = LineParser(text, begin)
-        self._go_on_from(parser.parse_until_outside(line))
-        self._found.extend(parser.fences)
-
-
-class _Finder:
-    """`str.find` for ascending positions, which does not search any part twice."""
-
-    def __init__(self, text: str, what: str) -> None:
-        self._text = text
-        self._what = what
-        self._searched = 0
-        self._found = -1
-
-    def find(self, begin: int, limit: int) -> int:
-        """The first occurrence that begins in `begin`..`limit`, or `limit`."""
-        if self._found < begin:
-            begin = max(begin, self._searched)
-            if begin >= limit:
-                return limit
-            found = self._text.find(self._what, begin, limit + len(self._what) - 1)
-            if found < 0:
-                self._searched = limit
-                return limit
-            self._found = found
-            self._searched = found + 1
-        return min(self._found, limit)
-
-
-def _next_line(text: str, position: int) -> int:
-    newline = text.find("\n", position)
-    return len(text) if newline < 0 else newline + 1
-
-
-def _closing_fence(text: str, begin: int, run: str) -> int | None:
-    """Where the line begins that closes a fence outside of containers; it was opened with `run`, then came `begin`."""
-    tail = _TAILS[run[0]]
-    while True:
-        found = text.find(run, begin)
-        if found < 0:
-            return None
-        line = text.rfind("\n", begin, found) + 1 or begin
-        if found - line <= 3 and not text[line:found].strip(" ") and tail.match(text, found + len(run)):
-            return line
-        begin = _next_line(text, found)
-
-
-_TAILS = {"`": re.compile(r"`*[ \t]*(?:\n|\Z)"), "~": re.compile(r"~*[ \t]*(?:\n|\Z)")}
 
 _QUOTE = 0
 """A block quote among the containers; list items are the number of columns by which their content is indented."""
@@ -332,7 +180,7 @@ class LineParser:
         """The leaf that is open after this line, if a block other than a paragraph or container begins in it."""
         text, solid, end = self._text, self._solid, self._end
         if character in "`~":
-            opener = _OPENER.match(text, solid, end)
+            opener = OPENER.match(text, solid, end)
             if opener is None:
                 return None
             self._fence_start = line
@@ -399,7 +247,7 @@ class LineParser:
         indent = sum(self._containers) + self._fence_indent
         if indent > _MOST_INDENT:
             return False
-        stop = _other_than_code(indent).search(text, begin - 1)
+        stop = other_than_code(indent).search(text, begin - 1)
         end = stop.start() if stop else len(text) - text.endswith("\n")
         if end < begin:
             return False
@@ -500,7 +348,7 @@ _MOST_INDENT = 40
 
 
 @cache
-def _other_than_code(indent: int) -> re.Pattern[str]:
+def other_than_code(indent: int) -> re.Pattern[str]:
     """A line, after its predecessor's line end, that is neither empty nor code with such an indentation in spaces."""
     return re.compile(rf"\n(?! {{{indent}}}(?! {{0,3}}(?:```|~~~))|\n)")
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from lollms_core.text.commonmark import FenceScanner
+from lollms_core.text.fences import FenceScanner
 
 __all__ = ["ReasoningSplitter", "extract_thinking_blocks", "remove_thinking_blocks"]
 
