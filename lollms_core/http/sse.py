@@ -22,12 +22,13 @@ class SSEDecoder:
         max_size: how many bytes an unfinished event may hold; beyond it, the next `feed` raises `ProtocolError`.
     """
 
-    __slots__ = ("_data", "_held", "_max_size", "_skip_newline", "_start", "_tail")
+    __slots__ = ("_data", "_data_size", "_held", "_max_size", "_skip_newline", "_start", "_tail")
 
     def __init__(self, max_size: int = MAX_SIZE) -> None:
         self._max_size = max_size
         self._tail: list[bytes] = []
         self._data: list[str] = []
+        self._data_size = 0
         self._held = 0
         self._skip_newline = False
         self._start = True
@@ -56,7 +57,7 @@ class SSEDecoder:
         if end < len(data):
             self._tail.append(data[end:])
         events = self._read(lines.decode("utf-8", "replace"))
-        self._held = len(data) - end + sum(map(len, self._data))
+        self._held = len(data) - end + self._data_size
         return events
 
     def close(self) -> list[str]:
@@ -75,13 +76,18 @@ class SSEDecoder:
         del lines[-1]
         events = []
         data = self._data
+        size = self._data_size
         for line in lines:
             if not line:
                 if data:
                     events.append(data[0] if len(data) == 1 else "\n".join(data))
                     data.clear()
+                    size = 0
             elif line.startswith("data:"):
+                size += len(line)
                 data.append(line[6:] if line.startswith(" ", 5) else line[5:])
             elif line == "data":
                 data.append("")
+                size += len(line)
+        self._data_size = size
         return events

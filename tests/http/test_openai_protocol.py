@@ -1,0 +1,205 @@
+"""The OpenAI protocol: bodies as they go out, and every shape in which answers come back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lollms_core.errors import (
+    ContextWindowError,
+    IncompleteStreamError,
+    LollmsError,
+    ProtocolError,
+    RateLimitError,
+    ServerError,
+)
+from lollms_core.http.openai_protocol import ChatDecoder, chat_body, completion_body, read_embeddings
+from lollms_core.types import MSG_TYPE, Chunk, GenerationRequest, Image, Message, SamplingParams, Usage
+from tests.http.test_decoders import cuts, split
+
+THINK = MSG_TYPE.MSG_TYPE_REASONING
+
+
+def events(*values: object, done: bool = True) -> bytes:
+    lines = [f"data: {json.dumps(value)}\n\n" for value in values] + (["data: [DONE]\n\n"] if done else [])
+    return "".join(lines).encode()
+
+
+def delta(finish: str | None = None, **fields: object) -> dict[str, object]:
+    return {"choices": [{"index": 0, "delta": fields, "finish_reason": finish}]}
+
+
+def plain(text: str, finish: str | None = None) -> dict[str, object]:
+    return {"choices": [{"text": text, "finish_reason": finish}]}
+
+
+COUNTS = {"prompt_tokens": 5, "completion_tokens": 1}
+
+
+def decode(*pieces: bytes, content_type: str = "text/event-stream") -> list[Chunk]:
+    decoder = ChatDecoder({"content-type": content_type})
+    chunks = []
+    for piece in pieces:
+        chunks += decoder.feed(piece)
+        if decoder.finished:
+            return chunks
+    return chunks + list(decoder.close())
+
+
+STOP = Chunk(finish_reason="stop")
+
+
+@pytest.mark.parametrize(
+    ("data", "chunks"),
+    [
+        (events(delta(content="a"), delta(content="b"), delta("stop")), [Chunk("a"), Chunk("b"), STOP]),
+        (events(delta(role="assistant", content=""), delta(content="a"), delta("stop")), [Chunk("a"), STOP]),
+        (events(delta(content="a", finish="length")), [Chunk("a"), Chunk(finish_reason="length")]),
+        (events(delta(content="a"), delta("stop"), done=False), [Chunk("a"), STOP]),
+        (events(delta(content="a")), [Chunk("a"), Chunk(finish_reason="unknown")]),
+        (events(delta(content=None, reasoning="hm"), delta("stop")), [Chunk("hm", THINK), STOP]),
+        (events(delta(reasoning_content="hm", content="a"), delta("stop")), [Chunk("hm", THINK), Chunk("a"), STOP]),
+        (events(delta(reasoning="x", reasoning_content="x"), delta("stop")), [Chunk("x", THINK), STOP]),
+        (events({"choices": []}, delta(content="a"), delta("stop")), [Chunk("a"), STOP]),
+        (events({**delta(content="a"), "usage": None}, delta("stop")), [Chunk("a"), STOP]),
+        (
+            events(delta(content="a"), delta("stop"), {"choices": [], "usage": COUNTS}),
+            [Chunk("a"), Chunk(finish_reason="stop", usage=Usage(prompt_tokens=5, completion_tokens=1))],
+        ),
+        (events(plain("a"), plain("", "stop")), [Chunk("a"), STOP]),
+        (events(delta(content=[{"type": "text", "text": "a"}]), delta("stop")), [Chunk("a"), STOP]),
+        (b": ping\n\n" + events(delta(content="a"), delta("stop")), [Chunk("a"), STOP]),
+        (b'{"choices": [{"message": {"content": "all"}, "finish_reason": "stop"}]}', [Chunk("all"), STOP]),
+        (b'\n {"choices": [{"text": "all", "finish_reason": "stop"}]}', [Chunk("all"), STOP]),
+    ],
+)  # fmt: skip
+def test_answers(data: bytes, chunks: list[Chunk]) -> None:
+    assert decode(data) == chunks
+    assert decode(*(bytes([byte]) for byte in data)) == chunks
+
+
+@given(st.lists(st.text(max_size=6).map(lambda text: delta(content=text)) | st.just({"choices": []}), max_size=6), cuts)
+def test_an_answer_however_it_is_split(values: list[object], where: list[int]) -> None:
+    data = events(*values, delta("stop"))
+    assert decode(*split(data, where)) == decode(data)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["choices", "delta", "content", "error", "usage", "message", "text", "finish_reason", "object"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.lists(json_values, max_size=3), st.booleans())
+def test_no_json_makes_it_raise_anything_else(values: list[object], done: bool) -> None:
+    with contextlib.suppress(LollmsError):
+        decode(events(*values, done=done))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ({"error": {"message": "boom"}}, ServerError),
+        ({"error": "boom"}, ServerError),
+        ({"object": "error", "message": "boom", "code": 500}, ServerError),
+        ({"error": {"message": "boom", "code": 429}}, RateLimitError),
+        ({"error": {"message": "boom", "code": "context_length_exceeded"}}, ContextWindowError),
+        (
+            {"error": {"message": "boom"}, "choices": [{"delta": {"content": ""}, "finish_reason": "error"}]},
+            ServerError,
+        ),
+        (["not", "an", "object"], ProtocolError),
+    ],
+)
+def test_an_error_in_the_stream_comes_after_the_text(value: object, kind: type[LollmsError]) -> None:
+    chunks = ChatDecoder({}).feed(events(delta(content="a"), value))
+    assert next(chunks) == Chunk("a")
+    with pytest.raises(LollmsError) as caught:
+        next(chunks)
+    assert type(caught.value) is kind
+    if kind is not ProtocolError:
+        assert "boom" in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"", events(delta(content="a"), done=False), b'data: {"choi', b": ping\n\n"])
+def test_an_answer_without_an_end_is_cut(data: bytes) -> None:
+    with pytest.raises(IncompleteStreamError):
+        decode(data)
+
+
+def test_a_web_page_is_named() -> None:
+    with pytest.raises(ProtocolError, match="HTML"):
+        decode(b"<!doctype html><h1>hello</h1>")
+
+
+def test_the_chat_body() -> None:
+    request = GenerationRequest(
+        prompt="What is it?",
+        system_prompt="Be brief.",
+        images=(Image(b"\x89PNG", "image/png"),),
+        sampling=SamplingParams(n_predict=5, temperature=0.0, top_k=3, seed=0, stop=("\n",)),
+        json_schema={"title": "my answer", "type": "object"},
+        extra={"user": "me"},
+    )
+    assert chat_body(request, model="m") == {
+        "model": "m",
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "What is it?"},
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}},
+                ],
+            },
+        ],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "max_tokens": 5,
+        "temperature": 0.0,
+        "seed": 0,
+        "stop": ["\n"],
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "my_answer", "schema": {"title": "my answer", "type": "object"}, "strict": True},
+        },
+        "user": "me",
+    }
+
+
+def test_the_completion_body() -> None:
+    request = GenerationRequest(prompt="Once", sampling=SamplingParams(top_k=3))
+    fields = {"top_k": "top_k"}
+    assert completion_body(request, model=None, fields=fields, include_usage=False) == {
+        "prompt": "Once",
+        "stream": True,
+        "top_k": 3,
+    }
+
+
+def test_a_conversation_in_the_chat_body() -> None:
+    messages = (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
+    body = chat_body(GenerationRequest(messages=messages), model="m")
+    assert body["messages"] == [{"role": m.role, "content": m.content} for m in messages]
+
+
+def test_embeddings_in_the_order_of_the_texts() -> None:
+    data = [{"index": 1, "embedding": [2]}, {"index": 0, "embedding": [1, 0.5]}]
+    assert read_embeddings({"data": data}, 2) == [[1.0, 0.5], [2.0]]
+    for broken in ({}, {"data": data}, {"data": [{"index": "x", "embedding": 1}] * 3}, [], None):
+        with pytest.raises(ProtocolError):
+            read_embeddings(broken, 3)

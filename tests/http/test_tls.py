@@ -1,0 +1,129 @@
+"""TLS: trusted by nobody, by a file, by anybody, and a server that speaks none."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+import ssl
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from lollms_core.errors import APIConnectionError, ConfigurationError
+from lollms_core.http_backend import HTTPBackend
+from lollms_core.types import CancelToken, CloseRequest, GenerationRequest
+from tests.http.backends import make
+from tests.support.dialects import OPENAI
+from tests.support.fault_server import TEXT, FaultServer
+
+WHOLE = "".join(TEXT)
+REQUEST = GenerationRequest(prompt="hi", model="m")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that signs itself, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    day = datetime.timedelta(days=1)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - day)
+        .not_valid_after(now + day)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(private + signed.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+@pytest.fixture
+def server(certificate: Path) -> Iterator[FaultServer]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with FaultServer(OPENAI, tls=context) as server:
+        yield server
+        assert server.wait_for_connections(0)
+
+
+def in_sync(backend: HTTPBackend) -> str:
+    try:
+        return "".join(chunk.text for chunk in backend.generate(REQUEST))
+    finally:
+        backend.close(CloseRequest())
+
+
+def in_async(backend: HTTPBackend) -> str:
+    async def answer() -> str:
+        return "".join([chunk.text async for chunk in backend.generate(REQUEST)])
+
+    return asyncio.run(answer())
+
+
+@pytest.fixture(params=[in_sync, in_async], ids=["sync", "async"])
+def answer(request: pytest.FixtureRequest) -> Callable[[HTTPBackend], str]:
+    return request.param
+
+
+def test_an_unknown_certificate_is_refused_with_a_way_out(answer: Callable, server: FaultServer) -> None:
+    with pytest.raises(APIConnectionError) as caught:
+        answer(make("openai", server.address("ok")))
+    assert "certificate is not trusted" in str(caught.value)
+    assert "verify_ssl_certificate" in caught.value.hint
+    assert not caught.value.retryable
+    assert server.requests == []
+
+
+def test_a_file_of_authorities(answer: Callable, server: FaultServer, certificate: Path) -> None:
+    assert answer(make("openai", server.address("ok"), verify_ssl_certificate=str(certificate))) == WHOLE
+
+
+def test_the_environments_authorities(
+    answer: Callable, server: FaultServer, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    assert answer(make("openai", server.address("ok"))) == WHOLE
+
+
+def test_any_certificate(answer: Callable, server: FaultServer) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Unverified HTTPS request")
+        assert answer(make("openai", server.address("ok"), verify_ssl_certificate=False)) == WHOLE
+
+
+def test_a_missing_file_is_said_at_once(answer: Callable) -> None:
+    with pytest.raises(ConfigurationError, match="no-such"):
+        answer(make("openai", "https://127.0.0.1:9", verify_ssl_certificate="/no-such/ca.pem"))
+
+
+def test_a_server_without_tls(answer: Callable) -> None:
+    with FaultServer(OPENAI) as plain, pytest.raises(APIConnectionError) as caught:
+        answer(make("openai", plain.address("not_http").replace("http://", "https://"), max_retries=0))
+    assert caught.value.hint
+
+
+def test_cancel_over_tls(server: FaultServer, certificate: Path) -> None:
+    cancel = CancelToken()
+    backend = make("openai", server.address("stall"), verify_ssl_certificate=str(certificate))
+    stream = iter(backend.generate(GenerationRequest(prompt="hi", model="m", cancel=cancel)))
+    assert next(stream).text == TEXT[0]
+    cancel.cancel()
+    assert list(stream)[-1].finish_reason == "cancelled"
+    assert server.gone.wait(5)
