@@ -67,7 +67,7 @@ class OpenAIBackend(HTTPBackend):
     """
 
     default_address = "https://api.openai.com/v1"
-    address_variable = "OPENAI_BASE_URL"
+    address_variable: ClassVar[str | None] = "OPENAI_BASE_URL"
     key_variables = ("OPENAI_API_KEY",)
     Options = OpenAIOptions
     options: OpenAIOptions
