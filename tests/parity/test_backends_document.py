@@ -1,0 +1,117 @@
+"""The tutorial for authors of backends: its packages are installed as printed and keep the contract."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from lollms_core import LollmsClient, UnsupportedOptionError
+from lollms_core.testing import BackendConformance
+from tests.parity.packages import install_project, run_pytest
+from tests.support.strangers import Strangers
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "backends.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def block(containing: str) -> str:
+    (found,) = [text for text in blocks("python") if containing in text]
+    return found
+
+
+def test_seven_lines_of_python_and_five_of_toml_are_a_backend(tmp_path):
+    module, project = blocks("python")[0], blocks("toml")[0]
+    assert len(module.splitlines()) == 7
+    assert len(project.splitlines()) == 5
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "lollms_shout.py").write_text(module)
+    (folder / "pyproject.toml").write_text(project)
+    (folder / "test_shout.py").write_text(block("class TestShout"))
+    site = tmp_path / "site"
+    install_project(site, folder)
+    done = run_pytest(folder, [folder, site])
+    failed = set(re.findall(r"^FAILED \S+::(\w+)", done.stdout, re.MULTILINE))
+    assert failed == {"test_finish_reason_says_why_the_answer_ended", "test_contract_version_is_stated"}, done.stdout
+
+
+def test_options_and_capabilities_as_printed(strangers):
+    source = "\n".join([blocks("python")[0], block("class ShoutOptions")])
+    strangers.install(source, shout="ShoutBackend")
+    with LollmsClient(default_generation_mode="shout", ending="!") as client:
+        assert client.generate("good morning") == "GOOD! MORNING! "
+    with pytest.raises(UnsupportedOptionError, match="endign") as caught:
+        LollmsClient(default_generation_mode="shout", endign="!")
+    assert "'ending'" in caught.value.hint
+
+
+class ShoutServer(ThreadingHTTPServer):
+    """The server of the tutorial's HTTP backend."""
+
+    daemon_threads = True
+    block_on_close = False
+
+
+class Shout(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        words = body["text"].split()
+        said = words[: body["limit"]]
+        lines = [{"word": f"{word.upper()} "} for word in said]
+        lines.append({"end": "stop" if said == words else "length"})
+        self.send_response(200)
+        self.send_header("content-type", "application/x-ndjson")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        try:
+            for line in lines:
+                data = json.dumps(line).encode() + b"\n"
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+            self.wfile.write(b"0\r\n\r\n")
+        except OSError:
+            self.close_connection = True
+
+
+@pytest.fixture(scope="module")
+def shout_server():
+    server = ShoutServer(("127.0.0.1", 0), Shout)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("site")
+        Strangers(folder, patch).install(block("class ShoutServerBackend"), shoutserver="ShoutServerBackend")
+        yield
+        sys.path_importer_cache.clear()
+
+
+class TestTheHTTPBackendAsPrinted(BackendConformance):
+    patience = 60.0
+
+    @pytest.fixture
+    def client_options(self, installed, shout_server):
+        return {"default_generation_mode": "shoutserver", "host_address": shout_server}
+
+    def expected_answer(self, prompt):
+        return "".join(f"{word.upper()} " for word in prompt.split())
