@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 
+import lollms_ollama.address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lollms_ollama.address import client_address
 
-import lollms_ollama.address
 from lollms_core import ConfigurationError, LollmsClient
 from lollms_core.http import Address
-from lollms_ollama.address import client_address
 
 TABLE = [
     ("localhost", "http://localhost:11434"),
@@ -88,10 +89,8 @@ def test_every_part_arrives(host, port, scheme, path):
 
 @given(st.text())
 def test_any_text_is_an_address_or_a_configuration_error(text):
-    try:
-        Address.parse(client_address(text))
-    except ConfigurationError as error:
-        assert error.hint
+    with contextlib.suppress(ConfigurationError):
+        assert str(Address.parse(client_address(text)))
 
 
 @pytest.mark.parametrize("text", ["localhost:port", "localhost:70000", "ftp://localhost", "http://a b", "host?x=1"])

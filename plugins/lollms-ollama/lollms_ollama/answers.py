@@ -85,9 +85,10 @@ class AnswerDecoder(Decoder):
                 yield self._closing(item)
 
     def _closing(self, item: Mapping[str, Any]) -> Chunk:
-        reason = (
-            "tool_calls" if self._further.get("tool_calls") else _REASONS.get(item.get("done_reason", ""), "unknown")
-        )
+        said = item.get("done_reason")
+        reason = _REASONS.get(said, "unknown") if isinstance(said, str) else "unknown"
+        if self._further.get("tool_calls"):
+            reason = "tool_calls"
         usage = Usage(
             prompt_tokens=_count(item.get("prompt_eval_count")) or None,
             completion_tokens=_count(item.get("eval_count")),

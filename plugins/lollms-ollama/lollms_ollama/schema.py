@@ -76,7 +76,8 @@ def _is(value: Any, kind: Any) -> bool:
 
 
 def _equal(value: Any, other: Any) -> bool:
-    return isinstance(value, bool) is isinstance(other, bool) and bool(value == other)
+    same: bool = value == other
+    return same and isinstance(value, bool) is isinstance(other, bool)
 
 
 def _in_combination(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], at: str, depth: int) -> str | None:
@@ -110,8 +111,9 @@ def _in_object(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], a
 def _in_array(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], at: str, depth: int) -> str | None:
     if not isinstance(value, list):
         return None
-    if len(value) < schema.get("minItems", 0):
-        return f"{at} has fewer than {schema['minItems']} items"
+    least = schema.get("minItems")
+    if isinstance(least, int) and len(value) < least:
+        return f"{at} has fewer than {least} items"
     prefix = _list(schema.get("prefixItems"))
     for index, item in enumerate(value):
         part = prefix[index] if index < len(prefix) else schema.get("items")

@@ -1,0 +1,334 @@
+"""What comes back: text, thinking, counts, endings, and failures before and in the middle of a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import threading
+import warnings
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lollms_ollama.answers import AnswerDecoder
+from lollms_ollama.schema import problem
+
+from lollms_core import (
+    ELF_COMPLETION_FORMAT,
+    MSG_TYPE,
+    APIConnectionError,
+    AuthenticationError,
+    ContextWindowError,
+    IncompleteStreamError,
+    InvalidRequestError,
+    LollmsClient,
+    LollmsError,
+    ModelNotFoundError,
+    ProtocolError,
+    ServerError,
+    UnsupportedError,
+    UnsupportedOptionError,
+    UnsupportedOptionWarning,
+    Usage,
+)
+from tests.support.ollama_server import Reply
+
+DONE = {"message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop"}
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+
+
+def piece(text, **more):
+    return {"message": {"role": "assistant", "content": text} | more, "done": False}
+
+
+def script(server, *lines, path="/api/chat", **reply):
+    server.replies[path].append(Reply(lines=list(lines), **reply))
+
+
+def test_text_arrives_in_pieces_as_it_was_said(connect, server):
+    words = ["Hel", "lo\n\n", "\t", " 👩‍👩‍👧‍👦 日本", "語 é", ""]
+    script(server, *map(piece, words), DONE)
+    chunks = list(connect().stream("Hello"))
+    assert [chunk.text for chunk in chunks] == [*filter(None, words), ""]
+    assert chunks[-1].finish_reason == "stop"
+
+
+def test_thinking_is_reasoning(connect):
+    client = connect()
+    got = []
+    completion = client.complete("Hello", 20, think="low", temperature=0, streaming_callback=lambda *a: got.append(a))
+    assert [kind for _, kind in got[:4]] == [MSG_TYPE.MSG_TYPE_REASONING] * 3 + [MSG_TYPE.MSG_TYPE_CHUNK]
+    assert completion.reasoning == "".join(text for text, kind in got if kind == MSG_TYPE.MSG_TYPE_REASONING) != ""
+    assert completion.text == client.generate("Hello", 17, temperature=0)
+    deeper = client.complete("Hello", 20, think="high", temperature=0)
+    assert len(deeper.reasoning) > len(completion.reasoning)
+
+
+def test_raw_answers_come_from_the_other_field(connect, server):
+    lines = [{"response": "", "thinking": "Hm"}, {"response": "Yes"}, {"response": "", "done": True}]
+    script(server, *lines, path="/api/generate")
+    completion = connect().complete("Hello", completion_format=ELF_COMPLETION_FORMAT.Instruct)
+    assert (completion.reasoning, completion.text, completion.finish_reason) == ("Hm", "Yes", "unknown")
+
+
+def test_counts_and_durations(connect, server):
+    counts = {"prompt_eval_count": 11, "prompt_eval_cached_count": 4, "eval_count": 18}
+    durations = {"total_duration": 174560334, "load_duration": 101397084, "eval_duration": 52479709}
+    script(server, piece("Hi"), DONE | {"model": "tiny"} | counts | durations)
+    completion = connect().complete("Hello")
+    assert completion.usage == Usage(prompt_tokens=11, completion_tokens=18, cached_tokens=4)
+    assert completion.metadata == {"model": "tiny", "done_reason": "stop"} | counts | durations
+
+
+def test_counts_may_be_missing(connect, server):
+    script(server, piece("Hi"), DONE | {"eval_count": 18})
+    assert connect().complete("Hello").usage == Usage(completion_tokens=18)
+
+
+@pytest.mark.parametrize("said", ["stop", "length", "load", "unload", "other", None])
+def test_endings(connect, server, said):
+    script(server, piece("Hi"), DONE | {"done_reason": said})
+    completion = connect().complete("Hello")
+    assert completion.finish_reason == (said if said in ("stop", "length") else "unknown")
+    assert completion.metadata["done_reason"] == said
+
+
+def test_limit_and_stop_sequence(connect):
+    client = connect()
+    whole = client.complete("Hello", temperature=0)
+    assert (whole.finish_reason, whole.usage.completion_tokens > 25) == ("stop", True)
+    cut = client.complete("Hello", 3, temperature=0)
+    assert (cut.finish_reason, cut.usage.completion_tokens) == ("length", 3)
+    assert whole.text.startswith(cut.text)
+    mark = whole.text[20:24]
+    stopped = client.complete("Hello", temperature=0, stop=mark)
+    assert (stopped.text, stopped.finish_reason) == (whole.text[: whole.text.index(mark)], "stop")
+
+
+def test_tool_calls_and_logprobs_are_kept(connect, server):
+    calls = [{"function": {"name": "now", "arguments": {}}}, {"function": {"name": "then", "arguments": {}}}]
+    script(
+        server, piece("", tool_calls=calls[:1]), piece("a", tool_calls=calls[1:]) | {"logprobs": [{"token": "a"}]}, DONE
+    )
+    completion = connect().complete("What time is it?", extra={"tools": []})
+    assert completion.finish_reason == "tool_calls"
+    assert (completion.metadata["tool_calls"], completion.metadata["logprobs"]) == (calls, [{"token": "a"}])
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_stream_without_an_end_is_an_error_with_the_text_so_far(connect, server, cut):
+    script(server, piece("Hel"), piece("lo"), cut=cut)
+    with pytest.raises(IncompleteStreamError) as caught:
+        connect().generate("Hello")
+    assert caught.value.partial_text == "Hello"
+
+
+def test_last_line_without_a_newline_counts(connect, server):
+    script(server, piece("Hi"), json.dumps(DONE).encode())
+    assert connect().generate("Hello") == "Hi"
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ({"error": "an error was encountered while running the model: CUDA error"}, ServerError),
+        ({"error": "model runner has unexpectedly stopped", "status": 500}, ServerError),
+        ({"error": "the input length exceeds the context length"}, ContextWindowError),
+        ({"error": "unauthorized", "status": 401}, AuthenticationError),
+        ({"error": ""}, ServerError),
+        ({"message": "text"}, ProtocolError),
+        ({"message": {"content": 3}}, ProtocolError),
+        (b"[]\n", ProtocolError),
+        (b"not json\n", ProtocolError),
+    ],
+)
+def test_error_in_the_middle_of_a_stream(connect, server, line, kind):
+    script(server, piece("Hel"), piece("lo"), line, DONE)
+    with pytest.raises(kind) as caught:
+        connect().generate("Hello")
+    assert (type(caught.value), caught.value.partial_text) == (kind, "Hello")
+    if isinstance(line, dict) and line.get("error"):
+        assert line["error"] in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind"),
+    [
+        (400, 'invalid think value: "very"', InvalidRequestError),
+        (400, '"tiny" does not support thinking', UnsupportedOptionError),
+        (400, '"tiny" does not support chat', UnsupportedError),
+        (400, '{"error":{"code":400,"message":"request exceeds the available context size"}}', ContextWindowError),
+        (401, "unauthorized", AuthenticationError),
+        (404, "model 'tiny' not found", ModelNotFoundError),
+        (404, 'model "tiny" not found, try pulling it first', ModelNotFoundError),
+        (500, "llama runner process has terminated: signal: killed", ServerError),
+        (503, "server busy, please try again.  maximum pending requests exceeded", ServerError),
+    ],
+)  # fmt: skip
+def test_error_before_the_stream(connect, server, status, error, kind):
+    script(server, {"error": error}, status=status, content_type="application/json; charset=utf-8")
+    with pytest.raises(LollmsError) as caught:
+        connect().generate("Hello")
+    assert (type(caught.value), caught.value.status_code) == (kind, status)
+    assert "{" not in caught.value.message
+    assert caught.value.format == "ollama"
+    if kind is ModelNotFoundError:
+        assert "lollms models --pull tiny" in caught.value.hint
+
+
+def test_busy_server_is_asked_again(connect, server):
+    script(server, {"error": "server busy"}, status=503, content_type="application/json")
+    client = connect(max_retries=1)
+    client.backend.backoff = 0.0
+    assert client.generate("Hello", 3)
+    assert len(server.bodies("/api/chat")) == 2
+
+
+def test_missing_model_says_how_to_get_it(connect):
+    with pytest.raises(ModelNotFoundError, match="nobody/none:7b") as caught:
+        connect("nobody/none:7b").generate("Hello")
+    assert "lollms models --pull nobody/none:7b" in caught.value.hint
+
+
+def test_nobody_listens():
+    with LollmsClient(default_generation_mode="ollama", host_address="http://127.0.0.1:1", model_name="m") as client:
+        error = client.generate("Hello")
+    assert error["type"] == APIConnectionError.__name__
+    assert "http://127.0.0.1:1" in error["error"]
+    assert "ollama serve" in error["hint"]
+
+
+@pytest.mark.parametrize("model", ["silent", "endless"])
+def test_cancelling_ends_the_servers_work(connect, server, model):
+    client = connect(model)
+    threading.Thread(target=lambda: (server.busy.wait(), client.cancel())).start()
+    completion = client.complete("Hello")
+    assert completion.finish_reason == "cancelled"
+    assert server.gone.wait(10)
+
+
+def test_closing_the_iterator_ends_the_servers_work(connect, server):
+    stream = connect("endless").stream("Hello")
+    assert next(stream).text == " more"
+    stream.close()
+    assert server.gone.wait(10)
+
+
+async def test_cancelling_a_task_ends_the_servers_work(connect, server):
+    task = asyncio.create_task(connect("endless").agenerate("Hello"))
+    await asyncio.to_thread(server.busy.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.to_thread(server.gone.wait, 10)
+
+
+# --- the decoder alone ------------------------------------------------------------------------------------------------
+
+
+def decoded(pieces):
+    decoder = AnswerDecoder(lambda item: ServerError(str(item["error"])), lambda *_: {})
+    chunks = [chunk for data in pieces for chunk in decoder.feed(data)]
+    return [*chunks, *decoder.close()]
+
+
+LINES = [piece("日本"), piece("", thinking="hm\n"), piece('"\\'), DONE | {"eval_count": 3}]
+STREAM = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in LINES).encode()
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=12))
+def test_any_split_gives_the_same_chunks(cuts):
+    ends = [0, *sorted(cuts), len(STREAM)]
+    pieces = [STREAM[start:end] for start, end in itertools.pairwise(ends)]
+    assert decoded(pieces) == decoded([STREAM])
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=3)
+JSON = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(st.text(max_size=2), SCALARS, max_size=2)
+FIELDS = st.sampled_from(
+    ["message", "content", "response", "thinking", "done", "done_reason", "error", "eval_count", "tool_calls"]
+)
+OBJECTS = st.dictionaries(FIELDS, JSON | st.dictionaries(FIELDS, JSON, max_size=3), max_size=4)
+
+
+@given(st.lists(OBJECTS, max_size=3), st.binary(max_size=8))
+def test_any_lines_give_chunks_or_a_documented_error(objects, rest):
+    stream = "".join(json.dumps(item) + "\n" for item in objects).encode() + rest
+    try:
+        chunks = decoded([stream])
+    except LollmsError:
+        return
+    assert chunks[-1].finish_reason is not None
+    assert all(isinstance(chunk.text, str) for chunk in chunks)
+
+
+# --- schemas ----------------------------------------------------------------------------------------------------------
+
+
+def test_schema_that_was_honoured_says_so(connect):
+    completion = connect().complete("A city?", json_schema=SCHEMA)
+    assert completion.metadata["json_schema"] == {"mechanism": "format", "satisfied": True}
+
+
+def test_schema_that_the_server_ignored_is_noticed(connect, server):
+    server.ignore_format = True
+    with pytest.warns(UnsupportedOptionWarning, match="does not satisfy json_schema.*it is not JSON"):
+        closing = list(connect().stream("A city?", json_schema=SCHEMA))[-1]
+    assert closing.metadata["json_schema"] == {"mechanism": "format", "satisfied": False}
+
+
+def test_json_of_another_shape_is_noticed(connect, server):
+    script(server, piece('{"town": '), piece('"Rome"}'), DONE)
+    with pytest.warns(UnsupportedOptionWarning, match=r"\$ lacks 'city'"):
+        connect().complete("A city?", json_schema=SCHEMA)
+
+
+def test_answer_that_was_cut_off_needs_no_warning(connect):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        closing = list(connect().stream("A city?", 2, json_schema=SCHEMA))[-1]
+    assert (closing.finish_reason, closing.metadata["json_schema"]["satisfied"]) == ("length", False)
+
+
+PART = {"anyOf": [{"const": 1}, {"type": "null"}]}
+LIST = {"type": "array", "items": {"$ref": "#/$defs/part"}, "minItems": 1, "$defs": {"part": PART}}
+
+
+@pytest.mark.parametrize(
+    ("text", "schema", "wrong"),
+    [
+        ('{"city": "Rome"}', SCHEMA, None),
+        ('<think>{</think>\n{"city": "Rome"}', SCHEMA, None),
+        ("Rome", SCHEMA, "it is not JSON"),
+        ("{}", SCHEMA, "$ lacks 'city'"),
+        ('{"city": 3}', SCHEMA, "$.city is not string"),
+        ('{"city": "R", "x": 1}', SCHEMA | {"additionalProperties": False}, "$.x must not be there"),
+        ("[1, null]", LIST, None),
+        ("[2]", LIST, "$[0] is not 1"),
+        ("[true]", LIST, "$[0] is not 1"),
+        ("[]", LIST, "$ has fewer than 1 items"),
+        ("1.0", {"type": "integer"}, None),
+        ("true", {"type": "integer"}, "$ is not integer"),
+        ("null", {"type": ["string", "null"]}, None),
+        ('"c"', {"enum": ["a", "b"]}, "$ is none of ['a', 'b']"),
+        ("1", {"allOf": [{"type": "integer"}, {"const": 2}]}, "$ is not 2"),
+        ("[1, 2]", {"prefixItems": [{"type": "string"}]}, "$[0] is not string"),
+        ("1", {"$ref": "#/nowhere"}, None),
+        ("1", {"$ref": "#"}, None),
+        ("1", {"type": "unheard-of"}, None),
+    ],
+)
+def test_schema_problems(text, schema, wrong):
+    assert problem(text, schema) == wrong
+
+
+KEYWORDS = st.sampled_from(
+    ["type", "enum", "const", "required", "properties", "items", "anyOf", "$ref", "minItems", "allOf"]
+)
+
+
+@given(JSON, st.dictionaries(KEYWORDS, JSON | st.dictionaries(KEYWORDS, JSON, max_size=2), max_size=4))
+def test_no_schema_breaks_the_look(value, schema):
+    found = problem(json.dumps(value), schema)
+    assert found is None or isinstance(found, str)

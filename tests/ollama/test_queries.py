@@ -1,0 +1,211 @@
+"""Models, embeddings, downloads; and that importing and choosing the format costs nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+
+import pytest
+from lollms_ollama.models import listed_models, parameter_count, shown_model
+
+from lollms_core import (
+    ContextWindowError,
+    IncompleteStreamError,
+    ModelInfo,
+    ModelNotFoundError,
+    ProtocolError,
+    PullModelRequest,
+    PullProgress,
+    UnsupportedError,
+)
+from tests.support.ollama_server import MODELS, Reply
+
+
+def test_list_models(connect):
+    client = connect(None)
+    assert client.list_models() == list(MODELS)
+    first = client.list_models(details=True)[0]
+    assert (first.name, first.parameters, first.dtype, first.size_bytes) == ("tiny", 134_520_000, "Q4_1", 98_000_000)
+    assert first.metadata["details"]["family"] == "tiny"
+
+
+@pytest.mark.parametrize("answer", [{"models": []}, {"models": None}])
+def test_a_server_without_models(connect, server, answer):
+    server.replies["/api/tags"].append(Reply(lines=[answer]))
+    assert connect(None).list_models() == []
+
+
+@pytest.mark.parametrize("answer", [[], {}, {"models": {}}, {"models": ["tiny"]}, 3])
+def test_what_is_no_list_of_models(answer):
+    with pytest.raises(ProtocolError):
+        listed_models(answer)
+
+
+def test_model_info(connect, server):
+    info = connect().model_info()
+    assert (info.name, info.context_window, info.parameters, info.dtype) == ("tiny", 2048, 134515008, "Q4_1")
+    assert info.capabilities == ("completion", "vision", "thinking", "embedding")
+    assert info.metadata["details"]["format"] == "gguf"
+    assert "license" not in info.metadata
+    assert connect().model_info("tiny-embed").capabilities == ("embedding",)
+    with pytest.raises(ModelNotFoundError):
+        connect().model_info("none")
+    assert [body["model"] for body in server.bodies("/api/show")] == ["tiny", "tiny-embed", "none"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "length"),
+    [
+        ({"general.architecture": "gemma4", "gemma4.context_length": 131072}, 131072),
+        ({"general.architecture": "gemma4", "gemma4.context_length": 8192, "gemma4.vision.context_length": 5}, 8192),
+        ({"llama.context_length": 4096}, 4096),
+        ({"general.architecture": "a", "b.context_length": 0}, None),
+        ({"general.architecture": "a", "a.context_length": True}, None),
+        ({"b.context_length": 1, "c.context_length": 2}, None),
+        ({}, None),
+    ],
+)
+def test_context_length(facts, length):
+    shown, info = shown_model("m", {"model_info": facts})
+    assert shown.context_length == info.context_window == length
+
+
+@pytest.mark.parametrize(
+    ("parameters", "own"),
+    [
+        ("temperature 0.7\nnum_ctx 2048", 2048),
+        ("num_ctx                        8192", 8192),
+        ('stop "num_ctx 5"', None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_window_of_the_modelfile(parameters, own):
+    assert shown_model("m", {"parameters": parameters})[0].own_num_ctx == own
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("8.0B", 8 * 10**9),
+        ("137M", 137 * 10**6),
+        ("22.57M", 22570000),
+        ("1.5T", 15 * 10**11),
+        ("100k", 10**5),
+        ("7", 7),
+        ("", None),
+        ("0B", None),
+        ("8x7B", None),
+        (None, None),
+    ],
+)
+def test_parameter_count(text, count):
+    assert parameter_count(text) == count
+
+
+def test_embed(connect, server):
+    client = connect("tiny-embed")
+    one, many = client.embed("The sea"), client.embed(["The sea", "A tower"])
+    assert many[0] == one != many[1]
+    assert len(one) == 16
+    assert server.bodies("/api/embed") == [
+        {"model": "tiny-embed", "input": ["The sea"], "truncate": False},
+        {"model": "tiny-embed", "input": ["The sea", "A tower"], "truncate": False},
+    ]
+
+
+def test_text_too_long_to_embed_is_an_error_unless_cutting_is_allowed(connect, server):
+    with pytest.raises(ContextWindowError):
+        connect("tiny-embed").embed("the sea " * 100)
+    assert len(connect("tiny-embed", truncate=True, ctx_size=32).embed("the sea " * 100)) == 16
+    assert server.bodies("/api/embed")[-1]["truncate"] is True
+    assert server.bodies("/api/embed")[-1]["options"] == {"num_ctx": 32}
+
+
+def test_model_that_does_not_embed(connect):
+    with pytest.raises(UnsupportedError, match="does not support embeddings"):
+        connect("tiny-text").embed("The sea")
+
+
+@pytest.mark.parametrize("answer", [{}, {"embeddings": []}, {"embeddings": [["a"]]}, {"embeddings": [3]}, []])
+def test_what_is_no_embedding(connect, server, answer):
+    server.replies["/api/embed"].append(Reply(lines=[answer]))
+    with pytest.raises(ProtocolError, match="/api/embed"):
+        connect().embed("The sea")
+
+
+# --- downloads --------------------------------------------------------------------------------------------------------
+
+
+def test_pull(connect, server):
+    client = connect("new")
+    with pytest.raises(ModelNotFoundError):
+        client.generate("Hello")
+    total = 98_000_000
+    layer = "pulling 8daa9615cce3"
+    assert list(client.pull_model("new")) == [
+        PullProgress("pulling manifest"),
+        PullProgress(layer, None, total),
+        PullProgress(layer, 49_000_000, total),
+        PullProgress(layer, total, total),
+        PullProgress("verifying sha256 digest"),
+        PullProgress("writing manifest"),
+        PullProgress("success"),
+    ]
+    assert server.bodies("/api/pull") == [{"model": "new", "stream": True}]
+    assert client.generate("Hello", 3)
+
+
+async def test_pull_async(connect):
+    assert [step.status async for step in connect().apull_model("new")][-1] == "success"
+
+
+def test_pull_begins_with_its_first_step(connect, server):
+    connect().pull_model("new").close()
+    assert server.bodies("/api/pull") == []
+
+
+def test_pull_of_a_name_that_the_library_has_not(connect):
+    with pytest.raises(ModelNotFoundError, match="file does not exist") as caught:
+        list(connect().pull_model("missing-model"))
+    assert "spelling" in caught.value.hint
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_pull_that_is_cut_off(connect, server, cut):
+    server.replies["/api/pull"].append(Reply(lines=[{"status": "pulling manifest"}], cut=cut))
+    with pytest.raises(IncompleteStreamError):
+        list(connect().pull_model("new"))
+
+
+def test_closing_a_pull_ends_the_servers_work(connect, server):
+    progress = connect().pull_model("silent")
+    assert next(progress) == PullProgress("pulling manifest")
+    progress.close()
+    assert server.gone.wait(10)
+
+
+def test_pull_can_be_cancelled_from_another_thread(connect, server):
+    request = PullModelRequest(model="silent")
+    steps = iter(connect().backend.pull_model(request))
+    assert next(steps) == PullProgress("pulling manifest")
+    threading.Thread(target=request.cancel.cancel).start()
+    assert list(steps) == []
+    assert server.gone.wait(10)
+
+
+async def test_the_stream_of_a_pull_is_native_to_async_callers(connect):
+    steps = [step async for step in connect().backend.pull_model(PullModelRequest(model="new"))]
+    assert steps[0] == PullProgress("pulling manifest")
+
+
+def test_import_is_light():
+    code = "import sys, lollms_ollama; print([m for m in ('requests', 'aiohttp', 'tiktoken') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_metadata_can_be_written_as_json(connect):
+    assert json.dumps(dict(connect().complete("Hello", 3).metadata))
+    assert isinstance(connect().model_info(), ModelInfo)
