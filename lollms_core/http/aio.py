@@ -18,6 +18,7 @@ from dataclasses import replace
 import aiohttp
 
 from lollms_core.errors import ClientClosedError, IncompleteStreamError, LollmsError, ProtocolError
+from lollms_core.http import processes
 from lollms_core.http.address import Address
 from lollms_core.http.environment import Environment
 from lollms_core.http.failures import connection_error, timeout_error
@@ -59,15 +60,15 @@ class AsyncTransport:
         self._ready = False
         self._closed = False
         self._lock = threading.Lock()
-        self._pid = os.getpid()
+        self._process = processes.current
         self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Session] = weakref.WeakKeyDictionary()
 
     async def session(self) -> aiohttp.ClientSession:
         """The session of the running loop, made on first use."""
         loop = asyncio.get_running_loop()
-        if self._pid != os.getpid():
+        if self._process != processes.current:
             # A forked child does not touch its parent's connections.
-            self._pid, self._lock = os.getpid(), threading.Lock()
+            self._process, self._lock = processes.current, threading.Lock()
             self._sessions = weakref.WeakKeyDictionary()
         kept = self._sessions.get(loop)
         if kept is not None and not kept.session.closed:
@@ -105,7 +106,7 @@ class AsyncTransport:
             self._closed = True
             kept = list(self._sessions.values())
             self._sessions.clear()
-        if self._pid == os.getpid():
+        if self._process == processes.current:
             for session in kept:
                 session.close()
 
@@ -231,6 +232,10 @@ class AsyncCall:
             if self._response is None:
                 opening.cancel()
                 opening.add_done_callback(_dispose)
+        if self.aborted:
+            # It came while the response was on its way here, where `_abort` could not see it.
+            self.close()
+            raise IncompleteStreamError("cancelled")
         return self._response
 
     async def tell(self, request: HTTPRequest) -> None:

@@ -35,12 +35,13 @@ class Watch:
     Looking up a host name is the one wait that it cannot end.
     """
 
-    __slots__ = ("_lock", "_socket", "aborted", "connected", "raw")
+    __slots__ = ("_lock", "_socket", "_wake", "aborted", "connected", "raw")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
-        self.aborted = threading.Event()
+        self._wake: threading.Event | None = None
+        self.aborted = False
         self.connected = False
         self.raw: BulkResponse | None = None
         """The response that is being read."""
@@ -50,8 +51,7 @@ class Watch:
         with self._lock:
             # A TLS connection through a TLS proxy has a wrapper in place of a socket.
             self._socket = getattr(sock, "socket", sock)
-            aborted = self.aborted.is_set()
-        if aborted:
+        if self.aborted:
             raise ConnectionAbortedError("cancelled")
 
     def set_timeout(self, seconds: float | None) -> None:
@@ -64,10 +64,20 @@ class Watch:
         with self._lock:
             self._socket = None
 
+    def wait(self, seconds: float) -> None:
+        """Do nothing for some time, or until `abort`."""
+        with self._lock:
+            if self.aborted:
+                return
+            self._wake = threading.Event()
+        self._wake.wait(seconds)
+
     def abort(self) -> None:
         """End every wait on the socket, now and later. From any thread, any number of times."""
         with self._lock:
-            self.aborted.set()
+            self.aborted = True
+            if self._wake is not None:
+                self._wake.set()
             if self._socket is not None:
                 with contextlib.suppress(OSError):  # it may not be connected, or no longer
                     # Not SSLSocket's own: that one takes the TLS state away under the reading thread.
@@ -181,6 +191,7 @@ class _Held(_Base):
     """Tells the thread's `Watch` which socket is in use."""
 
     response_class = BulkResponse
+    _outgoing: list[bytes] | None = None
 
     def connect(self) -> None:
         super().connect()
@@ -194,7 +205,20 @@ class _Held(_Base):
         if watch is not None and self.sock is not None:
             watch.connected = True
             watch.hold(self.sock)
-        super().request(*args, **kwargs)
+        # Headers and body leave in one packet: with two, the server wakes up twice.
+        outgoing: list[bytes] = []
+        self._outgoing = outgoing
+        try:
+            super().request(*args, **kwargs)
+        finally:
+            self._outgoing = None
+        self.send(b"".join(outgoing))
+
+    def send(self, data: Any) -> None:
+        if self._outgoing is None:
+            super().send(data)
+        else:
+            self._outgoing.append(data)
 
 
 class _Interruptible(_Held):
@@ -252,7 +276,7 @@ def _connect(host: str, port: int, timeout: float | None, options: Any, watch: W
             failure = error
             if isinstance(error, TimeoutError) and deadline is not None and time.monotonic() >= deadline:
                 break
-            if watch is not None and watch.aborted.is_set():
+            if watch is not None and watch.aborted:
                 break
         except BaseException:
             sock.close()

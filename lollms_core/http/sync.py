@@ -7,10 +7,9 @@ the pool behind its adapter; going through `Session.request` costs more than eve
 from __future__ import annotations
 
 import http.client
-import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,12 +19,12 @@ import urllib3
 import urllib3.exceptions
 
 from lollms_core.errors import ClientClosedError, IncompleteStreamError, LollmsError, ProtocolError
-from lollms_core.http import connection
+from lollms_core.http import connection, processes
 from lollms_core.http.address import Address
 from lollms_core.http.connection import READ_SIZE, Watch
 from lollms_core.http.environment import Environment
 from lollms_core.http.failures import connection_error, timeout_error
-from lollms_core.http.messages import Headers, HTTPRequest, excerpt
+from lollms_core.http.messages import HTTPRequest, excerpt
 from lollms_core.http.wire import MAX_BODY, decompressor, dump_json, prepared_headers
 from lollms_core.types import Timeouts
 
@@ -33,6 +32,7 @@ __all__ = ["SyncCall", "SyncResponse", "SyncTransport"]
 
 _POOL_SIZE = 64
 """Idle connections that are kept; more may be in use."""
+_SOON = 0.02
 _DRAIN_SIZE = 65536
 _DRAIN_SECONDS = 0.5
 _BRIEF = Timeouts(connect=1.0, first_token=1.0, idle=1.0)
@@ -70,7 +70,7 @@ class SyncTransport:
     def pool(self) -> _Pool:
         """The connections, made on first use and made anew in a forked child."""
         pool = self._open
-        if pool is not None and pool.pid == os.getpid():
+        if pool is not None and pool.process == processes.current:
             return pool
         if pool is not None:
             # The child shares the parent's sockets: it lets go of them without a word to the server. The lock may have
@@ -79,7 +79,7 @@ class SyncTransport:
         with self._lock:
             if self._closed:
                 raise ClientClosedError("this client has been closed")
-            if self._open is None or self._open.pid != os.getpid():
+            if self._open is None or self._open.process != processes.current:
                 self._open = _Pool(self.address, prepared_headers(self._make_headers()), self._verify)
             return self._open
 
@@ -92,7 +92,7 @@ class SyncTransport:
         with self._lock:
             self._closed = True
             pool, self._open = self._open, None
-        if pool is not None and pool.pid == os.getpid():
+        if pool is not None and pool.process == processes.current:
             pool.close()
 
 
@@ -100,7 +100,7 @@ class _Pool:
     """The settings and connections of one process."""
 
     def __init__(self, address: Address, headers: dict[str, str], verify: bool | str) -> None:
-        self.pid = os.getpid()
+        self.process = processes.current
         environment = Environment.find(address, verify)
         if environment.authorization is not None and not any(name.lower() == "authorization" for name in headers):
             headers = {**headers, "Authorization": environment.authorization}
@@ -136,11 +136,11 @@ class SyncCall:
 
     def wait(self, seconds: float) -> None:
         """Do nothing for some time, unless the call is aborted."""
-        self._watch.aborted.wait(seconds)
+        self._watch.wait(seconds)
 
     @property
     def aborted(self) -> bool:
-        return self._watch.aborted.is_set()
+        return self._watch.aborted
 
     def open(self, request: HTTPRequest) -> SyncResponse:
         """Send a request and wait for the headers of the response, whatever its status.
@@ -230,7 +230,7 @@ class SyncResponse:
         self, answer: urllib3.BaseHTTPResponse, watch: Watch, timeouts: Timeouts, started: float, where: str
     ) -> None:
         self.status = answer.status
-        self.headers = Headers(answer.headers.items())
+        self.headers: Mapping[str, str] = answer.headers
         self._answer: urllib3.BaseHTTPResponse | None = answer
         assert watch.raw is not None
         self._raw = watch.raw
@@ -238,9 +238,10 @@ class SyncResponse:
         self._timeouts = timeouts
         self._where = where
         self._started = False
-        if timeouts.first_token is not None:
-            # The limit is for headers and first byte together.
-            watch.set_timeout(max(0.001, timeouts.first_token - (time.monotonic() - started)))
+        # The first-token limit is for the headers and the first byte together.
+        waited = time.monotonic() - started
+        if timeouts.first_token is not None and waited > _SOON:
+            watch.set_timeout(max(0.001, timeouts.first_token - waited))
         self._decompress = decompressor(self.headers)
 
     def read(self) -> bytes:
