@@ -193,8 +193,7 @@ class AsyncCall:
         self.close()
         transport = self._transport
         session = await transport.session()
-        if self.aborted:
-            raise IncompleteStreamError("cancelled")
+        self._raise_if_aborted()
         timeouts = request.timeouts or transport.timeouts
         headers = transport.headers
         body = None
@@ -232,11 +231,14 @@ class AsyncCall:
             if self._response is None:
                 opening.cancel()
                 opening.add_done_callback(_dispose)
+        # An abort may have come while the response was on its way here, where `_abort` could not see it.
+        self._raise_if_aborted()
+        return self._response
+
+    def _raise_if_aborted(self) -> None:
         if self.aborted:
-            # It came while the response was on its way here, where `_abort` could not see it.
             self.close()
             raise IncompleteStreamError("cancelled")
-        return self._response
 
     async def tell(self, request: HTTPRequest) -> None:
         """Send one more request and ignore what comes of it. Waits about a second at most."""
