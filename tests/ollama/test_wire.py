@@ -177,7 +177,7 @@ def test_options_that_are_wrong_are_refused_when_the_client_is_made(connect):
 def test_no_model_and_no_text_are_errors(connect, server):
     with pytest.raises(ModelRequiredError) as caught:
         connect(None).generate("Hello")
-    assert "lollms models --pull" in caught.value.hint
+    assert "--pull NAME" in caught.value.hint
     with pytest.raises(EmptyPromptError):
         connect().chat([Message("user", "")], completion_format=INSTRUCT)
     assert server.bodies("/api/generate") == []

@@ -117,7 +117,7 @@ class OllamaBackend(HTTPBackend):
         if not name:
             raise ModelRequiredError(
                 "Ollama needs the name of a model",
-                hint="Set model_name. `lollms models` lists those there are, `lollms models --pull NAME` adds one.",
+                hint="Set model_name: `lollms models -f ollama` lists them, and `--pull NAME` beside it adds one.",
             )
         return name
 

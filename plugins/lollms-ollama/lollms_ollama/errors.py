@@ -7,12 +7,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lollms_core import LollmsError, ModelNotFoundError, UnsupportedError, UnsupportedOptionError
+from lollms_core import LollmsError, ModelLoadError, ModelNotFoundError, UnsupportedError, UnsupportedOptionError
 
 __all__ = ["plain", "plain_body", "pull_hint", "recognised"]
 
 _MISSING = re.compile(r"model [\"'](?P<name>[^\"']+)[\"'] not found")
 _LACKS = re.compile(r"does not support (?P<what>[a-z]+)")
+_NOT_LOADED = re.compile(
+    r"requires more system memory|(?:unable|failed) to load model|error loading model", re.IGNORECASE
+)
 _NOT_IN_LIBRARY = re.compile(r"pull model manifest:.*(?:file does not exist|not found)", re.IGNORECASE)
 
 
@@ -50,6 +53,10 @@ def recognised(error: LollmsError) -> LollmsError:
     if _NOT_IN_LIBRARY.search(message):
         hint = "Check the spelling: https://ollama.com/library lists the names."
         return ModelNotFoundError(message, status_code=status, hint=hint)
+    if _NOT_LOADED.search(message):
+        # A server error like any other by its status, but asking again would only load in vain again.
+        hint = "Set a smaller ctx_size, or choose a smaller model or quantization; the server's log says more."
+        return ModelLoadError(message, status_code=status, hint=hint)
     if match := _LACKS.search(message):
         return _lacking(match["what"], message, status)
     return error
@@ -57,7 +64,7 @@ def recognised(error: LollmsError) -> LollmsError:
 
 def pull_hint(name: str) -> str:
     """How to get a model that the server does not have."""
-    return f"Download it with `lollms models --pull {name}`, or list those that are there with `lollms models`."
+    return f"Download it with `lollms models --pull {name} -f ollama`; `lollms models -f ollama` lists those there are."
 
 
 def _lacking(what: str, message: str, status: int | None) -> LollmsError:

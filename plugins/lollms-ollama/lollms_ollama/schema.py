@@ -68,7 +68,7 @@ def _problem(value: Any, schema: Any, root: Mapping[str, Any], at: str, depth: i
 
 def _is(value: Any, kind: Any) -> bool:
     if isinstance(value, bool):
-        return kind == "boolean"
+        return bool(kind == "boolean")
     if kind == "integer" and isinstance(value, float):
         return value.is_integer()
     known = _TYPES.get(str(kind))
