@@ -202,7 +202,7 @@ def _from_pil(source: PILImage, max_bytes: int) -> Image:
     buffer = BytesIO()
     try:
         if source.mode not in _PNG_MODES:
-            source = source.convert("RGBA" if source.has_transparency_data else "RGB")
+            source = source.convert(_MODES_TO_CONVERT.get(source.mode, "RGB"))
         source.save(buffer, "PNG")
     except (OSError, ValueError) as error:
         raise ImageError(
@@ -211,7 +211,9 @@ def _from_pil(source: PILImage, max_bytes: int) -> Image:
     return _checked(buffer.getvalue(), "the PIL image", max_bytes)
 
 
-_PNG_MODES = frozenset({"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"})
+_PNG_MODES = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})
+_MODES_TO_CONVERT = {"I": "I;16", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
+"""Those that PNG does not have, and what keeps most of them; for all others that is RGB."""
 
 
 def _checked(data: bytes, what: str, max_bytes: int) -> Image:

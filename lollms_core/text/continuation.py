@@ -18,7 +18,8 @@ def join_continuation(first: str, continuation: str) -> str:
     with which that code begins again are taken once, the last of them even where `first` breaks off inside it. A
     repetition counts if there is a letter or digit in it: a lone `}` may well be the next line. Otherwise the code
     goes on exactly where `first` ends; if `first` breaks off inside a line and the code begins indented by two
-    columns or more, it is a new line.
+    columns or more, it is a new line. Code that begins indented when `first` breaks off inside an indentation has the
+    whole of it.
     """
     code = read_continuation(continuation)[0]
     first = with_plain_line_ends(first)
@@ -30,7 +31,7 @@ def join_continuation(first: str, continuation: str) -> str:
         repeated = lines[:count]
         if not cut:
             if count and _says_something(repeated):
-                return first + "\n".join(lines[count:])
+                return "\n".join([*whole, *lines[count:]])
         elif count < len(lines):
             completed = _completed(cut, lines[count], alone=count == 0)
             if completed is not None and (count == 0 or _says_something([*repeated, cut])):
