@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import select
@@ -42,15 +43,26 @@ class Terminal:
     def type(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 
-    def expect(self, text: str) -> str:
+    def expect(self, text: str, patience: float = _PATIENCE) -> str:
         """Wait until `text` is shown, and return what was shown up to its end since the last call."""
         seen = self._seen
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + patience
         while (place := self.shown.find(text, seen)) < 0:
             if not self._more(deadline):
                 raise AssertionError(f"{text!r} was not shown in {self.shown[seen:]!r}")
         self._seen = place + len(text)
         return self.shown[seen : self._seen]
+
+    def interrupt(self, until: str) -> str:
+        """Press Ctrl-C until `until` is shown.
+
+        Once is not always enough: a signal that arrives before readline has begun to wait is noticed with the next key.
+        """
+        for _ in range(int(_PATIENCE)):
+            self.type("\x03")
+            with contextlib.suppress(AssertionError):
+                return self.expect(until, patience=1.0)
+        raise AssertionError(f"{until!r} was not shown in {self.shown!r}")
 
     def end(self) -> int:
         """Wait for the command's end; its exit status."""

@@ -139,6 +139,7 @@ def test_a_stopped_answer_stays_in_the_conversation(terminal, tmp_path):
         chat.expect("> ")
         chat.type("/save talk.json\n")
         chat.expect("Saved in talk.json")
+        chat.expect("> ")
         chat.type(CTRL_D)
         assert chat.end() == 0
     question, answer = json.loads((tmp_path / "talk.json").read_text())
@@ -152,8 +153,7 @@ def test_ctrl_c_at_the_prompt_and_errors_do_not_leave(terminal):
         chat.expect("> ")
         chat.type("half a line")
         chat.expect("half a line")
-        chat.type(CTRL_C)
-        chat.expect("(Ctrl-D leaves)")
+        chat.interrupt(until="(Ctrl-D leaves)")
         chat.expect("> ")
         chat.type("hi\n")
         chat.expect("Error:")
@@ -182,7 +182,7 @@ def test_the_history_is_there_the_next_time_and_private(terminal, home):
         chat.expect("> ")
         chat.type(UP)
         chat.expect("what I typed")
-        chat.type(CTRL_C)
-        chat.expect("(Ctrl-D leaves)")
+        chat.type("\n")
+        chat.expect("what I typed\r\n> ")
         chat.type(CTRL_D)
         assert chat.end() == 0
