@@ -56,3 +56,9 @@ def test_message_of_a_slow_load(llama):
     ) as client:
         with pytest.raises(APITimeoutError, match=r"did not begin to answer within 0\.05 seconds"):
             client.generate("Hello")
+
+
+def test_thinking_that_uses_up_the_limit(llama):
+    with LollmsClient(default_generation_mode="ollama", model_name="tiny", raise_errors=True) as client:
+        completion = client.complete("Hello", 2, think="high")
+    assert (completion.text, completion.finish_reason, bool(completion.reasoning)) == ("", "length", True)
