@@ -15,8 +15,8 @@ __all__ = ["engine_arguments", "near_misses", "set_environment"]
 _ENVIRONMENT = {
     # The engine's process is started from a program that has threads, which must not be forked.
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
-    # Its log would stand in the middle of an answer on a terminal.
-    "VLLM_LOGGING_LEVEL": "WARNING",
+    # Its log, a dozen warnings on a CPU, would stand in the middle of an answer on a terminal.
+    "VLLM_LOGGING_LEVEL": "ERROR",
     # Nothing leaves the machine.
     "VLLM_NO_USAGE_STATS": "1",
 }

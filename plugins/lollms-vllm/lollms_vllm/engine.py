@@ -32,6 +32,9 @@ __all__ = ["Engine"]
 
 T = TypeVar("T")
 
+_SHUTDOWN_SECONDS = 20.0
+"""How long vLLM's processes may take to end by themselves; then they are killed."""
+
 _FINISH: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "abort": "cancelled", "repetition": "stop"}
 
 
@@ -157,7 +160,7 @@ class Engine:
         await asyncio.gather(*others, return_exceptions=True)
         engine, self._engine = self._engine, None
         if engine is not None:
-            engine.shutdown()
+            engine.shutdown(timeout=_SHUTDOWN_SECONDS)
             # Its tasks see that they are cancelled in the next rounds of the loop.
             rest = [task for task in asyncio.all_tasks() if task is not current]
             for task in rest:
