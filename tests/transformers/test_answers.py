@@ -38,13 +38,17 @@ def test_a_conversation_goes_through_the_template(smol):
 
 def test_an_unfinished_assistant_message_is_continued(backend):
     messages = (Message("user", FRANCE), Message("assistant", "The capital of France is"))
-    text, _ = answer(backend, GenerationRequest(messages=messages, sampling=SamplingParams(n_predict=4, temperature=0.0)))
+    text, _ = answer(
+        backend, GenerationRequest(messages=messages, sampling=SamplingParams(n_predict=4, temperature=0.0))
+    )
     assert text.startswith(" Paris")
 
 
 def test_the_system_prompt_reaches_the_model(backend):
     plain, first = answer(backend, greedy("Hello", 8))
-    told, second = answer(backend, greedy("Hello", 8, system_prompt="You are a pirate captain. Always answer in pirate slang."))
+    told, second = answer(
+        backend, greedy("Hello", 8, system_prompt="You are a pirate captain. Always answer in pirate slang.")
+    )
     assert told != plain
     assert second.usage.prompt_tokens != first.usage.prompt_tokens
 
@@ -131,9 +135,9 @@ def test_a_default_n_predict_is_clamped_to_the_window_and_a_chosen_one_refused()
     assert token_limit(90, 100, SamplingParams(n_predict=4096)) == 10
     assert token_limit(90, 100, SamplingParams()) == 10
     assert token_limit(90, None, SamplingParams(n_predict=7)) == 7
-    with pytest.raises(ContextWindowError, match="90 tokens, which leaves 10 .* window of 100.*n_predict=11"):
+    with pytest.raises(ContextWindowError, match=r"90 tokens, which leaves 10 .* window of 100.*n_predict=11"):
         token_limit(90, 100, SamplingParams(n_predict=11, chosen=frozenset({"n_predict"})))
-    with pytest.raises(ContextWindowError, match="100 tokens.*100"):
+    with pytest.raises(ContextWindowError, match=r"100 tokens.*100"):
         token_limit(100, 100, SamplingParams())
 
 

@@ -5,6 +5,7 @@ import shutil
 import time
 
 import pytest
+from lollms_transformers.sources import find_source
 
 from lollms_core import (
     ClientClosedError,
@@ -16,7 +17,6 @@ from lollms_core import (
     ModelRequiredError,
     TokenizeRequest,
 )
-from lollms_transformers.sources import find_source
 from tests.transformers.conftest import FRANCE, MODEL, answer, greedy, make
 
 
@@ -85,7 +85,8 @@ def test_code_from_a_model_is_not_run(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "tokenizer.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"")
-    failing(tmp_path, ModelLoadError, "trust_remote_code")
+    error = failing(tmp_path, ModelLoadError, "brings its own code")
+    assert "trust_remote_code" in error.hint
 
 
 def test_a_file_that_is_not_gguf(tmp_path):
@@ -180,9 +181,9 @@ def test_hardware_that_is_not_there(options, match, monkeypatch):
 
 def test_combinations_that_cannot_work(monkeypatch):
     import torch
+    from lollms_transformers.hardware import check_quantization
 
     from lollms_core import MissingDependencyError
-    from lollms_transformers.hardware import check_quantization
 
     with pytest.raises(ConfigurationError, match="runs on a CPU"):
         check_quantization("int8", torch.device("cuda"))

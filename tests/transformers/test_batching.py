@@ -4,9 +4,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from lollms_transformers import kv
 
 from lollms_core import BackendError, CancelToken, GenerationRequest, SamplingParams
-from lollms_transformers import kv
 from tests.transformers.conftest import FRANCE, answer, greedy
 
 pytestmark = pytest.mark.model
@@ -98,7 +98,9 @@ def test_more_calls_than_fit_are_served_in_turn(backend, widths):
 
 def test_cancelling_one_row_leaves_the_others(backend):
     token = CancelToken()
-    doomed = GenerationRequest(prompt=QUESTIONS[1], sampling=SamplingParams(n_predict=500, temperature=0.0), cancel=token)
+    doomed = GenerationRequest(
+        prompt=QUESTIONS[1], sampling=SamplingParams(n_predict=500, temperature=0.0), cancel=token
+    )
     stream = backend.generate(doomed)
     next(stream)
     other = backend.generate(greedy(FRANCE))
@@ -142,7 +144,6 @@ def test_calls_from_many_threads_all_end(backend):
 
 def test_merging_and_selecting_caches_keeps_every_row(smol):
     import torch
-
     from transformers import DynamicCache
 
     config = smol.model.config

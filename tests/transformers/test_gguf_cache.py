@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-
 from lollms_transformers.gguf_cache import _folder_name, cache_directory, converted
 
 
@@ -35,7 +34,10 @@ def small(tmp_path_factory):
         add(len(tokens) - 1)
     random = np.random.default_rng(0)
     shapes = {"token_embd": (len(tokens), 32), "output_norm": (32,), "output": (len(tokens), 32)}
-    shapes |= {f"blk.0.{name}": (32, 32) for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")}
+    shapes |= {
+        f"blk.0.{name}": (32, 32)
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+    }
     shapes |= {"blk.0.attn_norm": (32,), "blk.0.ffn_norm": (32,)}
     for name, shape in shapes.items():
         writer.add_tensor(f"{name}.weight", random.standard_normal(shape).astype(np.float32))
@@ -111,9 +113,8 @@ def test_what_a_killed_process_left_behind_is_removed(small, cache):
 
 
 def test_an_interrupted_conversion_leaves_nothing(small, cache, monkeypatch):
-    import torch
-
     import lollms_transformers.gguf_cache as module
+    import torch
 
     def interrupted(*args):
         raise KeyboardInterrupt
@@ -131,7 +132,11 @@ def test_another_file_or_type_is_another_conversion(small, tmp_path):
     data = bytearray(small.read_bytes())
     data[-1] ^= 1
     changed.write_bytes(data)
-    names = {_folder_name(small, torch.float32), _folder_name(small, torch.float16), _folder_name(changed, torch.float32)}
+    names = {
+        _folder_name(small, torch.float32),
+        _folder_name(small, torch.float16),
+        _folder_name(changed, torch.float32),
+    }
     assert len(names) == 3
     same = tmp_path / "copy" / small.name
     same.parent.mkdir()

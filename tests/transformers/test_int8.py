@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from lollms_transformers.int8 import Int8Linear, quantize
 
 from lollms_core import CloseRequest, ConfigurationError, EmbedRequest, ModelInfoRequest
-from lollms_transformers.int8 import Int8Linear, quantize
 from tests.transformers.conftest import FRANCE, MODEL, answer, greedy, make
 
 

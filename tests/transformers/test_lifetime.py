@@ -49,7 +49,9 @@ def test_another_model_takes_the_place_of_an_idle_one(tiny):
     folder = tiny(
         "other",
         LlamaForCausalLM(
-            LlamaConfig(vocab_size=49152, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+            LlamaConfig(
+                vocab_size=49152, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+            )
         ),
     )
     backend = make(MODEL)
@@ -99,5 +101,8 @@ def test_a_forked_child_gets_an_error_and_the_parent_goes_on():
 
 
 def test_a_program_that_never_closes_ends():
-    code = SCRIPT[: SCRIPT.index("child =")] + "\nstream = used.generate(GenerationRequest(prompt='Tell a story.'))\nnext(stream)"
+    code = (
+        SCRIPT[: SCRIPT.index("child =")]
+        + "\nstream = used.generate(GenerationRequest(prompt='Tell a story.'))\nnext(stream)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=240)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lollms_transformers.prefix_cache import PrefixCache
 
 from lollms_core import CloseRequest
-from lollms_transformers.prefix_cache import PrefixCache
 from tests.transformers.conftest import MODEL, answer, make, raw
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from lollms_transformers.sampling import Sampler
 
 from lollms_core import BackendError, SamplingParams
-from lollms_transformers.sampling import Sampler
 
 SCORES = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05]))
 

@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from lollms_transformers.text import IncrementalDecoder
 
 pytestmark = pytest.mark.model

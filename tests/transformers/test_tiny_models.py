@@ -66,6 +66,7 @@ def llava(smol, tmp_path_factory):
         tokenizer,
         patch_size=14,
         num_additional_image_tokens=1,
+        vision_feature_select_strategy="default",
         chat_template=(
             "{% for m in messages %}{{ m.role }}: {% if m.content is string %}{{ m.content }}{% else %}"
             "{% for part in m.content %}{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}"
@@ -87,8 +88,9 @@ def test_images_reach_the_model(llava):
     none = answer(llava, greedy("What is this?", 6))
     assert red[0] == again[0]
     assert len({red[0], blue[0], none[0]}) == 3
+    both = answer(llava, greedy("What is this?", 6, images=(picture(RED), picture(BLUE))))
     # Four patches of 14 by 14 pixels in 28 by 28.
-    assert red[1].usage.prompt_tokens == none[1].usage.prompt_tokens + 4
+    assert both[1].usage.prompt_tokens == red[1].usage.prompt_tokens + 4
 
 
 def test_two_images_in_a_conversation_and_a_raw_prompt(llava):

@@ -100,8 +100,9 @@ def test_the_hub_cache_is_listed(tmp_path, monkeypatch):
 
 
 def test_a_smaller_window_on_request():
-    from lollms_core import BackendSettings, CloseRequest
     from lollms_transformers import TransformersBackend
+
+    from lollms_core import BackendSettings, CloseRequest
 
     backend = TransformersBackend(
         BackendSettings(format="transformers", model_name=MODEL, ctx_size=64, ctx_size_chosen=True)

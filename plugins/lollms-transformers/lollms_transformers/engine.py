@@ -57,21 +57,24 @@ class Engine:
         self._thread: threading.Thread | None = None
         self._process = os.getpid()
         self._closing = False
-        self._busy = False
+        self._open: list[Mailbox] = []
+        self._pending_calls = 0
         self.loaded: Any = None
         """The `LoadedModel`, once there is one."""
 
     @property
     def idle(self) -> bool:
-        """Nothing runs and nothing waits."""
+        """Nobody waits for anything more from this engine."""
         with self._changed:
-            return not (self._busy or self._jobs or self._calls)
+            self._open = [mailbox for mailbox in self._open if not mailbox.over]
+            return not (self._open or self._pending_calls)
 
     def submit(self, job: Job) -> Callable[[], bool]:
         """Queue a generation. Returns a function that says whether the thread that will serve it is alive."""
         with self._changed:
             self._start()
             self._jobs.append(job)
+            self._open = [mailbox for mailbox in self._open if not mailbox.over] + [job.mailbox]
             self._changed.notify()
         return self.alive
 
@@ -81,8 +84,13 @@ class Engine:
         with self._changed:
             self._start()
             self._calls.append((function, future))
+            self._pending_calls += 1
             self._changed.notify()
-        return future.result()
+        try:
+            return future.result()
+        finally:
+            with self._changed:
+                self._pending_calls -= 1
 
     def alive(self) -> bool:
         return self._process == os.getpid() and self._thread is not None and self._thread.is_alive()
@@ -142,9 +150,7 @@ class Engine:
         """Until there is something to do. `False`: the end."""
         with self._changed:
             while not (self._closing or self._jobs or self._calls or (batch is not None and batch.rows)):
-                self._busy = False
                 self._changed.wait()
-            self._busy = True
             return not self._closing
 
     def _new_batch(self) -> Any:

@@ -71,7 +71,6 @@ def load_model(name: str, options: TransformersOptions, token: str | None, ctx_s
     place = _Place.of(source, options, token, device)
     try:
         config = place.load("AutoConfig")
-        _check_remote_code(config, options, name)
         dtype = pick_dtype(options, device, config)
         model = _load_weights(place, config, dtype, device, options)
         tokenizer = place.load("AutoTokenizer")
@@ -84,7 +83,7 @@ def load_model(name: str, options: TransformersOptions, token: str | None, ctx_s
             hint="Use quantization='4bit' or '8bit', a smaller model, or device='cpu'.",
         ) from error
     except Exception as error:
-        raise ModelLoadError(f"{name!r} cannot be loaded: {_first_line(error)}", hint=LOCAL_HINT) from error
+        raise _unloadable(name, error) from error
     return _described(source, model, tokenizer, processor, device, options, ctx_size)
 
 
@@ -124,12 +123,13 @@ class _Place:
             return getattr(transformers, auto_class).from_pretrained(self.where, **self.arguments, **more)
 
 
-def _check_remote_code(config: Any, options: TransformersOptions, name: str) -> None:
-    if options.trust_remote_code or type(config).__module__.startswith("transformers."):
-        return
-    raise ModelLoadError(  # pragma: no cover - transformers refuses first; kept because running code is not undone
-        f"{name!r} brings its own code", hint="Pass trust_remote_code=True if you have read and trust that code."
-    )
+def _unloadable(name: str, error: Exception) -> ModelLoadError:
+    if "trust_remote_code" in str(error):  # transformers refuses with a ValueError like any other
+        return ModelLoadError(
+            f"{name!r} brings its own code, which is not run unless asked for",
+            hint="Pass trust_remote_code=True if you have read that code and trust it.",
+        )
+    return ModelLoadError(f"{name!r} cannot be loaded: {_first_line(error)}", hint=LOCAL_HINT)
 
 
 def _model_class(config: Any) -> str:
@@ -142,18 +142,9 @@ def _model_class(config: Any) -> str:
     if type(config) in image_text:
         text_only = type(config) in causal and any("CausalLM" in name for name in architectures)
         return "AutoModelForCausalLM" if text_only else "AutoModelForImageTextToText"
-    encoder = bool(architectures) and not any(
-        part in name
-        for name in architectures
-        for part in ("CausalLM", "LMHead", "Conditional", "Generation", "DoubleHeads")
-    )
-    trained_to_encode = type(config) not in causal or config.model_type in _ENCODERS
-    if (
-        encoder
-        and trained_to_encode
-        and type(config) in auto.MODEL_MAPPING
-        and not getattr(config, "is_decoder", False)
-    ):
+    decoder = any(part in name for name in architectures for part in ("CausalLM", "LMHeadModel", "Generation"))
+    encoder = type(config) in auto.MODEL_FOR_MASKED_LM_MAPPING
+    if encoder and not decoder and (type(config) not in causal or config.model_type in _ENCODERS):
         return "AutoModel"
     if type(config) in causal:
         return "AutoModelForCausalLM"

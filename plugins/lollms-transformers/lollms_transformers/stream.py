@@ -49,6 +49,11 @@ class Mailbox:
             self._admitted = True
             return not (self._ended or self.abandoned)
 
+    @property
+    def over(self) -> bool:
+        """The last item is in the box, or nobody will read it."""
+        return self._ended or self.abandoned
+
     def cancel_waiting(self) -> None:
         """End at once a request that the engine has not taken up; one that runs is ended by the engine."""
         with self._lock:
