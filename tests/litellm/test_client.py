@@ -68,7 +68,6 @@ def test_sync_stop_by_callback_closes_the_connection() -> None:
 
 def test_sync_cancel_from_another_thread() -> None:
     with serving([delta(content="one "), "hang"]) as stub, client(stub.address) as lollms:
-
         arrived = threading.Event()
 
         def stop() -> None:
