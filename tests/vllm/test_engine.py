@@ -29,8 +29,12 @@ from tests.openai.test_requests import PNG
 
 pytestmark = [
     pytest.mark.vllm,
-    # Of vLLM's and torch's own modules, at import.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+    # Of vLLM's and torch's own modules, at import; and vLLM leaves its ZeroMQ context to the garbage collector.
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning",
+        "ignore::FutureWarning",
+        "ignore:Exception ignored in. <function Context.__del__:pytest.PytestUnraisableExceptionWarning",
+    ),
 ]
 
 QUESTION = "What is the capital of France?"
@@ -130,8 +134,8 @@ def test_stop_sequences_and_limits(client: LollmsClient) -> None:
 def test_a_raw_prompt_and_a_system_prompt(client: LollmsClient) -> None:
     raw = client.generate("The capital of France is", 2, temperature=0, completion_format=INSTRUCT)
     assert raw.startswith(" Paris")
-    pirate = client.generate(QUESTION, 8, temperature=0, system_prompt="Say only: Arr.")
-    assert pirate != client.generate(QUESTION, 8, temperature=0)
+    # The model is too small to obey, but it has read the system prompt in place of its template's own.
+    assert client.complete(QUESTION, 1, system_prompt="Arr.").usage.prompt_tokens < 37
     with pytest.raises(InvalidRequestError, match="raw"):
         client.chat([{"role": "user", "content": "Hi"}], completion_format=INSTRUCT)
 

