@@ -11,6 +11,7 @@ from lollms_core.text.layouts import (
     system_full_header,
     user_full_header,
 )
+from lollms_core.text.json_schema import schema_problem
 from lollms_core.text.reasoning import ReasoningSplitter, extract_thinking_blocks, remove_thinking_blocks
 from lollms_core.text.stop import StopFilter
 
@@ -26,6 +27,7 @@ __all__ = [
     "quoted",
     "read_continuation",
     "remove_thinking_blocks",
+    "schema_problem",
     "separator_template",
     "system_full_header",
     "user_full_header",

@@ -96,36 +96,44 @@ def _is_file_name(name: str) -> bool:
 
 
 def last_heading(text: str, begin: int, end: int) -> str:
-    """The text of the last heading line (`# …`, or underlined) in `text[begin:end]`; `""` if there is none."""
+    """The text of the last heading in `text[begin:end]`; `""` if there is none.
+
+    A heading is a line that begins with `#`, or one that has two or more `=` or `-` as its underline.
+    """
     position, heading = _last_hash_heading(text, begin, end)
     return _last_underlined_heading(text, position, end) or heading
 
 
 def _last_hash_heading(text: str, begin: int, end: int) -> tuple[int, str]:
-    """Where the heading ends, and its text."""
+    """Where the heading's line ends, and its text."""
     while (hash_at := text.rfind("#", begin, end)) >= 0:
         line = text.rfind("\n", begin, hash_at) + 1 or begin
-        match = _HEADING.match(text, line, end)
-        if match:
-            heading: str = match[1]
-            return match.end(), heading.strip(" \t*_`")
+        if match := _HASHES.match(text, line, end):
+            heading = text[match.end() : text.find("\n", hash_at)].strip()
+            closing = heading.rstrip("#")
+            if closing != heading and closing.endswith((" ", "\t")):
+                heading = closing
+            return hash_at, heading.strip(" \t*_`")
         end = line
     return begin, ""
 
 
 def _last_underlined_heading(text: str, begin: int, end: int) -> str:
-    for character in "=-":
-        position = end
-        while (found := text.rfind("\n" + character, begin, position)) >= 0:
-            if _UNDERLINE.match(text, found + 1, end):
-                heading = text[text.rfind("\n", begin, found) + 1 or begin : found].strip(" \t>*_`")
-                if heading and not _NO_PARAGRAPH.match(heading):
-                    return heading
-            position = found
+    double, single = (text.rfind(underline, begin, end) for underline in _UNDERLINES)
+    while (found := max(double, single)) >= 0:
+        if _UNDERLINE.match(text, found + 1, end):
+            heading = text[text.rfind("\n", begin, found) + 1 or begin : found].strip(" \t>*_`")
+            if heading and not _NO_PARAGRAPH.match(heading):
+                return heading
+        if found == double:
+            double = text.rfind(_UNDERLINES[0], begin, found)
+        else:
+            single = text.rfind(_UNDERLINES[1], begin, found)
     return ""
 
 
-_HEADING = re.compile(r"[ >]{0,9}#{1,6}[ \t]+([^\n]*?)(?:[ \t]+#+)?[ \t]*(?=\n|\Z)")
+_UNDERLINES = ("\n==", "\n--")
+_HASHES = re.compile(r"[ >]{0,9}#{1,6}[ \t]")
 _UNDERLINE = re.compile(r"(?:=+|-+)[ \t]*(?=\n|\Z)")
-_NO_PARAGRAPH = re.compile(r"[#|]|[-+=][ \t-=]|\d{1,9}[.)][ \t]")
+_NO_PARAGRAPH = re.compile(r"[#|]|[-+=][ \t=-]|\d{1,9}[.)][ \t]")
 """What begins a line that an underline below it does not make a heading."""

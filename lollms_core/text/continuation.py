@@ -8,8 +8,6 @@ from lollms_core.text.fences import FenceScanner, with_plain_line_ends
 
 __all__ = ["join_continuation", "read_continuation"]
 
-_INTRODUCTION = re.compile(r"[A-Z`*].* .*[:.!…]")
-
 
 def join_continuation(first: str, continuation: str) -> str:
     """The code of an incomplete block, `first`, with the code of the model's next answer behind it.
@@ -59,8 +57,10 @@ def read_continuation(continuation: str) -> tuple[str, bool]:
 
 
 def _is_introduction(text: str) -> bool:
-    last = text.rstrip().rpartition("\n")[2]
-    return _INTRODUCTION.fullmatch(last.rstrip("*_` ")) is not None
+    """Whether the last line is a sentence: it has more than one word, begins like one and ends like one."""
+    last = text.rstrip().rpartition("\n")[2].rstrip("*_` ")
+    begins = last[:1] in "`*" or (last[0].isalpha() and not last[0].islower())
+    return begins and (" " in last or not last.isascii()) and last.endswith((":", ".", "!", "…", "。", "：", "！"))
 
 
 def _says_something(lines: list[str]) -> bool:

@@ -15,7 +15,7 @@ from lollms_core.text import extract_code_blocks
 from lollms_core.text.commonmark import Fence, LineParser
 from lollms_core.text.fences import FenceScanner, with_plain_line_ends
 
-fuzz = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+fuzz = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def by_scanner(text: str) -> list[Fence]:
@@ -131,7 +131,7 @@ def containers(inner: st.SearchStrategy[list[str]]) -> st.SearchStrategy[list[st
 nested_document = st.recursive(leaf, containers, max_leaves=12).map(lambda lines: "\n".join(lines) + "\n")
 
 
-@fuzz
+@settings(fuzz, max_examples=60)
 @given(nested_document)
 def test_nested_documents(text: str) -> None:
     assume(not re.search(r">[ ]*\t|(?m:^ *> {5,}\S|^ {4,}>)", text))

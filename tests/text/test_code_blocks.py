@@ -183,9 +183,22 @@ def test_sections() -> None:
         > # Quoted
         > ```
         > ```
+        First
+        ---
+        Second
+        ===
+        ```
+        ```
         #hashtag
         ```
         ```
         """)
     sections = [block["section"] for block in extract_code_blocks(text)]
-    assert sections == ["", "Later", "Later", "Underlined", "Quoted", "Quoted"]
+    assert sections == ["", "Later", "Later", "Underlined", "Quoted", "Second", "Second"]
+
+
+def test_captions_are_looked_for_in_linear_time() -> None:
+    for text in ("# a" + " " * 200_000 + "b\n", "\n---\n" * 40_000, "#" * 200_000 + "\n", "- ##\n" * 40_000):
+        assert only(text + "```\n```")["file_name"] == ""
+    for info in ("file" + " " * 100_000, "py " + "file=" * 20_000, "a:" * 50_000):
+        assert only(f"```{info}\n```")["content"] == ""
