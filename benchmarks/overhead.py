@@ -128,9 +128,7 @@ def litellm(base: str) -> Client:
     import litellm
 
     def ask(**fields: object) -> Any:
-        return litellm.completion(
-            model="openai/m", api_base=f"{base}/v1", api_key="x", messages=MESSAGES, **fields
-        )
+        return litellm.completion(model="openai/m", api_base=f"{base}/v1", api_key="x", messages=MESSAGES, **fields)
 
     return Client(ask, lambda: count(ask(stream=True)))
 
