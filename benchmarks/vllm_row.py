@@ -37,15 +37,15 @@ def ours(model: str) -> list[float]:
     from lollms_core import LollmsClient
 
     extra = {"ignore_eos": True}
-    with LollmsClient(default_generation_mode="vllm", model_name=model, raise_errors=True, **ENGINE) as client:
-        with ThreadPoolExecutor(PROMPTS) as pool:
+    client = LollmsClient(default_generation_mode="vllm", model_name=model, raise_errors=True, **ENGINE)
+    with client, ThreadPoolExecutor(PROMPTS) as pool:
 
-            def one(prompt: str, limit: int = TOKENS) -> int:
-                completion = client.complete(prompt, limit, temperature=0, top_p=1, extra=extra)
-                return completion.usage.completion_tokens
+        def one(prompt: str, limit: int = TOKENS) -> int:
+            completion = client.complete(prompt, limit, temperature=0, top_p=1, extra=extra)
+            return completion.usage.completion_tokens
 
-            list(pool.map(lambda prompt: one(prompt, WARM_UP), prompts()))
-            return [rate(lambda: sum(pool.map(one, prompts()))) for _ in range(ROUNDS)]
+        list(pool.map(lambda prompt: one(prompt, WARM_UP), prompts()))
+        return [rate(lambda: sum(pool.map(one, prompts()))) for _ in range(ROUNDS)]
 
 
 def bare(model: str) -> list[float]:
