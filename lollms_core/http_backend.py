@@ -16,11 +16,12 @@ import contextlib
 import functools
 import importlib.util
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from lollms_core.backend import Backend
-from lollms_core.errors import LollmsError
+from lollms_core.errors import ClientClosedError, LollmsError
 from lollms_core.hookspecs import hookimpl
 from lollms_core.http import driver
 from lollms_core.http.address import Address
@@ -53,7 +54,9 @@ class HTTPBackend(Backend):
 
     def __init__(self, settings: BackendSettings) -> None:
         super().__init__(settings)
-        self._known_key: str | None = None
+        self._transports: dict[str, SyncTransport | AsyncTransport | None] = {}
+        self._lock = threading.Lock()
+        self._closed = False
 
     # --- what subclasses say -----------------------------------------------------------------------------------
 
@@ -118,7 +121,7 @@ class HTTPBackend(Backend):
     def key_hint(self) -> str:
         """What to do about a key that is missing or not accepted."""
         variables = " or ".join(self.key_variables)
-        where = f"api_key, or set {variables}" if variables else "api_key"
+        where = f"service_key, or set {variables}" if variables else "service_key"
         return f"Check the key that was passed as {where}." if self.key else f"Pass a key as {where}."
 
     def run(self, exchange: Exchange[T]) -> T:
@@ -141,22 +144,44 @@ class HTTPBackend(Backend):
     @hookimpl
     def close(self, request: CloseRequest) -> None:
         """Close every connection that is idle; those in use close with their streams."""
-        for name in ("_sync", "_async"):
-            transport = self.__dict__.get(name)
+        with self._lock:
+            self._closed = True
+            transports = list(self._transports.values())
+        for transport in transports:
             if transport is not None:
                 transport.close()
 
     # --- inside ------------------------------------------------------------------------------------------------
 
-    @functools.cached_property
+    @property
     def _sync(self) -> SyncTransport:
+        return cast("SyncTransport", self._transport("sync", self._make_sync))
+
+    @property
+    def _async(self) -> AsyncTransport | None:
+        """`None` without the extra."""
+        return cast("AsyncTransport | None", self._transport("async", self._make_async))
+
+    def _transport(
+        self, kind: str, make: Callable[[], SyncTransport | AsyncTransport | None]
+    ) -> SyncTransport | AsyncTransport | None:
+        """The one transport of its kind, also when two threads ask for it first."""
+        try:
+            return self._transports[kind]
+        except KeyError:
+            with self._lock:
+                if self._closed:
+                    raise ClientClosedError("this client has been closed") from None
+                if kind not in self._transports:
+                    self._transports[kind] = make()
+                return self._transports[kind]
+
+    def _make_sync(self) -> SyncTransport:
         from lollms_core.http.sync import SyncTransport
 
         return SyncTransport(self.address, **self._transport_settings())
 
-    @functools.cached_property
-    def _async(self) -> AsyncTransport | None:
-        """`None` without the extra."""
+    def _make_async(self) -> AsyncTransport | None:
         if importlib.util.find_spec("aiohttp") is None:
             return None
         from lollms_core.http.aio import AsyncTransport

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import aiohttp
 
-from lollms_core.errors import ClientClosedError, IncompleteStreamError, LollmsError, ProtocolError
+from lollms_core.errors import ClientClosedError, ConfigurationError, IncompleteStreamError, LollmsError, ProtocolError
 from lollms_core.http import processes
 from lollms_core.http.address import Address
 from lollms_core.http.environment import Environment
@@ -91,6 +91,11 @@ class AsyncTransport:
             headers["Authorization"] = environment.authorization
         self.headers = headers
         self.body_headers = {**headers, "Content-Type": "application/json"}
+        if environment.proxy is not None and environment.proxy.startswith("socks"):
+            raise ConfigurationError(
+                "async calls cannot go through a SOCKS proxy",
+                hint="Use the sync calls, an HTTP proxy, or exempt this server with NO_PROXY.",
+            )
         self.proxy = environment.proxy
         if self.address.scheme == "https":
             self._tls = _tls_context(environment.verify)

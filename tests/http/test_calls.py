@@ -285,6 +285,14 @@ def test_one_backend_in_one_event_loop_after_another(server: FaultServer) -> Non
         assert server.wait_for_connections(0), "the loop's end left its connections open"
 
 
+def test_a_backend_closed_before_its_first_call_says_so(server: FaultServer) -> None:
+    backend = make("openai", server.address("ok"))
+    backend.close(CloseRequest())
+    with pytest.raises(ClientClosedError):
+        text(backend.generate(ask()))
+    assert server.requests == []
+
+
 def test_a_closed_backend_says_so(server: FaultServer) -> None:
     backend = make("openai", server.address("ok"))
     text(backend.generate(ask()))
@@ -389,6 +397,13 @@ def test_a_proxy_of_the_environment_is_used(server: FaultServer, monkeypatch: py
         assert "pa55" not in str(caught.value)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         assert text(make("openai", server.address("ok")).generate(ask())) == WHOLE
+
+
+async def test_a_socks_proxy_is_refused_by_the_async_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "socks5://user:pa55@127.0.0.1:1")
+    with pytest.raises(ConfigurationError, match="SOCKS") as caught:
+        await atext(make("openai", "http://example.invalid").generate(ask()))
+    assert "pa55" not in str(caught.value)
 
 
 def test_requests_in_their_own_json(server: FaultServer) -> None:

@@ -115,8 +115,9 @@ def test_a_missing_file_is_said_at_once(answer: Callable) -> None:
 
 def test_a_server_without_tls(answer: Callable) -> None:
     with FaultServer(OPENAI) as plain, pytest.raises(APIConnectionError) as caught:
-        answer(make("openai", plain.address("not_http").replace("http://", "https://"), max_retries=0))
-    assert caught.value.hint
+        answer(make("openai", plain.address("ok").replace("http://", "https://")))
+    assert "http://" in caught.value.hint
+    assert not caught.value.retryable
 
 
 def test_cancel_over_tls(server: FaultServer, certificate: Path) -> None:

@@ -423,6 +423,10 @@ class FaultServer:
                 if not data:
                     return
                 peer.buffer += data
+                if peer.buffer.startswith(b"\x16\x03"):
+                    # TLS where none is spoken: what web servers say then.
+                    peer.whole(b"", "400 Bad Request")
+                    return
             head, _, rest = peer.buffer.partition(b"\r\n\r\n")
             first, *lines = head.decode("latin-1").split("\r\n")
             method, target, _ = first.split(" ")

@@ -1,0 +1,28 @@
+"""What importing costs: no HTTP library before the first call, and none that is not used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+HEAVY = ("requests", "urllib3", "aiohttp", "tiktoken", "torch", "click", "pydantic", "ssl")
+
+
+def loaded_after(code: str) -> set[str]:
+    listing = f"{code}\nimport sys\nprint(' '.join(name for name in {HEAVY} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_the_http_layer_loads_no_http_library() -> None:
+    code = "import lollms_core.http, lollms_core.http.openai_protocol, lollms_core.http_backend"
+    assert not loaded_after(code) & {"requests", "urllib3", "aiohttp"}
+
+
+def test_making_a_backend_loads_none_either() -> None:
+    code = (
+        "from lollms_core.backends.lollms import LollmsBackend\n"
+        "from lollms_core.types import BackendSettings, GenerationRequest\n"
+        "LollmsBackend(BackendSettings(format='lollms')).generate(GenerationRequest(prompt='hi'))"
+    )
+    assert not loaded_after(code) & {"requests", "urllib3", "aiohttp"}
