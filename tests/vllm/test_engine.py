@@ -17,6 +17,7 @@ import pytest
 from lollms_core import (
     ELF_COMPLETION_FORMAT,
     ClientClosedError,
+    ConfigurationError,
     ContextWindowError,
     ImageError,
     InvalidRequestError,
@@ -239,13 +240,26 @@ def test_a_callbacks_exception_stops_the_work(client: LollmsClient) -> None:
     assert idle(client)
 
 
-def test_an_unknown_engine_argument(small_model: Path) -> None:
+def test_an_unknown_engine_argument_is_refused_when_the_client_is_made(small_model: Path) -> None:
+    with pytest.raises(UnsupportedOptionError, match="tensor_paralel_size") as caught:
+        LollmsClient(model_name=str(small_model), default_generation_mode="vllm", tensor_paralel_size=2)
+    assert "'tensor_parallel_size'" in caught.value.hint
+
+
+def test_arguments_that_vllm_refuses(small_model: Path) -> None:
     with LollmsClient(
-        model_name=str(small_model), default_generation_mode="vllm", raise_errors=True, tensor_paralel_size=2
+        model_name=str(small_model), default_generation_mode="vllm", raise_errors=True, max_model_len=-7
     ) as other:
-        with pytest.raises(UnsupportedOptionError, match="tensor_paralel_size") as caught:
+        with pytest.raises(ConfigurationError, match="max_model_len"):
             other.generate(QUESTION)
-        assert "'tensor_parallel_size'" in caught.value.hint
+
+
+def test_the_window_is_said_in_one_way(small_model: Path) -> None:
+    with LollmsClient(
+        model_name=str(small_model), ctx_size=512, default_generation_mode="vllm", raise_errors=True, max_model_len=256
+    ) as other:
+        with pytest.raises(ConfigurationError, match="ctx_size and"):
+            other.generate(QUESTION)
 
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
+import ast
 import difflib
+import functools
+import importlib.util
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from lollms_core import BackendSettings, ConfigurationError, UnsupportedOptionError
+from lollms_core import BackendSettings, ConfigurationError
 
-__all__ = ["engine_arguments", "near_misses", "set_environment"]
+__all__ = ["argument_names", "engine_arguments", "near_misses", "set_environment"]
 
 _ENVIRONMENT = {
     # The engine's process is started from a program that has threads, which must not be forked.
@@ -28,6 +31,28 @@ def set_environment() -> None:
         os.environ.setdefault(name, value)
 
 
+@functools.cache
+def argument_names() -> frozenset[str]:
+    """The arguments of the installed vLLM's engine; empty if there is none, or they cannot be found out.
+
+    Read from its source: importing it takes too long for whoever only makes a client.
+    """
+    spec = importlib.util.find_spec("vllm")
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        try:
+            tree = ast.parse((Path(folder) / "engine" / "arg_utils.py").read_text("utf-8"))
+        except (OSError, ValueError, SyntaxError):
+            continue
+        return frozenset(
+            field.target.id
+            for node in tree.body
+            if isinstance(node, ast.ClassDef) and node.name in ("EngineArgs", "AsyncEngineArgs")
+            for field in node.body
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        )
+    return frozenset()
+
+
 def engine_arguments(settings: BackendSettings, options: Mapping[str, Any]) -> Any:
     """vLLM's `AsyncEngineArgs` for a client. Imports vllm.
 
@@ -35,22 +60,17 @@ def engine_arguments(settings: BackendSettings, options: Mapping[str, Any]) -> A
         options: the keyword arguments of the client that are for the engine.
 
     Raises:
-        UnsupportedOptionError: vLLM has no such argument; the hint names near misses.
-        ConfigurationError: `model` is among them, or vLLM refuses a value.
+        ConfigurationError: one of them says what the client says in another way.
     """
     from vllm.engine.arg_utils import AsyncEngineArgs
 
-    known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
-    for name in options:
-        if name not in known:
-            raise UnsupportedOptionError(
-                f"vLLM's engine has no argument {name!r}", hint=near_misses(name, known), format=settings.format
-            )
     if "model" in options:
         raise ConfigurationError("the model is named by model_name, not by the engine argument model")
     arguments: dict[str, Any] = {"disable_log_stats": True, **options, "model": settings.model_name}
-    if settings.ctx_size_chosen and settings.ctx_size is not None:
-        arguments.setdefault("max_model_len", settings.ctx_size)
+    if settings.ctx_size_chosen:
+        if "max_model_len" in options:
+            raise ConfigurationError("ctx_size and the engine argument max_model_len say the same: give one of them")
+        arguments["max_model_len"] = settings.ctx_size
     return AsyncEngineArgs(**arguments)
 
 

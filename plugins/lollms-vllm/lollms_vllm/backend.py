@@ -19,7 +19,7 @@ from lollms_core import (
     UnsupportedOptionError,
     hookimpl,
 )
-from lollms_vllm.arguments import near_misses
+from lollms_vllm.arguments import argument_names, near_misses
 from lollms_vllm.engine import Engine
 from lollms_vllm.options import VLLMOptions
 from lollms_vllm.server import VLLMServer
@@ -44,7 +44,6 @@ class VLLMBackend(VLLMServer):
 
     @classmethod
     def _checked_options(cls, settings: BackendSettings) -> Any:
-        # Arguments of the engine are checked when vLLM has been imported, which takes too long for a constructor.
         own = {name: value for name, value in settings.options.items() if name in _own_options()}
         unknown = [name for name in settings.options if name not in own]
         if unknown and not _in_process(settings):
@@ -54,6 +53,14 @@ class VLLMBackend(VLLMServer):
                 "give a model_name and no host_address, or pass them to `vllm serve`.",
                 format=settings.format,
             )
+        known = argument_names()
+        for name in unknown if known else ():
+            if name not in known:
+                raise UnsupportedOptionError(
+                    f"neither the {settings.format} format nor vLLM's engine has an option {name!r}",
+                    hint=near_misses(name, known | _own_options()),
+                    format=settings.format,
+                )
         return super()._checked_options(replace(settings, options=own))
 
     @hookimpl
