@@ -12,7 +12,7 @@ from lollms_core.client_async import AsyncCalls
 from lollms_core.client_base import Run, as_text, prompt_or_messages
 from lollms_core.code_generation import CodeConversation, ask_for_codes
 from lollms_core.errors import ErrorDict, LollmsError
-from lollms_core.parameters import GenerateOptions
+from lollms_core.parameters import GenerateOptions, TextOptions
 from lollms_core.queries import Query
 from lollms_core.streaming import drive, sync_from_async
 from lollms_core.types import (
@@ -83,11 +83,10 @@ class LollmsClient(AsyncCalls):
         n_predict: int | None = None,
         *,
         streaming_callback: Callback | None = None,
-        **options: Unpack[GenerateOptions],
+        **options: Unpack[TextOptions],
     ) -> str | ErrorDict:
         """Answer a prompt about images: paths, bytes, data URLs, PIL images, or URLs for the server to resolve."""
-        options["images"] = images
-        return self.generate(prompt, n_predict, streaming_callback=streaming_callback, **options)
+        return self.generate(prompt, n_predict, streaming_callback=streaming_callback, images=images, **options)
 
     def chat(
         self,
@@ -164,7 +163,7 @@ class LollmsClient(AsyncCalls):
                 if callback is not None and chunk.text and callback(chunk.text, chunk.type) is False:
                     run.request.cancel.cancel()
                     break
-        return self._completion(run, options.get("json_schema"))
+        return run.pipeline.completion(run.request.model)
 
     # --- code -----------------------------------------------------------------------------------------------------
 
@@ -279,7 +278,7 @@ class LollmsClient(AsyncCalls):
         return self._ask(queries.count_tokens, text)
 
     @overload
-    def embed(self, text: str) -> list[float] | ErrorDict: ...
+    def embed(self, text: str) -> list[float] | ErrorDict: ...  # type: ignore[overload-overlap]  # str is a Sequence
     @overload
     def embed(self, text: Sequence[str]) -> list[list[float]] | ErrorDict: ...
     def embed(self, text: str | Sequence[str]) -> list[float] | list[list[float]] | ErrorDict:
@@ -319,9 +318,9 @@ class LollmsClient(AsyncCalls):
             LollmsError: the format cannot download, or the download failed.
         """
         query = queries.pull_model(self, model_name)
-        progress = query.interpret(self._hook(query.hook, query.request))
+        progress = queries.pulling(self, self._hook(query.hook, query.request))
         try:
-            yield from sync_from_async(aiter(progress), self._portal) if hasattr(progress, "__aiter__") else progress
+            yield from progress if hasattr(progress, "__iter__") else sync_from_async(aiter(progress), self._portal)
         except Exception as error:
             known = self._known(error)
             raise known from known.__cause__

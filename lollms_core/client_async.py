@@ -11,7 +11,7 @@ from lollms_core import queries
 from lollms_core.client_base import ClientBase, Run, as_text, prompt_or_messages
 from lollms_core.code_generation import CodeConversation, ask_for_codes
 from lollms_core.errors import ErrorDict, LollmsError
-from lollms_core.parameters import GenerateOptions
+from lollms_core.parameters import GenerateOptions, TextOptions
 from lollms_core.queries import Query
 from lollms_core.streaming import adrive, async_from_sync, resolve
 from lollms_core.types import (
@@ -61,11 +61,10 @@ class AsyncCalls(ClientBase):
         n_predict: int | None = None,
         *,
         streaming_callback: AsyncCallback | None = None,
-        **options: Unpack[GenerateOptions],
+        **options: Unpack[TextOptions],
     ) -> str | ErrorDict:
         """`generate_with_images` for async callers."""
-        options["images"] = images
-        return await self.agenerate(prompt, n_predict, streaming_callback=streaming_callback, **options)
+        return await self.agenerate(prompt, n_predict, streaming_callback=streaming_callback, images=images, **options)
 
     async def achat(
         self,
@@ -147,7 +146,7 @@ class AsyncCalls(ClientBase):
                 if callback is not None and chunk.text and await resolve(callback(chunk.text, chunk.type)) is False:
                     run.request.cancel.cancel()
                     break
-        return self._completion(run, options.get("json_schema"))
+        return run.pipeline.completion(run.request.model)
 
     # --- code -----------------------------------------------------------------------------------------------------
 
@@ -239,7 +238,9 @@ class AsyncCalls(ClientBase):
         return await self._aask(queries.count_tokens, text)
 
     @overload
-    async def aembed(self, text: str) -> list[float] | ErrorDict: ...
+    async def aembed(  # type: ignore[overload-overlap]  # a str is a sequence of str
+        self, text: str
+    ) -> list[float] | ErrorDict: ...
     @overload
     async def aembed(self, text: Sequence[str]) -> list[list[float]] | ErrorDict: ...
     async def aembed(self, text: str | Sequence[str]) -> list[float] | list[list[float]] | ErrorDict:
@@ -269,7 +270,7 @@ class AsyncCalls(ClientBase):
     async def apull_model(self, model_name: str) -> AsyncGenerator[PullProgress, None]:
         """`pull_model` for async callers."""
         query = queries.pull_model(self, model_name)
-        progress = query.interpret(await self._ahook(query.hook, query.request))
+        progress = queries.pulling(self, await self._ahook(query.hook, query.request))
         stream = progress if hasattr(progress, "__aiter__") else async_from_sync(progress, query.request.cancel)
         try:
             async for step in stream:

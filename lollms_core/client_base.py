@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import json
 import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lollms_core.errors import (
-    BackendError,
     ClientClosedError,
     ContractError,
     ErrorDict,
@@ -187,7 +185,7 @@ class ClientBase:
         cancel = CancelToken()
         request = self._builder.build(self, prompt, messages, n_predict, options, cancel)
         stop = () if "stop" in self.backend.capabilities.options else request.sampling.stop
-        return Run(request, Pipeline(stop, cancel, self.format))
+        return Run(request, Pipeline(stop, cancel, self.format, request.json_schema))
 
     def _begin(self, cancel: CancelToken) -> None:
         with self._lock:
@@ -214,26 +212,6 @@ class ClientBase:
         if hasattr(stream, "__aiter__"):
             return sync_from_async(aiter(stream), self._portal)
         raise self._not_a_stream(stream)
-
-    def _completion(self, run: Run, schema: Any) -> Completion | ErrorDict:
-        """The whole answer of a generation that has ended; an error if it should be JSON by a schema and is not."""
-        completion = run.pipeline.completion(run.request.model)
-        if schema is not None and completion.finish_reason != "cancelled":
-            problem = structure_problem(completion.text, schema)
-            if problem:
-                hint = (
-                    "Raise n_predict." if completion.finish_reason == "length" else "Ask again, or simplify the schema."
-                )
-                return self._error(
-                    BackendError(
-                        f"the answer is not what the JSON schema asks for: {problem}",
-                        hint=f"{hint} The answer is in partial_text.",
-                        retryable=True,
-                        partial_text=completion.text,
-                        format=self.format,
-                    )
-                )
-        return completion
 
     def _not_a_stream(self, value: object) -> ContractError:
         return ContractError(
@@ -294,23 +272,6 @@ def _secret(key: str | SecretStr | None) -> SecretStr | None:
     from pydantic import SecretStr
 
     return key if isinstance(key, SecretStr) else SecretStr(key)
-
-
-def structure_problem(text: str, schema: Any) -> str:
-    """What keeps a text from being JSON by a schema; empty if nothing does.
-
-    A pydantic model checks everything. For a JSON Schema given as a dictionary the core checks that the text is JSON;
-    the rest is the backend's guided decoding.
-    """
-    validate = getattr(schema, "model_validate_json", None)
-    try:
-        if validate is not None:
-            validate(text)
-        else:
-            json.loads(text)
-    except ValueError as error:  # pydantic's ValidationError is one
-        return str(error)
-    return ""
 
 
 def as_text(completion: Completion | ErrorDict) -> str | ErrorDict:

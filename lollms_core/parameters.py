@@ -39,6 +39,7 @@ __all__ = [
     "DefaultStr",
     "GenerateOptions",
     "RequestBuilder",
+    "TextOptions",
     "check_text",
     "check_tokens",
     "default_float",
@@ -47,8 +48,8 @@ __all__ = [
 ]
 
 
-class GenerateOptions(TypedDict, total=False):
-    """What every generating call takes by keyword. Leaving one out, or `None`, means the client's value."""
+class TextOptions(TypedDict, total=False):
+    """What every generating call takes by keyword, images apart."""
 
     temperature: float | None
     """0 is greedy; at most 2 on most servers."""
@@ -68,8 +69,6 @@ class GenerateOptions(TypedDict, total=False):
     stop: str | Sequence[str] | None
     """The answer ends before the first of these."""
     system_prompt: str
-    images: Sequence[str | os.PathLike[str] | bytes | Image] | None
-    """Paths, bytes, data URLs, PIL images; http(s) URLs are passed on to servers."""
     model_name: str | None
     """Another model than the client's, for this call."""
     personality: int | None
@@ -81,6 +80,13 @@ class GenerateOptions(TypedDict, total=False):
     """Ask for reasoning (`True`), forbid it (`False`), or set its level."""
     extra: Mapping[str, Any]
     """Fields for this format's protocol alone, passed on as they are."""
+
+
+class GenerateOptions(TextOptions, total=False):
+    """What every generating call takes by keyword. Leaving one out, or `None`, means the client's value."""
+
+    images: Sequence[str | os.PathLike[str] | bytes | Image] | None
+    """Paths, bytes, data URLs, PIL images; http(s) URLs are passed on to servers."""
 
 
 class DefaultInt(int):
@@ -124,7 +130,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "top_p": (0, 1),
     "min_p": (0, 1),
 }
-_KNOWN = frozenset(GenerateOptions.__annotations__)
+_KNOWN = frozenset((*TextOptions.__annotations__, *GenerateOptions.__annotations__))
 
 
 class RequestBuilder:
@@ -174,11 +180,14 @@ class RequestBuilder:
         schema = _schema(options.get("json_schema"))
         system_prompt = check_text(options.get("system_prompt") or "", "system_prompt")
         conversation = tuple(as_message(message) for message in messages) if messages is not None else ()
+        images = _images(options.get("images"))
+        if images and conversation:
+            conversation, images = _with_images(conversation, images), ()
         request = GenerationRequest(
             prompt="" if prompt is None else check_text(prompt, "prompt"),
             messages=conversation,
             system_prompt=system_prompt,
-            images=_images(options.get("images")),
+            images=images,
             model=options.get("model_name") or getattr(client, "model_name", None),
             completion_format=options.get("completion_format") or ELF_COMPLETION_FORMAT.Chat,
             sampling=sampling,
@@ -267,6 +276,16 @@ def _callers_level() -> int:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("lollms_core."):
         frame, level = frame.f_back, level + 1
     return level
+
+
+def _with_images(messages: tuple[Message, ...], images: tuple[Image, ...]) -> tuple[Message, ...]:
+    """Images given beside a conversation belong to its last message of the user."""
+    for position in range(len(messages) - 1, -1, -1):
+        message = messages[position]
+        if message.role == "user":
+            seen = replace(message, images=message.images + images)
+            return (*messages[:position], seen, *messages[position + 1 :])
+    raise ImageError("images were given, but the conversation has no user message that they could belong to")
 
 
 def _as_prompt(request: GenerationRequest) -> GenerationRequest:

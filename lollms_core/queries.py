@@ -5,7 +5,7 @@ The sync and the async client run the same queries. Each function takes the clie
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -21,7 +21,6 @@ from lollms_core.types import (
     ModelInfoRequest,
     Personality,
     PullModelRequest,
-    PullProgress,
     TokenCount,
     TokenizeRequest,
 )
@@ -38,6 +37,7 @@ __all__ = [
     "list_personalities",
     "model_info",
     "pull_model",
+    "pulling",
     "tokenize",
 ]
 
@@ -132,13 +132,16 @@ def list_personalities(client: ClientBase, details: bool) -> Query[Any]:
     return Query("list_personalities", ListPersonalitiesRequest(), interpret)
 
 
-def pull_model(client: ClientBase, model_name: str) -> Query[Iterator[PullProgress] | AsyncIterator[PullProgress]]:
-    def interpret(progress: Any) -> Any:
-        if progress is None:
-            raise _unsupported(client, "way to download models")
-        return progress
+def pull_model(client: ClientBase, model_name: str) -> Query[Any]:
+    request = PullModelRequest(model=check_text(model_name, "model_name"))
+    return Query("pull_model", request, lambda progress: pulling(client, progress))
 
-    return Query("pull_model", PullModelRequest(model=check_text(model_name, "model_name")), interpret)
+
+def pulling(client: ClientBase, progress: Any) -> Any:
+    """The progress of a download: an iterator, sync or async or both."""
+    if progress is None:
+        raise _unsupported(client, "way to download models")
+    return progress
 
 
 def _unsupported(client: ClientBase, what: str) -> UnsupportedError:

@@ -13,12 +13,23 @@ import inspect
 import queue
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import Any, TypeVar
 
 from lollms_core.errors import BackendError, ContractError, LollmsError
 from lollms_core.http.bridge import in_thread
 from lollms_core.text import ReasoningSplitter, StopFilter
+from lollms_core.text.json_schema import schema_problem
 from lollms_core.types import MSG_TYPE, CancelToken, Chunk, Completion, FinishReason, Timings, Usage
 
 __all__ = [
@@ -44,9 +55,13 @@ class Pipeline:
         stop: sequences that the backend does not look for itself.
         cancel: the request's token; decides whether an end counts as cancelled.
         format: the format's name, for errors.
+        schema: JSON Schema that the whole answer must satisfy.
     """
 
-    def __init__(self, stop: tuple[str, ...], cancel: CancelToken, format: str) -> None:
+    def __init__(
+        self, stop: tuple[str, ...], cancel: CancelToken, format: str, schema: Mapping[str, Any] | None = None
+    ) -> None:
+        self._schema = schema
         self.cancel = cancel
         self.format = format
         self._splitter = ReasoningSplitter()
@@ -126,7 +141,18 @@ class Pipeline:
         return out
 
     def closing(self) -> Chunk:
-        """The closing record."""
+        """The closing record. Raises `BackendError` for a whole answer that is not what its JSON schema asks for."""
+        if self._schema is not None and self.finish_reason != "cancelled":
+            problem = schema_problem(self.text, self._schema)
+            if problem is not None:
+                what_next = "Raise n_predict" if self.finish_reason == "length" else "Ask again, or simplify the schema"
+                raise BackendError(
+                    f"the answer does not satisfy the JSON schema: {problem}",
+                    hint=f"{what_next}. The answer is in partial_text.",
+                    retryable=True,
+                    partial_text=self.text,
+                    format=self.format,
+                )
         return Chunk(finish_reason=self.finish_reason, usage=self._usage, metadata=self._metadata or None)
 
     @property

@@ -1,9 +1,9 @@
 """Whether an answer satisfies the JSON Schema that was asked for.
 
 Servers promise to follow a schema and some leave it out for some models without a word (ollama/ollama#14645, #15260,
-#10929, #17183; pydantic/pydantic-ai#4917). So the answer is looked at. The look covers the keywords that say what shape a
-value has; others are taken as satisfied. A validator that covers them all would bring four packages, one of them
-compiled, into the core.
+#10929, #17183; pydantic/pydantic-ai#4917). So the answer is looked at. The look covers the keywords that say what
+shape a value has; others are taken as satisfied. A validator that covers them all would bring four packages, one of
+them compiled, into the core.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _in_object(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], a
     if not isinstance(value, dict):
         return None
     for name in _list(schema.get("required")):
-        if name not in value:
+        if isinstance(name, str) and name not in value:
             return f"{at} lacks {name!r}"
     properties = schema.get("properties")
     properties = properties if isinstance(properties, Mapping) else {}

@@ -22,7 +22,11 @@ def answer(body: dict[str, Any]) -> Iterable[str]:
     """A server's answer: code blocks where code is asked for, else words."""
     asked = body.get("prompt") or str(body.get("messages"))
     if "code block" in asked:
-        return [FACTORIAL[:20], FACTORIAL[20:], *(["```javascript\n", "let f;\n```\n"] if "JavaScript" in asked else [])]
+        return [
+            FACTORIAL[:20],
+            FACTORIAL[20:],
+            *(["```javascript\n", "let f;\n```\n"] if "JavaScript" in asked else []),
+        ]
     return words_of_prompt(body)
 
 

@@ -33,21 +33,13 @@ class AnswerDecoder(Decoder):
 
     Args:
         failure: what an error in the stream is.
-        at_end: called once with the whole text, the finish reason and the last object; what it returns joins the
-            metadata of the closing chunk. The text is collected only if `collect` says so.
+        at_end: called once with the last object; what it returns joins the metadata of the closing chunk.
     """
 
-    def __init__(
-        self,
-        failure: Failure,
-        at_end: Callable[[str, FinishReason, Mapping[str, Any]], Mapping[str, Any]],
-        *,
-        collect: bool = False,
-    ) -> None:
+    def __init__(self, failure: Failure, at_end: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
         self._lines = NDJSONDecoder()
         self._failure = failure
         self._at_end = at_end
-        self._text: list[str] | None = [] if collect else None
         self._further: dict[str, list[Any]] = {}
 
     def feed(self, data: bytes) -> Iterator[Chunk]:
@@ -74,8 +66,6 @@ class AnswerDecoder(Decoder):
             if thinking:
                 yield Chunk(_checked(thinking), _REASONING)
             if text:
-                if self._text is not None:
-                    self._text.append(_checked(text))
                 yield Chunk(_checked(text))
             for name in _COLLECTED:
                 if found := message.get(name) or item.get(name):
@@ -97,7 +87,7 @@ class AnswerDecoder(Decoder):
         left_out = ("message", "response", "thinking", "done", "context", *_COLLECTED)
         metadata = {name: value for name, value in item.items() if name not in left_out}
         metadata |= self._further
-        metadata |= self._at_end("".join(self._text or ()), reason, item)
+        metadata |= self._at_end(item)
         return Chunk(finish_reason=reason, usage=usage, metadata=metadata)
 
 

@@ -110,7 +110,7 @@ class OllamaBackend(HTTPBackend):
         ending = Ending(request, model, window, shown, self._meter)
         return StreamCall(
             request=HTTPRequest(path="/api/generate" if is_raw(request) else "/api/chat", json=body),
-            decoder=lambda _: AnswerDecoder(self._failure, ending, collect=request.json_schema is not None),
+            decoder=lambda _: AnswerDecoder(self._failure, ending),
         )
 
     def _model(self, name: str | None) -> str:

@@ -6,12 +6,11 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from lollms_core import FinishReason, GenerationRequest, UnsupportedOptionWarning
+from lollms_core import GenerationRequest
 from lollms_core.tokenizers import Utf8Tokenizer
 from lollms_ollama.bodies import conversation, is_raw, raw_text
 from lollms_ollama.meter import TokenMeter
 from lollms_ollama.models import Shown
-from lollms_ollama.schema import problem
 from lollms_ollama.truncation import TruncatedPromptWarning, was_cut
 
 __all__ = ["Ending"]
@@ -32,7 +31,7 @@ class Ending:
         self._images = bool(request.all_images)
         self._texts = [raw_text(request)] if self._raw else [m.content for m in conversation(request)]
 
-    def __call__(self, text: str, reason: FinishReason, last: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, last: Mapping[str, Any]) -> dict[str, Any]:
         """What joins the metadata of the closing chunk."""
         reported = last.get("prompt_eval_count")
         more: dict[str, Any] = {}
@@ -42,7 +41,7 @@ class Ending:
             else:
                 self._meter.learn(self._model, self._texts, reported, raw=self._raw)
         if self._schema is not None:
-            more["json_schema"] = {"mechanism": "format", "satisfied": self._satisfied(text, reason)}
+            more["json_schema"] = {"mechanism": "format"}
         return more
 
     def _was_cut(self, reported: int) -> bool:
@@ -68,18 +67,6 @@ class Ending:
             stacklevel=2,
         )
         return True
-
-    def _satisfied(self, text: str, reason: FinishReason) -> bool:
-        assert self._schema is not None
-        wrong = problem(text, self._schema)
-        if wrong is not None and reason != "length":
-            # An answer that was cut off says so by its finish reason.
-            warnings.warn(
-                f"the answer of {self._model} does not satisfy json_schema, which was sent as `format`: {wrong}",
-                UnsupportedOptionWarning,
-                stacklevel=2,
-            )
-        return wrong is None
 
 
 _rough_tokenizer = Utf8Tokenizer()
