@@ -1,34 +1,60 @@
-"""Pure functions over text: code blocks, reasoning tags, stop sequences, continuations, conversation layouts."""
+"""Pure functions over text: code blocks, reasoning tags, stop sequences, continuations, conversation layouts.
 
-from lollms_core.text.code_blocks import extract_code_blocks
-from lollms_core.text.continuation import join_continuation, read_continuation
-from lollms_core.text.layouts import (
-    ai_full_header,
-    conversation_text,
-    prompt_text,
-    quoted,
-    separator_template,
-    system_full_header,
-    user_full_header,
-)
-from lollms_core.text.json_schema import schema_problem
-from lollms_core.text.reasoning import ReasoningSplitter, extract_thinking_blocks, remove_thinking_blocks
-from lollms_core.text.stop import StopFilter
+Names are resolved on first use: a stream needs two of these modules, and most of the others compile patterns.
+"""
 
-__all__ = [
-    "ReasoningSplitter",
-    "StopFilter",
-    "ai_full_header",
-    "conversation_text",
-    "extract_code_blocks",
-    "extract_thinking_blocks",
-    "join_continuation",
-    "prompt_text",
-    "quoted",
-    "read_continuation",
-    "remove_thinking_blocks",
-    "schema_problem",
-    "separator_template",
-    "system_full_header",
-    "user_full_header",
-]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lollms_core.text.code_blocks import extract_code_blocks as extract_code_blocks
+    from lollms_core.text.continuation import join_continuation as join_continuation
+    from lollms_core.text.continuation import read_continuation as read_continuation
+    from lollms_core.text.json_schema import schema_problem as schema_problem
+    from lollms_core.text.layouts import ai_full_header as ai_full_header
+    from lollms_core.text.layouts import conversation_text as conversation_text
+    from lollms_core.text.layouts import prompt_text as prompt_text
+    from lollms_core.text.layouts import quoted as quoted
+    from lollms_core.text.layouts import separator_template as separator_template
+    from lollms_core.text.layouts import system_full_header as system_full_header
+    from lollms_core.text.layouts import user_full_header as user_full_header
+    from lollms_core.text.reasoning import ReasoningSplitter as ReasoningSplitter
+    from lollms_core.text.reasoning import extract_thinking_blocks as extract_thinking_blocks
+    from lollms_core.text.reasoning import remove_thinking_blocks as remove_thinking_blocks
+    from lollms_core.text.stop import StopFilter as StopFilter
+
+_HOMES = {
+    "ReasoningSplitter": "reasoning",
+    "StopFilter": "stop",
+    "ai_full_header": "layouts",
+    "conversation_text": "layouts",
+    "extract_code_blocks": "code_blocks",
+    "extract_thinking_blocks": "reasoning",
+    "join_continuation": "continuation",
+    "prompt_text": "layouts",
+    "quoted": "layouts",
+    "read_continuation": "continuation",
+    "remove_thinking_blocks": "reasoning",
+    "schema_problem": "json_schema",
+    "separator_template": "layouts",
+    "system_full_header": "layouts",
+    "user_full_header": "layouts",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

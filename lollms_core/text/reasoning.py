@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Literal, NamedTuple
-
-from lollms_core.text.fences import FenceScanner
 
 __all__ = ["ReasoningSplitter", "extract_thinking_blocks", "remove_thinking_blocks"]
 
 _NAMES = ("think", "thinking", "thought", "reasoning")
 _OPENING_TAGS = tuple(f"<{name}>" for name in _NAMES)
 _OPENING = re.compile(f"<({'|'.join(_NAMES)})>", re.IGNORECASE | re.ASCII)
-_CLOSING = {name: re.compile(f"</{name}>", re.IGNORECASE | re.ASCII) for name in _NAMES}
+
+
+@cache
+def _closing_pattern(name: str) -> re.Pattern[str]:
+    return re.compile(f"</{name}>", re.IGNORECASE | re.ASCII)
 
 
 class ReasoningSplitter:
@@ -67,7 +70,7 @@ class ReasoningSplitter:
             text = self._held[opening.end() :]
             self._state = "inside"
             self._closing = f"</{opening[1].lower()}>"
-            self._closing_pattern = _CLOSING[opening[1].lower()]
+            self._closing_pattern = _closing_pattern(opening[1].lower())
             self._spaces, self._held = [], ""
             return self._inside(text)
         if _begins_tag(self._held, _OPENING_TAGS):
@@ -133,6 +136,8 @@ class _Block(NamedTuple):
 
 
 def _blocks(text: str) -> Iterator[_Block]:
+    from lollms_core.text.fences import FenceScanner  # not needed for streams
+
     # For finding fences only: every index must stay what it is.
     plain = text.replace("\r\n", " \n").replace("\r", "\n")
     scanner = FenceScanner(plain)
@@ -150,7 +155,7 @@ def _blocks(text: str) -> Iterator[_Block]:
                 position = fence_end
                 continue
         name = opening[1].lower()
-        closing = None if name in never_closed else _CLOSING[name].search(text, position)
+        closing = None if name in never_closed else _closing_pattern(name).search(text, position)
         if closing:
             position = closing.end()
             while text[position : position + 1].isspace():
