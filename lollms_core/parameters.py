@@ -307,9 +307,13 @@ def checked_number(name: str, value: Any) -> int | float:
             raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
     else:
         try:
-            number = float(value) if not isinstance(value, str) else _refuse_text(name)
+            if isinstance(value, str):
+                raise TypeError
+            number = float(value)
         except (TypeError, ValueError):
             raise TypeError(f"{name} must be a number, not {type(value).__name__}") from None
+        except OverflowError:
+            number = float("inf")
         if number != number or number in (float("inf"), float("-inf")):
             raise InvalidRequestError(f"{name} must be a finite number, not {number}")
     low, high = _LIMITS.get(name, (float("-inf"), float("inf")))
@@ -319,10 +323,6 @@ def checked_number(name: str, value: Any) -> int | float:
     if name == "repeat_penalty" and number <= 0:
         raise InvalidRequestError(f"repeat_penalty must be above 0, not {number:g}", hint="1.0 is neutral.")
     return number
-
-
-def _refuse_text(name: str) -> float:
-    raise TypeError(f"{name} must be a number, not str")
 
 
 def check_text(text: str, what: str) -> str:

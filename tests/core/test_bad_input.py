@@ -113,7 +113,11 @@ def test_a_number_is_checked_or_refused_with_a_documented_error(value):
             number = checked_number(name, value)
         except (TypeError, errors.InvalidRequestError):
             continue
-        assert number == value
+        assert number in (value, float(value))
+
+
+def test_a_number_beyond_every_float_is_refused(client):
+    assert client.generate("x", temperature=10**400)["type"] == "InvalidRequestError"
 
 
 ALL_ERRORS = [
