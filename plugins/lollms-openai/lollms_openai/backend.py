@@ -66,6 +66,8 @@ class OpenAIBackend(HTTPBackend):
     Protocol: OpenAI's API reference. `capabilities` of an instance depend on its address.
     """
 
+    contract_version = 1
+
     default_address = "https://api.openai.com/v1"
     address_variable: ClassVar[str | None] = "OPENAI_BASE_URL"
     key_variables = ("OPENAI_API_KEY",)
@@ -363,8 +365,8 @@ class OpenAIBackend(HTTPBackend):
         if self._token_routes is None:
             return None
         tokens = self.run(self._tokenize(self._token_routes, request))
-        if tokens is not None and not self.capabilities.exact_tokens:
-            self.capabilities = replace(self.capabilities, exact_tokens=True)
+        if self.capabilities.exact_tokens != (tokens is not None):
+            self.capabilities = replace(self.capabilities, exact_tokens=tokens is not None)
         return tokens
 
     @hookimpl
