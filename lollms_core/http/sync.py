@@ -60,6 +60,7 @@ class SyncTransport:
     ) -> None:
         self.address = address
         self.timeouts = timeouts
+        self.limits = _limits(timeouts)
         self.unreachable_hint = unreachable_hint
         self._make_headers = headers
         self._verify = verify
@@ -175,7 +176,7 @@ class SyncCall:
                 retries=False,
                 redirect=False,
                 assert_same_host=False,
-                timeout=urllib3.Timeout(connect=timeouts.connect, read=timeouts.first_token),
+                timeout=self._transport.limits if request.timeouts is None else _limits(request.timeouts),
                 preload_content=False,
                 decode_content=False,
             )
@@ -334,6 +335,10 @@ class SyncResponse:
         if isinstance(error, http.client.HTTPException) and not isinstance(error, http.client.IncompleteRead):
             return ProtocolError(f"{self._where}: {excerpt(str(error))}")
         return IncompleteStreamError(f"{self._where} closed the connection before its answer was complete")
+
+
+def _limits(timeouts: Timeouts) -> urllib3.Timeout:
+    return urllib3.Timeout(connect=timeouts.connect, read=timeouts.first_token)
 
 
 def _root(error: BaseException) -> BaseException:
