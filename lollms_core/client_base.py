@@ -157,6 +157,7 @@ class ClientBase:
             verify_ssl_certificate=verify_ssl_certificate,
             timeouts=timeouts or Timeouts(),
             max_retries=max_retries,
+            strict=strict,
             headers=dict(headers or {}),
             options=backend_options,
         )

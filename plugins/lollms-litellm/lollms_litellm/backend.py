@@ -218,7 +218,7 @@ class LiteLLMBackend(Backend):
             return
         text = f"{model} does not honour: {', '.join(sorted(names))}"
         hint = "If its server knows the option, pass it under the server's own name in `extra`."
-        if getattr(self.settings, "strict", False):
+        if self.settings.strict:
             raise UnsupportedOptionError(text, hint=hint, format=self.settings.format)
         if fresh := [name for name in names if (model, name) not in self._warned]:
             self._warned.update((model, name) for name in fresh)

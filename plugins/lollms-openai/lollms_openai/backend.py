@@ -284,7 +284,7 @@ class OpenAIBackend(HTTPBackend):
 
     def _not_honoured(self, option: str, why: str) -> None:
         message = f"the {self.settings.format} format does not honour {option} {why}"
-        if getattr(self.settings, "strict", False):
+        if self.settings.strict:
             raise UnsupportedOptionError(message, hint="Leave the option out, or make the client without strict=True.")
         if (option, why) not in self._warned:
             self._warned.add((option, why))
