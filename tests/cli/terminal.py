@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pty
 import select
+import struct
 import subprocess
 import sys
 import termios
@@ -24,7 +26,7 @@ class Terminal:
 
     def __init__(self, *args: str, environment: Mapping[str, str], folder: Path) -> None:
         self._master, slave = pty.openpty()
-        termios.tcsetwinsize(slave, (40, 100))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
         self.shown = ""
         self._seen = 0
         # The shell's session: Ctrl-C typed here becomes SIGINT of the command, as at any terminal.
@@ -95,6 +97,4 @@ class Terminal:
 
 
 def _own_terminal() -> None:
-    import fcntl
-
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
