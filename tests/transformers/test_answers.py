@@ -162,3 +162,21 @@ def test_variables_reach_the_chat_template(smol):
     loaded = dataclasses.replace(smol, tokenizer=tokenizer)
     request = greedy("Hi", extra={"chat_template_kwargs": {"style": "calm "}}, think=False)
     assert tokenizer.decode(build_prompt(loaded, request).tokens) == "calm FalseHi"
+
+
+def test_think_is_declared_where_the_template_takes_it(smol, tmp_path):
+    import shutil
+
+    from lollms_core import CloseRequest, ModelInfoRequest
+    from tests.transformers.conftest import make
+
+    folder = shutil.copytree(smol.model.name_or_path, tmp_path / "thinker")
+    (folder / "chat_template.jinja").write_text("{{ enable_thinking }}{{ messages[0].content }}")
+    thinker = make(folder)
+    try:
+        assert "think" not in thinker.capabilities.options
+        thinker.model_info(ModelInfoRequest())
+        assert "think" in thinker.capabilities.options
+        assert "think" not in type(thinker).capabilities.options
+    finally:
+        thinker.close(CloseRequest())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import weakref
 from collections import OrderedDict
@@ -157,15 +158,21 @@ class TransformersBackend(Backend):
         return out
 
     def _loader(self, name: str) -> Callable[[], Any]:
-        # Holds no reference to the backend, so that a dropped client can be collected while its engine waits.
-        options, settings = self.options, self.settings
+        # Only a weak reference to the backend, so that a dropped client can be collected while its engine waits.
+        options, settings, backend = self.options, self.settings, weakref.ref(self)
         secret = options.token or settings.api_key
 
         def load() -> Any:
             from lollms_transformers.loading import load_model
+            from lollms_transformers.prompts import takes_think
 
             ctx_size = settings.ctx_size if settings.ctx_size_chosen else None
-            return load_model(name, options, secret.get_secret_value() if secret else None, ctx_size)
+            loaded = load_model(name, options, secret.get_secret_value() if secret else None, ctx_size)
+            owner = backend()
+            if owner is not None and takes_think(loaded):
+                known = owner.capabilities
+                owner.capabilities = dataclasses.replace(known, options=known.options | {"think"})
+            return loaded
 
         return load
 

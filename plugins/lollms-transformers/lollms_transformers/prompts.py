@@ -19,7 +19,7 @@ from lollms_core import (
 )
 from lollms_transformers.loading import LoadedModel
 
-__all__ = ["Prompt", "build_prompt", "chat_template_of", "token_limit"]
+__all__ = ["Prompt", "build_prompt", "chat_template_of", "takes_think", "token_limit"]
 
 TEMPLATE_ARGUMENTS = "chat_template_kwargs"
 """The one field of `GenerationRequest.extra` that this format knows: variables for the chat template."""
@@ -67,6 +67,11 @@ def chat_template_of(loaded: LoadedModel) -> str | None:
         if template:
             return str(template)
     return None
+
+
+def takes_think(loaded: LoadedModel) -> bool:
+    """Whether the chat template can be told to let the model reason, or not to."""
+    return "enable_thinking" in (chat_template_of(loaded) or "")
 
 
 def token_limit(prompt_tokens: int, window: int | None, sampling: SamplingParams) -> int:
