@@ -114,12 +114,15 @@ def _draw_bars(progress: Iterable[PullProgress]) -> None:
         TimeRemainingColumn(),
     )
     tasks: dict[str, TaskID] = {}
+    last = None
     with Progress(*columns, console=progress_console()) as bars:
         for step in progress:
-            if step.status not in tasks:
-                tasks[step.status] = bars.add_task(printable(step.status), total=step.total)
-            task = tasks[step.status]
-            # A step without sizes has happened when it is told.
-            bars.update(task, completed=step.completed or 0, total=step.total)
-            if step.total is None:
-                bars.update(task, completed=1, total=1)
+            status = printable(step.status)
+            if step.total is None:  # nothing to measure: a line above the bars
+                if status != last:
+                    bars.console.print(status)
+            elif status not in tasks:
+                tasks[status] = bars.add_task(status, total=step.total, completed=step.completed or 0)
+            else:
+                bars.update(tasks[status], completed=step.completed or 0, total=step.total)
+            last = status
