@@ -40,6 +40,8 @@ from lollms_core.types import (
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+    from lollms_core.backend import Backend
+
 __all__ = ["ClientBase", "Run", "as_text", "prompt_or_messages"]
 
 
@@ -161,7 +163,7 @@ class ClientBase:
             headers=dict(headers or {}),
             options=backend_options,
         )
-        self.backend = load_format(format)(settings)
+        self.backend = _made(load_format(format), settings)
         self._manager, self.extension_failures = plugin_manager(self.backend, format)
         self._builder = RequestBuilder(self.backend, format, strict)
         self._portal = LoopThread()
@@ -265,6 +267,14 @@ class ClientBase:
         finally:
             self._closed = True
             self._portal.close()
+
+
+def _made(backend: type[Backend], settings: BackendSettings) -> Backend:
+    try:
+        return backend(settings)
+    except Exception as error:
+        known = as_lollms_error(error, settings.format)
+        raise known from known.__cause__
 
 
 def _secret(key: str | SecretStr | None) -> SecretStr | None:

@@ -147,7 +147,7 @@ def _load(info: FormatInfo) -> type[Backend]:
         backend: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
             backend = getattr(backend, part)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a package that exits when it is imported must not end the program
         raise FormatLoadError(
             f"the format {info.name!r} of {info.distribution} cannot be loaded: {type(error).__name__}: {error}",
             format=info.name,
@@ -196,7 +196,7 @@ def plugin_manager(backend: Backend, format: str) -> tuple[pluggy.PluginManager,
         try:
             manager.register(point.load(), name=info.name)
             manager.check_pending()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if manager.has_plugin(info.name):
                 manager.unregister(name=info.name)
             failure = FormatLoadError(
@@ -204,7 +204,7 @@ def plugin_manager(backend: Backend, format: str) -> tuple[pluggy.PluginManager,
             )
             failure.__cause__ = error
             failures[info.name] = failure
-            logger.warning("%s (it is left out; see `lollms doctor`)", failure.message)
+            logger.warning("%s (it is left out; see `lollms doctor --debug`)", failure.message)
     return manager, failures
 
 

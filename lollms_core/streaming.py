@@ -212,10 +212,8 @@ def drive(open_stream: Callable[[], Iterable[Chunk]], pipeline: Pipeline) -> Gen
         try:
             iterator = iter(open_stream())
             for chunk in iterator:
-                if cancel.cancelled:
-                    break
                 yield from feed(chunk)
-                if pipeline.ended:
+                if pipeline.ended or cancel.cancelled:
                     break
         except Exception as error:
             yield from pipeline.flush()
@@ -226,7 +224,9 @@ def drive(open_stream: Callable[[], Iterable[Chunk]], pipeline: Pipeline) -> Gen
         else:
             yield from pipeline.flush()
         yield pipeline.closing()
-    except GeneratorExit:
+    except Exception:
+        raise
+    except BaseException:
         # The caller has gone: those who wait on the token must know before the stream is closed.
         cancel.cancel()
         raise
@@ -245,11 +245,9 @@ async def adrive(
         try:
             stream = await open_stream()
             async for chunk in stream:
-                if cancel.cancelled:
-                    break
                 for out in feed(chunk):
                     yield out
-                if pipeline.ended:
+                if pipeline.ended or cancel.cancelled:
                     break
         except Exception as error:
             for out in pipeline.flush():
@@ -261,7 +259,9 @@ async def adrive(
             for out in pipeline.flush():
                 yield out
         yield pipeline.closing()
-    except (GeneratorExit, asyncio.CancelledError):
+    except Exception:
+        raise
+    except BaseException:
         cancel.cancel()
         raise
     finally:

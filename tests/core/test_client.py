@@ -160,6 +160,25 @@ def test_cancel_from_another_thread_returns_the_text_so_far():
     assert results[0].finish_reason == "cancelled"
 
 
+def test_text_that_arrives_as_the_cancel_does_is_kept(strangers):
+    strangers.install(
+        """
+        from lollms_core import Backend, Chunk, hookimpl
+        class Deaf(Backend):
+            @hookimpl
+            def generate(self, request):
+                yield Chunk("a")
+                request.cancel.cancel()
+                yield Chunk("b")
+                yield Chunk("c")
+        """,
+        deaf="Deaf",
+    )
+    with LollmsClient(default_generation_mode="deaf") as client:
+        assert client.complete("x").text == "ab"
+        assert asyncio.run(client.acomplete("x")).text == "ab"
+
+
 def test_abandoning_the_iterator_ends_the_generation():
     with echo(script=list("abc")) as client:
         stream = client.stream("x")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from lollms_core import ContractError, FormatLoadError, LollmsClient, installed_formats, registry
+from lollms_core import BackendError, ContractError, FormatLoadError, LollmsClient, installed_formats, registry
 
 SHOUT = """
 from lollms_core import Backend, Chunk, hookimpl
@@ -33,6 +33,19 @@ def test_one_broken_format_leaves_the_others_alone(strangers):
         LollmsClient(default_generation_mode="broken")
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
     assert "doctor" in caught.value.hint
+
+
+def test_a_package_that_exits_at_import_does_not_end_the_program(strangers):
+    strangers.install("import sys; sys.exit(3)", rude="Whatever")
+    with pytest.raises(FormatLoadError, match="SystemExit"):
+        LollmsClient(default_generation_mode="rude")
+
+
+def test_a_backend_that_cannot_be_made_is_a_backend_error(strangers):
+    strangers.install(SHOUT + "    def __init__(self, settings):\n        raise OSError('no disk')\n", shout="Shout")
+    with pytest.raises(BackendError, match="no disk") as caught:
+        LollmsClient(default_generation_mode="shout")
+    assert isinstance(caught.value.__cause__, OSError)
 
 
 @pytest.mark.parametrize(
