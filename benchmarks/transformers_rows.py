@@ -83,8 +83,7 @@ def one_stream(backend: TransformersBackend) -> None:
 
         def run() -> None:
             nonlocal made
-            with torch.inference_mode():
-                output = loaded.model.generate(**template, max_new_tokens=TOKENS, do_sample=False)
+            output = loaded.model.generate(**template, max_new_tokens=TOKENS, do_sample=False)
             made = output.shape[1] - template["input_ids"].shape[1]
 
         return seconds(run) / made

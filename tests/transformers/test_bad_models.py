@@ -76,7 +76,7 @@ def test_an_architecture_that_does_not_generate(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit", "architectures": ["ViTModel"]}))
     (tmp_path / "tokenizer.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"")
-    failing(tmp_path, ModelLoadError, "ViTModel does not generate")
+    failing(tmp_path, ModelLoadError, "'ViTModel' does not generate")
 
 
 def test_code_from_a_model_is_not_run(tmp_path):
