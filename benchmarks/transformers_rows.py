@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import torch
 from lollms_transformers import TransformersBackend
 
 from lollms_core import (
