@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lollms_core.errors import ConfigurationError, UnsupportedOptionError
+from lollms_core.errors import ConfigurationError, UnsupportedOptionError, UnsupportedOptionWarning
 from lollms_core.types import BackendSettings, Capabilities
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class Backend:
     def __init__(self, settings: BackendSettings) -> None:
         self.settings = settings
         self.options = self._checked_options(settings)
+        self._said: set[tuple[str, str]] = set()
 
     @classmethod
     def _checked_options(cls, settings: BackendSettings) -> BaseModel | None:
@@ -74,6 +77,41 @@ class Backend:
             problems = error.errors(include_url=False, include_input=False)
             text = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'options'}: {p['msg']}" for p in problems)
             raise ConfigurationError(f"{settings.format} options: {text}", format=settings.format) from None
+
+    def not_honoured(self, options: Iterable[str], *, by: str = "", hint: str = "") -> None:
+        """Say that options which the caller chose have no effect: a warning, once each, or an error if strict.
+
+        The client calls this for what `capabilities` do not declare. A backend calls it for what it learns later:
+        that a model, or the server, does not take an option.
+
+        Args:
+            options: their names, as the caller knows them.
+            by: who does not honour them; the format, if it is not said.
+            hint: what to do instead.
+
+        Raises:
+            UnsupportedOptionError: the client was made with `strict=True`.
+        """
+        who = by or f"the {self.settings.format} format"
+        if self.settings.strict:
+            raise UnsupportedOptionError(
+                f"{who} does not honour: {', '.join(sorted(options))}",
+                hint=hint or "Leave the option out, or make the client without strict=True to go on with a warning.",
+                format=self.settings.format,
+            )
+        fresh = sorted(name for name in set(options) if (who, name) not in self._said)
+        if fresh:
+            self._said.update((who, name) for name in fresh)
+            text = f"{who} does not honour: {', '.join(fresh)}"
+            warnings.warn(f"{text}. {hint}" if hint else text, UnsupportedOptionWarning, stacklevel=_callers_level())
+
+
+def _callers_level() -> int:
+    """The `stacklevel`, for `warnings.warn` in the calling function, of the first frame that is not part of lollms."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("lollms_"):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def near_misses(name: str, known: Iterable[str]) -> str:

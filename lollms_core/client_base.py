@@ -165,7 +165,9 @@ class ClientBase:
         )
         self.backend = _made(load_format(format), settings)
         self._manager, self.extension_failures = plugin_manager(self.backend, format)
-        self._builder = RequestBuilder(self.backend, format, strict)
+        self._builder = RequestBuilder(self.backend)
+        if settings.ctx_size_chosen and "ctx_size" not in self.backend.capabilities.options:
+            self.backend.not_honoured({"ctx_size"})
         self._portal = LoopThread()
         self._running: set[CancelToken] = set()
         self._lock = threading.Lock()

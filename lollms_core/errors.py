@@ -137,7 +137,7 @@ class UnknownFormatError(ConfigurationError):
 class FormatLoadError(ConfigurationError):
     """A format is installed, but its package cannot be imported. The cause carries its traceback."""
 
-    default_hint = "Run `lollms doctor --debug` to see the traceback, then reinstall or upgrade the package that is named."
+    default_hint = "`lollms doctor --debug` shows the traceback. Reinstall or upgrade the package that is named."
 
 
 class ContractError(ConfigurationError):

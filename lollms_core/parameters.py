@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import operator
 import os
-import sys
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -15,8 +13,6 @@ from lollms_core.errors import (
     EmptyPromptError,
     ImageError,
     InvalidRequestError,
-    UnsupportedOptionError,
-    UnsupportedOptionWarning,
 )
 from lollms_core.text.layouts import conversation_text
 from lollms_core.types import (
@@ -138,15 +134,11 @@ class RequestBuilder:
 
     Args:
         backend: declares what it honours and what its neutral values are.
-        format: its name, for errors.
-        strict: raise where an option would have no effect, in place of a warning.
     """
 
-    def __init__(self, backend: Backend, format: str, strict: bool) -> None:
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._format = format
-        self._strict = strict
-        self._warned: set[str] = set()
+        self._format = backend.settings.format
 
     def build(
         self,
@@ -249,33 +241,9 @@ class RequestBuilder:
             asked.add("personality")
         ignored = asked - capabilities.options
         if ignored:
-            self._not_honoured(ignored)
+            self._backend.not_honoured(ignored)
         if request.completion_format is ELF_COMPLETION_FORMAT.Instruct and not capabilities.raw_prompt:
-            self._not_honoured({"completion_format"})
-
-    def _not_honoured(self, names: set[str]) -> None:
-        listed = ", ".join(sorted(names))
-        if self._strict:
-            raise UnsupportedOptionError(
-                f"the {self._format} format does not honour: {listed}",
-                hint="Leave the option out, or make the client without strict=True to go on with a warning.",
-                format=self._format,
-            )
-        if fresh := names - self._warned:
-            self._warned |= fresh
-            warnings.warn(
-                f"the {self._format} format does not honour: {', '.join(sorted(fresh))}",
-                UnsupportedOptionWarning,
-                stacklevel=_callers_level(),
-            )
-
-
-def _callers_level() -> int:
-    """The `stacklevel` that points at the first frame outside of this package."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("lollms_core."):
-        frame, level = frame.f_back, level + 1
-    return level
+            self._backend.not_honoured({"completion_format"})
 
 
 def _with_images(messages: tuple[Message, ...], images: tuple[Image, ...]) -> tuple[Message, ...]:

@@ -198,7 +198,11 @@ def as_lollms_error(error: Exception, format: str) -> LollmsError:
     if isinstance(error, LollmsError):
         error.format = error.format or format
         return error
-    known = BackendError(f"the {format} format failed: {type(error).__name__}: {error}", format=format)
+    known = BackendError(
+        f"the {format} format failed: {type(error).__name__}: {error}",
+        hint="The cause carries the traceback; the command prints it with --debug.",
+        format=format,
+    )
     known.__cause__ = error
     return known
 

@@ -434,8 +434,7 @@ class BackendSettings:
     max_retries: int = 2
     """How often a request that failed before its first chunk is repeated, where that is safe."""
     strict: bool = False
-    """An option without effect is an error. The client sees to what `Capabilities` declare; a backend that learns later
-    that a model cannot honour a chosen option raises `UnsupportedOptionError` where this is set, and warns otherwise."""
+    """An option without effect is an error, not a warning. See `Backend.not_honoured`."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Extra HTTP headers. Not in the repr: they may carry keys."""
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)

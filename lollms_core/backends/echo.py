@@ -62,7 +62,7 @@ class EchoBackend(Backend):
 
     contract_version = 1
     capabilities = Capabilities(
-        options=frozenset({"n_predict", "stop", "system_prompt", "messages"}),
+        options=frozenset({"n_predict", "stop", "system_prompt"}),
         vision=True,
         embeddings=True,
         personalities=True,
@@ -85,7 +85,7 @@ class EchoBackend(Backend):
 
     @hookimpl
     def generate(self, request: GenerationRequest) -> Iterator[Chunk]:
-        text = request.messages[-1].content if request.messages else request.prompt
+        text = request.prompt
         if request.system_prompt:
             text = f"{request.system_prompt}\n{text}"
         if request.all_images:

@@ -7,7 +7,6 @@ address is asked of the server, once for a client; the user need not know.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 
 from lollms_core.backends.lollms_classic import OPTIONS as CLASSIC_OPTIONS
 from lollms_core.backends.lollms_classic import ClassicServer
@@ -80,8 +79,7 @@ class LollmsBackend(HTTPBackend):
         server = yield from self._which()
         # From the second call on the client knows what this server takes and says so itself.
         if not asked_before and (ignored := request.sampling.chosen - server.options - {"stop"}):
-            listed = ", ".join(sorted(ignored))
-            warnings.warn(f"this LoLLMS server does not honour: {listed}", UserWarning, stacklevel=2)
+            self.not_honoured(ignored, by="this LoLLMS server")
         return (yield from server.generate(request))
 
     def farewell(self, request: GenerationRequest) -> HTTPRequest | None:

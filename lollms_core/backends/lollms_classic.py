@@ -10,7 +10,7 @@ import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lollms_core.errors import ImageError, ModelLoadError, ProtocolError
+from lollms_core.errors import ImageError, ModelLoadError, ProtocolError, UnsupportedError
 from lollms_core.http.failures import answer_error
 from lollms_core.http.messages import Decoder, Exchange, HTTPRequest, StreamCall, parse_json
 from lollms_core.http.sse import MAX_SIZE
@@ -72,8 +72,16 @@ class ClassicServer:
 
     def model_info(self, model: str | None) -> Exchange[ModelInfo]:
         """The name is all that this server tells."""
-        yield from ()
-        return ModelInfo(name=model or self._model or "")
+        name = model or self._model
+        if name:
+            return ModelInfo(name=name)
+        models = yield from self.list_models()
+        if len(models) == 1:
+            return models[0]
+        raise UnsupportedError(
+            "this LoLLMS server does not tell which of its models is the active one",
+            hint="Name one: model_info(model_name), or the client's model_name. list_models() gives the names.",
+        )
 
     def tokenize(self, request: TokenizeRequest) -> Exchange[list[int]]:
         body = {"prompt": request.text, "return_named": False}

@@ -176,7 +176,6 @@ def test_text_that_arrives_as_the_cancel_does_is_kept(strangers):
     )
     with LollmsClient(default_generation_mode="deaf") as client:
         assert client.complete("x").text == "ab"
-        assert asyncio.run(client.acomplete("x")).text == "ab"
 
 
 def test_abandoning_the_iterator_ends_the_generation():

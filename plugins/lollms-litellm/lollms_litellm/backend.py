@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, TypeVar
@@ -25,8 +24,6 @@ from lollms_core import (
     ModelInfoRequest,
     ModelRequiredError,
     TokenizeRequest,
-    UnsupportedOptionError,
-    UnsupportedOptionWarning,
     hookimpl,
 )
 from lollms_litellm import catalogue
@@ -40,6 +37,8 @@ from lollms_litellm.relay import relay
 __all__ = ["LiteLLMBackend", "LiteLLMOptions"]
 
 T = TypeVar("T")
+
+_OWN_NAME = "If its server knows the option, pass it under the server's own name in `extra`."
 
 
 class LiteLLMOptions(BaseModel):
@@ -62,6 +61,8 @@ class LiteLLMBackend(Backend):
     capabilities = Capabilities(
         options=frozenset(
             {
+                "ctx_size",
+                "messages",
                 "n_predict",
                 "temperature",
                 "top_k",
@@ -88,7 +89,6 @@ class LiteLLMBackend(Backend):
         super().__init__(settings)
         self._clients = Clients(settings)
         self._refused: defaultdict[str, set[str]] = defaultdict(set)
-        self._warned: set[tuple[str, str]] = set()
         self._secrets = _secrets(settings, self.options)
 
     @hookimpl
@@ -101,7 +101,8 @@ class LiteLLMBackend(Backend):
         settings = self.settings
         num_ctx = settings.ctx_size if settings.ctx_size_chosen else None
         call = arguments(request, route, refused=frozenset(refused), num_ctx=num_ctx)
-        self._not_honoured(model, call.ignored)
+        if call.ignored:
+            self.not_honoured(call.ignored, by=model, hint=_OWN_NAME)
         common = self._common(route)
         if call.raw and route.raw_by_openai:
             common["client"] = self._clients.openai(route.api_base, route.api_key)
@@ -212,19 +213,6 @@ class LiteLLMBackend(Backend):
 
     def _error(self, error: BaseException, *, begun: bool = False) -> LollmsError:
         return from_litellm(error, secrets=self._secrets, begun=begun)
-
-    def _not_honoured(self, model: str, names: tuple[str, ...]) -> None:
-        if not names:
-            return
-        text = f"{model} does not honour: {', '.join(sorted(names))}"
-        hint = "If its server knows the option, pass it under the server's own name in `extra`."
-        if self.settings.strict:
-            raise UnsupportedOptionError(text, hint=hint, format=self.settings.format)
-        if fresh := [name for name in names if (model, name) not in self._warned]:
-            self._warned.update((model, name) for name in fresh)
-            warnings.warn(
-                f"{model} does not honour: {', '.join(sorted(fresh))}. {hint}", UnsupportedOptionWarning, stacklevel=2
-            )
 
 
 def _secrets(settings: BackendSettings, options: LiteLLMOptions) -> tuple[str, ...]:

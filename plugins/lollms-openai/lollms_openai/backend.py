@@ -6,7 +6,6 @@ import difflib
 import functools
 import os
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -32,8 +31,6 @@ from lollms_core import (
     ModelRequiredError,
     TokenizeRequest,
     UnsupportedError,
-    UnsupportedOptionError,
-    UnsupportedOptionWarning,
     hookimpl,
 )
 from lollms_core.http import Decoder, Exchange, HTTPRequest, StreamCall
@@ -92,7 +89,6 @@ class OpenAIBackend(HTTPBackend):
         self._memory = Memory()
         self._windows: dict[str, int] = {}
         self._only_model: str | None = None
-        self._warned: set[tuple[str, str]] = set()
         if not self.is_openai:
             self.capabilities = replace(self.capabilities, options=self.capabilities.options | self.extra_options)
         self._token_routes = None if self.is_openai else TokenRoutes(self._endpoint)
@@ -194,7 +190,7 @@ class OpenAIBackend(HTTPBackend):
         if request.images:
             raise ImageError("a raw prompt (Instruct) cannot carry images", hint="Leave completion_format at Chat.")
         if request.think is not None:
-            self._not_honoured("think", "with a raw prompt (Instruct)")
+            self.not_honoured({"think"}, by="a raw prompt (Instruct)")
         return completion_body(request, model=model, fields=self._fields(request, model, LIMITS[1]))
 
     def think_fields(self, think: bool | str | None) -> dict[str, Any]:
@@ -280,15 +276,7 @@ class OpenAIBackend(HTTPBackend):
             option = OPTION_OF[name]
             chosen = request.think is not None if option == "think" else option in request.sampling.chosen
             if chosen and option != "stop":  # the decoder looks for stop sequences then
-                self._not_honoured(option, f"by {model}: the server refused {name}")
-
-    def _not_honoured(self, option: str, why: str) -> None:
-        message = f"the {self.settings.format} format does not honour {option} {why}"
-        if self.settings.strict:
-            raise UnsupportedOptionError(message, hint="Leave the option out, or make the client without strict=True.")
-        if (option, why) not in self._warned:
-            self._warned.add((option, why))
-            warnings.warn(message, UnsupportedOptionWarning, stacklevel=2)
+                self.not_honoured({option}, by=model, hint=f"The server refused {name}.")
 
     # --- models ------------------------------------------------------------------------------------------------------
 

@@ -42,6 +42,8 @@ class TransformersBackend(Backend):
     capabilities = Capabilities(
         options=frozenset(
             {
+                "ctx_size",
+                "messages",
                 "n_predict",
                 "temperature",
                 "top_k",
