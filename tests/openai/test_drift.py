@@ -13,6 +13,7 @@ from lollms_core import (
     ELF_COMPLETION_FORMAT,
     ContextWindowError,
     InvalidRequestError,
+    UnsupportedOptionError,
     UnsupportedOptionWarning,
 )
 from tests.openai.conftest import MakeClient
@@ -59,6 +60,16 @@ def test_a_choice_that_is_refused_is_said_once(client: MakeClient, stub: OpenAIS
         assert one.generate("Hi?", top_k=3) == "Hello from the stub."
     assert len(caught) == 1
     assert ["top_k" in body for body in stub.bodies] == [True, False, False]
+
+
+def test_under_strict_a_choice_that_is_refused_is_an_error(client: MakeClient, stub: OpenAIStub) -> None:
+    stub.refuse(unsupported("top_k"), lambda body: "top_k" in body)
+    one = client(strict=True)
+    for _ in range(2):
+        with pytest.raises(UnsupportedOptionError, match="top_k"):
+            one.generate("Hi?", top_k=3)
+    assert one.generate("Hi?") == "Hello from the stub."
+    assert ["top_k" in body for body in stub.bodies] == [True, False]
 
 
 def test_what_one_model_refuses_another_may_take(client: MakeClient, stub: OpenAIStub) -> None:
