@@ -21,7 +21,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from lollms_core.backend import Backend
-from lollms_core.errors import ClientClosedError, LollmsError
+from lollms_core.errors import BackendError, ClientClosedError, LollmsError
 from lollms_core.hookspecs import hookimpl
 from lollms_core.http import driver
 from lollms_core.http.address import Address
@@ -197,9 +197,23 @@ class HTTPBackend(Backend):
         }
 
     def _named(self, error: LollmsError) -> LollmsError:
+        """The error with what a decoder does not know: the format, where the server is, and what must not be shown."""
         if error.format is None:
             error.format = self.settings.format
+        if isinstance(error, BackendError) and (where := str(self.address)) not in error.message:
+            _reword(error, f"{where}: {error.message}")
+        return self._without_key(error)
+
+    def _without_key(self, error: LollmsError) -> LollmsError:
+        """The error of a server that repeats the key, without it."""
+        if (key := self.key) and len(key) > 3 and key in error.message:
+            _reword(error, error.message.replace(key, "***"))
         return error
+
+
+def _reword(error: LollmsError, message: str) -> None:
+    error.message = message
+    error.args = (message,)
 
 
 class _Talk:
@@ -212,12 +226,8 @@ class _Talk:
         return Retries(self._backend.settings.max_retries, self._backend.backoff)
 
     def error_from(self, status: int, headers: Mapping[str, str], body: bytes) -> LollmsError:
-        error = self._backend.error_from(status, headers, body)
-        if (key := self._backend.key) and len(key) > 3 and key in error.message:
-            # A server that repeats the key that it refuses.
-            error.message = error.message.replace(key, "***")
-            error.args = (error.message,)
-        return error
+        # Here and not only in the end: the error may become the cause of another one.
+        return self._backend._without_key(self._backend.error_from(status, headers, body))
 
 
 class _Generation(_Talk):

@@ -356,8 +356,7 @@ class AsyncResponse:
         return data
 
     def _on_lost(self, lost: asyncio.Future[None]) -> None:
-        if not lost.cancelled():
-            lost.exception()  # seen: it reaches the reader by its own way
+        _seen(lost)  # it reaches the reader by its own way
         if not self._content.is_eof() and self._content.exception() is None:
             self._content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
 
@@ -387,6 +386,12 @@ class AsyncResponse:
         self._stop_timer()
         if self._lost is not None:
             self._lost.remove_done_callback(self._on_lost)
+            if self._lost.done():
+                _seen(self._lost)
+            else:
+                # The connection may break in the pool, too. It serves many responses, and is to hold this only once.
+                self._lost.remove_done_callback(_seen)
+                self._lost.add_done_callback(_seen)
             self._lost = None
 
     async def read_all(self, limit: int = MAX_BODY) -> bytes:
@@ -435,6 +440,12 @@ class AsyncResponse:
             kind = "idle" if self._started else "first_token"
             return timeout_error(kind, getattr(self._timeouts, kind), self._where)
         return IncompleteStreamError(f"{self._where} closed the connection before its answer was complete")
+
+
+def _seen(lost: asyncio.Future[None]) -> None:
+    """Look at the exception, so that asyncio does not complain that nobody did."""
+    if not lost.cancelled():
+        lost.exception()
 
 
 def _dispose(opening: asyncio.Task[aiohttp.ClientResponse]) -> None:

@@ -45,6 +45,8 @@ _WINDOW = re.compile(
     r"|maximum (?:input|prompt) length|exceeds? the (?:available )?context",
     re.IGNORECASE,
 )
+_TAGS = re.compile(rb"(?is)<(style|script)\b(?:.*?</\1\s*>|.*)|<[^>]*>")
+"""Of a web page, all that is not text."""
 _MODEL = re.compile(r"\bmodel\b", re.IGNORECASE)
 _NOT_RETRYABLE = frozenset({501, 505, 511})
 _QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
@@ -119,7 +121,7 @@ def status_error(
     """
     content_type = headers.get("content-type", "")
     if "text/html" in content_type:
-        text = f"an HTML page: {excerpt(re.sub(rb'(?s)<(?:style|script).*?</|<[^>]*>', b' ', body[:20000]))}"
+        text = f"an HTML page: {excerpt(_TAGS.sub(b' ', body[:20000]))}"
     else:
         text = error_text(body)
     code, _ = error_code(body)
