@@ -70,7 +70,8 @@ def _limited(pieces: list[str], body: dict[str, Any]) -> tuple[list[str], str]:
 def _events(body: dict[str, Any], pieces: list[str], reason: str) -> Iterator[dict[str, Any]]:
     raw = "prompt" in body
     common = {
-        "id": "c", "object": "text_completion" if raw else "chat.completion.chunk", "created": 1, "model": body["model"],
+        "id": "c", "object": "text_completion" if raw else "chat.completion.chunk", "created": 1,
+        "model": body["model"],
     }  # fmt: skip
     for piece in pieces:
         said = {"text": piece} if raw else {"delta": {"content": piece}}

@@ -2,7 +2,14 @@
 
 import pytest
 
-from lollms_core import ContextWindowError, GenerationRequest, Message, SamplingParams, UnsupportedOptionError
+from lollms_core import (
+    ContextWindowError,
+    GenerationRequest,
+    Message,
+    SamplingParams,
+    UnsupportedOptionError,
+    UnsupportedOptionWarning,
+)
 from tests.transformers.conftest import FRANCE, answer, greedy, raw
 
 pytestmark = pytest.mark.model
@@ -164,19 +171,19 @@ def test_variables_reach_the_chat_template(smol):
     assert tokenizer.decode(build_prompt(loaded, request).tokens) == "calm FalseHi"
 
 
-def test_think_is_declared_where_the_template_takes_it(smol, tmp_path):
-    import shutil
+def test_think_without_effect_on_this_model_is_said(smol):
+    import dataclasses
 
-    from lollms_core import CloseRequest, ModelInfoRequest
-    from tests.transformers.conftest import make
+    from lollms_transformers.prompts import build_prompt
 
-    folder = shutil.copytree(smol.model.name_or_path, tmp_path / "thinker")
-    (folder / "chat_template.jinja").write_text("{{ enable_thinking }}{{ messages[0].content }}")
-    thinker = make(folder)
-    try:
-        assert "think" not in thinker.capabilities.options
-        thinker.model_info(ModelInfoRequest())
-        assert "think" in thinker.capabilities.options
-        assert "think" not in type(thinker).capabilities.options
-    finally:
-        thinker.close(CloseRequest())
+    said = []
+    loaded = dataclasses.replace(smol, not_honoured=said.append)
+    build_prompt(loaded, greedy("Hi"))
+    assert said == []
+    build_prompt(loaded, greedy("Hi", think=True))
+    assert said == [{"think"}]
+
+
+def test_think_without_effect_is_a_warning(backend):
+    with pytest.warns(UnsupportedOptionWarning, match="does not honour: think"):
+        answer(backend, greedy("Hi", 1, think=True))

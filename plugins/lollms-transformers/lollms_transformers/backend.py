@@ -55,6 +55,7 @@ class TransformersBackend(Backend):
                 "n_threads",
                 "stop",
                 "system_prompt",
+                "think",  # where the chat template takes it; the engine says so where it does not
             }
         ),
         vision=True,
@@ -166,15 +167,16 @@ class TransformersBackend(Backend):
 
         def load() -> Any:
             from lollms_transformers.loading import load_model
-            from lollms_transformers.prompts import takes_think
 
             ctx_size = settings.ctx_size if settings.ctx_size_chosen else None
             loaded = load_model(name, options, secret.get_secret_value() if secret else None, ctx_size)
-            owner = backend()
-            if owner is not None and takes_think(loaded):
-                known = owner.capabilities
-                owner.capabilities = dataclasses.replace(known, options=known.options | {"think"})
-            return loaded
+
+            def not_honoured(names: set[str]) -> None:
+                owner = backend()
+                if owner is not None:
+                    owner.not_honoured(names, by=name)
+
+            return dataclasses.replace(loaded, not_honoured=not_honoured)
 
         return load
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,8 @@ class LoadedModel:
     quantization: str | None = None
     tokenizer_lock: threading.Lock = field(default_factory=threading.Lock)
     """A fast tokenizer is not safe to share between threads while its settings change."""
+    not_honoured: Callable[[set[str]], None] | None = None
+    """Says that a chosen option has no effect on this model. Called in the engine's thread."""
 
 
 def load_model(name: str, options: TransformersOptions, token: str | None, ctx_size: int | None) -> LoadedModel:

@@ -44,6 +44,8 @@ def build_prompt(loaded: LoadedModel, request: GenerationRequest) -> Prompt:
     """
     variables = _template_variables(request)
     template = chat_template_of(loaded)
+    if request.think is not None and not takes_think(loaded) and loaded.not_honoured is not None:
+        loaded.not_honoured({"think"})
     raw = request.completion_format is ELF_COMPLETION_FORMAT.Instruct or template is None
     if request.all_images:
         return _with_images(loaded, request, None if raw else variables)
