@@ -166,8 +166,7 @@ class ClientBase:
         self.backend = _made(load_format(format), settings)
         self._manager, self.extension_failures = plugin_manager(self.backend, format)
         self._builder = RequestBuilder(self.backend)
-        if settings.ctx_size_chosen and "ctx_size" not in self.backend.capabilities.options:
-            self.backend.not_honoured({"ctx_size"})
+        self._say_unused(settings)
         self._portal = LoopThread()
         self._running: set[CancelToken] = set()
         self._lock = threading.Lock()
@@ -176,6 +175,24 @@ class ClientBase:
     def __repr__(self) -> str:
         # No address: it may carry credentials.
         return f"{type(self).__name__}(format={self.format!r}, model_name={self.model_name!r})"
+
+    def _say_unused(self, settings: BackendSettings) -> None:
+        """Say which arguments, given to the client, have no effect on its format.
+
+        Time limits are not among them: they hold where nothing is waited for.
+        """
+        unused = set()
+        if settings.ctx_size_chosen and "ctx_size" not in self.backend.capabilities.options:
+            unused.add("ctx_size")
+        if self.backend.capabilities.local:
+            given = {
+                "host_address": settings.host_address is not None,
+                "verify_ssl_certificate": settings.verify_ssl_certificate is not True,
+                "headers": bool(settings.headers),
+            }
+            unused |= {name for name, is_given in given.items() if is_given}
+        if unused:
+            self.backend.not_honoured(unused)
 
     # --- generations ----------------------------------------------------------------------------------------------
 

@@ -167,7 +167,7 @@ class RawTextDecoder(Decoder):
             return True
         if len(self._shape) < len(_ERROR_BEGINS):
             # Compared without white space, so that either way of writing JSON is seen.
-            self._shape = (self._shape + "".join(text[:_LOOK].split()))[: len(_ERROR_BEGINS)]
+            self._shape = (self._shape + "".join(text.split(None, _ENOUGH)))[: len(_ERROR_BEGINS)]
         return _ERROR_BEGINS.startswith(self._shape)
 
     def _release(self) -> Iterator[Chunk]:
@@ -190,7 +190,8 @@ class RawTextDecoder(Decoder):
 
 
 _ERROR_BEGINS = '{"status":false'
-_LOOK = 4096
+_ENOUGH = len(_ERROR_BEGINS)
+"""As many words have at least as many characters; what stands behind them need not be looked at."""
 
 
 def _value(value: Any) -> Any:

@@ -298,6 +298,13 @@ def test_the_warning_points_at_the_callers_line():
     assert seen[0].filename == __file__
 
 
+def test_what_a_local_format_cannot_use_is_said_when_the_client_is_made():
+    with pytest.warns(UnsupportedOptionWarning, match="ctx_size, headers, host_address"):
+        echo(host_address="http://localhost:1", headers={"X": "y"}, ctx_size=100).close()
+    with pytest.raises(UnsupportedOptionError, match="host_address"):
+        echo(host_address="http://localhost:1", strict=True)
+
+
 def test_strict_raises_for_an_option_without_effect():
     with echo(strict=True, raise_errors=True) as client, pytest.raises(UnsupportedOptionError, match="seed"):
         client.generate("x", seed=0)
