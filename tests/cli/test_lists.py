@@ -152,7 +152,7 @@ def test_capabilities_load_every_format_and_survive_a_broken_one(lollms, strange
     assert "honours: n_predict, stop, system_prompt" in result.stdout
     assert "No module named 'no_such_module_anywhere'" in result.stderr
     records = {record["name"]: record for record in json.loads(lollms("formats", "--capabilities", "--json").stdout)}
-    assert records["echo"]["capabilities"]["options"] == ["messages", "n_predict", "stop", "system_prompt"]
+    assert records["echo"]["capabilities"]["options"] == ["n_predict", "stop", "system_prompt"]
     assert records["server"]["capabilities"]["pull"] is True
     assert "no_such_module_anywhere" in records["broken"]["error"]
 
