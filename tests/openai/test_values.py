@@ -58,6 +58,13 @@ def test_what_is_known_about_a_model(client: MakeClient, stub: OpenAIStub) -> No
     assert "stub-model" in caught.value.hint
 
 
+def test_vllms_model_looks_the_same_each_time(client: MakeClient, stub: OpenAIStub) -> None:
+    stub.models = [
+        {"id": "stub-model", "owned_by": "vllm", "created": 1, "permission": [{"id": "random"}], "root": "x"}
+    ]
+    assert client().model_info().metadata == {"id": "stub-model", "owned_by": "vllm", "root": "x"}
+
+
 def bytes_route(request: Recorded) -> Reply:
     """A tokenizer whose tokens are bytes, in vLLM's shape."""
     if request.path == "/tokenize":

@@ -27,4 +27,7 @@ def read_models(value: Any) -> list[ModelInfo]:
 def _info(entry: dict[str, Any]) -> ModelInfo:
     windows = (entry.get(name) for name in _WINDOWS)
     window = next((size for size in windows if isinstance(size, int) and size > 0), None)
+    if entry.get("owned_by") == "vllm":
+        # vLLM makes these anew for each request, so that the same model would never look the same.
+        entry = {name: value for name, value in entry.items() if name not in ("created", "permission")}
     return ModelInfo(name=entry["id"], context_window=window, metadata=entry)
