@@ -48,7 +48,7 @@ class SSEDecoder:
                 self._tail.append(data)
                 self._held += len(data)
             return []
-        self._skip_newline = data[end - 1] == 0x0D
+        self._skip_newline = end == len(data) and data[end - 1] == 0x0D
         lines = data[:end]
         if self._tail:
             self._tail.append(lines)

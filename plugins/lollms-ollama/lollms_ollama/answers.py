@@ -53,9 +53,9 @@ class AnswerDecoder(Decoder):
             raise IncompleteStreamError("Ollama's answer ended before it was complete: no line said that it was done")
 
     def _chunks(self, objects: Iterator[dict[str, Any]]) -> Iterator[Chunk]:
+        if self.finished:
+            return
         for item in objects:
-            if self.finished:
-                return
             if item.get("error") is not None:
                 raise self._failure(item)
             message = item.get("message", item)  # /api/generate has the same fields on the outside
@@ -73,6 +73,7 @@ class AnswerDecoder(Decoder):
             if item.get("done"):
                 self.finished = True
                 yield self._closing(item)
+                return  # before the next line is even read: what follows the end is nobody's business
 
     def _closing(self, item: Mapping[str, Any]) -> Chunk:
         said = item.get("done_reason")
@@ -111,15 +112,17 @@ class PullDecoder(Decoder):
             )
 
     def _steps(self, objects: Iterator[dict[str, Any]]) -> Iterator[Chunk]:
+        if self.finished:
+            return
         for item in objects:
-            if self.finished:
-                return
             if item.get("error") is not None:
                 raise self._failure(item)
             status = _checked(item.get("status", ""))
             self.finished = status == "success"
             sizes = {name: _count(item.get(name)) for name in ("completed", "total")}
             yield Chunk(status, metadata=sizes)
+            if self.finished:
+                return
 
 
 def _checked(text: Any) -> str:
