@@ -10,7 +10,9 @@ import threading
 import tracemalloc
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -90,12 +92,22 @@ async def test_many_at_once_in_one_loop() -> None:
     assert told == ["ab"] * 16
 
 
-def test_one_loop_after_another() -> None:
-    with serving(answer("ab")) as stub:
-        lollms = client(stub.address)
+@routes
+def test_one_loop_after_another_takes_its_connections_along(model: str, kind: ELF_COMPLETION_FORMAT) -> None:
+    events = answer("ab") if kind is ELF_COMPLETION_FORMAT.Chat else [text("ab", "stop")]
+    with serving(events) as stub, client(stub.address, model) as lollms:
+        port = urlsplit(stub.address).port
+
+        def connections() -> int:
+            found = psutil.Process().net_connections("tcp")
+            return sum(c.status == psutil.CONN_ESTABLISHED and bool(c.raddr) and c.raddr.port == port for c in found)
+
         for _ in range(3):
-            assert asyncio.run(lollms.agenerate("hi")) == "ab"
-        lollms.close()
+            assert asyncio.run(lollms.agenerate("hi", completion_format=kind)) == "ab"
+            assert connections() == 0
+        assert lollms.generate("hi", completion_format=kind) == "ab"  # by the loop of the sync callers, which goes on
+        assert connections() == 1
+    assert connections() == 0
 
 
 @pytest.fixture(scope="module")

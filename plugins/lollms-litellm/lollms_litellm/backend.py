@@ -103,6 +103,7 @@ class LiteLLMBackend(Backend):
         call = arguments(request, route, refused=frozenset(refused), num_ctx=num_ctx)
         if call.ignored:
             self.not_honoured(call.ignored, by=model, hint=_OWN_NAME)
+        await self._clients.used()
         common = self._common(route)
         if call.raw and route.raw_by_openai:
             common["client"] = self._clients.openai(route.api_base, route.api_key)
@@ -111,7 +112,7 @@ class LiteLLMBackend(Backend):
             common,
             timeouts=settings.timeouts,
             max_retries=settings.max_retries,
-            translate=lambda error, begun: self._error(error, begun=begun),
+            translate=lambda error, begun: self._error(error, begun=begun, model=model),
             refused=refused,
         )
         stream = relay(work.produce, request.cancel)
@@ -148,8 +149,9 @@ class LiteLLMBackend(Backend):
         model = self._model(request.model or self.options.embedding_model)
         await asyncio.to_thread(litellm)
         route = self._route(model)
+        await self._clients.used()
         values = self._common(route) | {"model": model, "input": list(request.texts)}
-        answer = await self._retried(lambda: litellm().aembedding(**values))
+        answer = await self._retried(lambda: litellm().aembedding(**values), model)
         rows = [item if isinstance(item, dict) else item.model_dump() for item in answer.data]
         rows.sort(key=lambda row: row["index"])
         return [list(row["embedding"]) for row in rows]
@@ -180,7 +182,6 @@ class LiteLLMBackend(Backend):
     def _common(self, route: catalogue.Route) -> dict[str, Any]:
         """The keyword arguments of every call. Retries are ours, so that they are the same for all providers."""
         settings = self.settings
-        self._clients.used()
         values: dict[str, Any] = {"max_retries": 0, "timeout": self._clients.timeout(settings.timeouts)}
         if settings.api_key is not None:
             values["api_key"] = settings.api_key.get_secret_value()
@@ -192,12 +193,12 @@ class LiteLLMBackend(Backend):
             values |= self._clients.unverified(route.provider, route.api_base, route.api_key)
         return values | {name: value for name, value in self.options.params.items() if name not in RESERVED}
 
-    async def _retried(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def _retried(self, attempt: Callable[[], Awaitable[T]], model: str) -> T:
         for count in range(self.settings.max_retries + 1):
             try:
                 return await attempt()
             except Exception as caught:
-                error = self._error(caught)
+                error = self._error(caught, model=model)
             wait = wait_before_retry(error, count)
             if wait is None or count == self.settings.max_retries:
                 raise error
@@ -211,8 +212,8 @@ class LiteLLMBackend(Backend):
             error = self._error(caught)
         raise error
 
-    def _error(self, error: BaseException, *, begun: bool = False) -> LollmsError:
-        return from_litellm(error, secrets=self._secrets, begun=begun)
+    def _error(self, error: BaseException, *, begun: bool = False, model: str | None = None) -> LollmsError:
+        return from_litellm(error, secrets=self._secrets, begun=begun, model=model)
 
 
 def _secrets(settings: BackendSettings, options: LiteLLMOptions) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ssl
 import threading
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from lollms_core import BackendSettings, Timeouts
@@ -31,11 +32,40 @@ class Clients:
     def __init__(self, settings: BackendSettings) -> None:
         self._settings = settings
         self._own: list[tuple[asyncio.AbstractEventLoop, str | None, Any]] = []
+        self._keepers: dict[asyncio.AbstractEventLoop, AsyncGenerator[None, None]] = {}
 
-    def used(self) -> None:
-        """Note that a call is made in the running loop."""
+    async def used(self) -> None:
+        """Note that a call is made in the running loop, whose connections close with it or with `close`."""
+        loop = asyncio.get_running_loop()
+        if loop in self._keepers:
+            return
         with _lock:
-            _users.setdefault(asyncio.get_running_loop(), set()).add(id(self))
+            _users.setdefault(loop, set()).add(id(self))
+        keeper = self._keepers[loop] = self._close_with_loop(loop)
+        # Begun, so that the loop closes it on its way out, as it does with every async generator that is still open.
+        await anext(keeper)
+
+    async def _close_with_loop(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            self._keepers.pop(loop, None)
+            own = [client for known, _, client in self._own if known is loop]
+            self._own = [each for each in self._own if each[0] is not loop]
+            for client in own:
+                with contextlib.suppress(Exception):  # the connection may already be gone
+                    await client.close()
+            if self._leave(loop):
+                await _close_clients_of_running_loop()
+
+    def _leave(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Note that this backend is done with a loop; whether it was the last one there."""
+        with _lock:
+            users = _users.get(loop, set())
+            users.discard(id(self))
+            if not users:
+                _users.pop(loop, None)
+            return not users
 
     @staticmethod
     def timeout(timeouts: Timeouts) -> Any:
@@ -84,18 +114,12 @@ class Clients:
     async def close(self) -> None:
         """Close our own clients, and LiteLLM's for each loop that no other backend uses."""
         here = asyncio.get_running_loop()
-        own, self._own = self._own, []
-        for loop, _, client in own:
-            await _in_loop(loop, here, client.close)
-        with _lock:
-            loops = [loop for loop, users in _users.items() if id(self) in users]
-            for loop in loops:
-                _users[loop].discard(id(self))
-            alone = [loop for loop in loops if not _users[loop]]
-            for loop in alone:
-                del _users[loop]
-        for loop in alone:
-            await _in_loop(loop, here, _close_clients_of_running_loop)
+        for loop, keeper in list(self._keepers.items()):
+            await _in_loop(loop, here, keeper.aclose)
+            # Of a loop that stands still nothing can be closed; it is forgotten.
+            self._keepers.pop(loop, None)
+            self._leave(loop)
+        self._own.clear()
 
 
 async def _in_loop(loop: asyncio.AbstractEventLoop, here: asyncio.AbstractEventLoop, work: Any) -> None:

@@ -91,22 +91,27 @@ _SECRETS = re.compile(
 )
 
 
-def from_litellm(error: BaseException, *, secrets: tuple[str, ...] = (), begun: bool = False) -> LollmsError:
+def from_litellm(
+    error: BaseException, *, secrets: tuple[str, ...] = (), begun: bool = False, model: str | None = None
+) -> LollmsError:
     """Our error for anything that a call of LiteLLM raised.
 
     Args:
         error: what was raised; one of ours is returned as it is.
         secrets: texts that must not be in the message.
         begun: a part of the answer had arrived, so that a broken connection means an answer cut short.
+        model: what was asked for. It is named if there is no such model: servers name it without its provider.
     """
     if isinstance(error, LollmsError):
         return error
     inner = getattr(error, "original_exception", None)
     if isinstance(inner, BaseException):  # `MidStreamFallbackError`, which is meant for LiteLLM's router
-        return from_litellm(inner, secrets=secrets, begun=begun)
+        return from_litellm(inner, secrets=secrets, begun=begun, model=model)
     status = _status(error)
     cls = _class(error, status, begun)
     message = scrubbed(_message(error), secrets)
+    if cls is ModelNotFoundError and model is not None and model not in message:
+        message = f"{model}: {message}"
     hint = _HINTS.get(cls)
     if "ContentPolicyViolationError" in _names(error):
         hint = _POLICY_HINT
