@@ -206,9 +206,20 @@ class HTTPBackend(Backend):
 
     def _without_key(self, error: LollmsError) -> LollmsError:
         """The error of a server that repeats the key, without it."""
-        if (key := self.key) and len(key) > 3 and key in error.message:
-            _reword(error, error.message.replace(key, "***"))
+        key = self.key or ""
+        if len(key) > 3 and (shown := _hidden(error.message, key)) != error.message:
+            _reword(error, shown)
         return error
+
+
+def _hidden(text: str, key: str) -> str:
+    text = text.replace(key, "***")
+    # An excerpt, which is what messages end with, may end in the middle of it.
+    cut = text.removesuffix("…")
+    for size in range(len(key) - 1, 3, -1):
+        if cut.endswith(key[:size]):
+            return f"{cut[:-size]}***"
+    return text
 
 
 def _reword(error: LollmsError, message: str) -> None:

@@ -108,6 +108,14 @@ def test_a_server_that_repeats_the_key(
     assert KEY not in outcome.everything_shown()
 
 
+@pytest.mark.parametrize("before", range(170, 201))
+def test_a_key_that_an_excerpt_cuts(serve: Serve, monkeypatch: pytest.MonkeyPatch, before: int) -> None:
+    body = f"{'x' * before}{KEY}".encode()
+    monkeypatch.setitem(FAULTS, "echo", lambda peer: peer.whole(body, "500 Internal Server Error", "text/plain"))
+    outcome = stream(DOORS["openai"].client(serve(DOORS["openai"].dialect).address("echo")))
+    assert "sk-s" not in outcome.everything_shown()
+
+
 # --- what errors say --------------------------------------------------------------------------------------------------
 
 
