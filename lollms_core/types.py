@@ -163,7 +163,8 @@ class CancelToken:
 
     def __init__(self) -> None:
         self.cancelled = False
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may close a stream, which unregisters, in the middle of a registration.
+        self._lock = threading.RLock()
         self._callbacks: list[Callable[[], None]] = []
 
     def cancel(self) -> None:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from lollms_vllm.failures import generation_error, missing_engine, start_error
-from lollms_vllm.stream import EngineStream, Mailbox
 
 from lollms_core import (
     ELF_COMPLETION_FORMAT,
     APIConnectionError,
     BackendError,
-    Chunk,
     ConfigurationError,
     ContextWindowError,
     InvalidRequestError,
@@ -32,7 +28,6 @@ from lollms_core import (
 from tests.support.openai_stub import OpenAIStub, Recorded, Reply, running
 
 INSTRUCT = ELF_COMPLETION_FORMAT.Instruct
-END = Chunk(finish_reason="stop")
 
 
 @pytest.fixture
@@ -245,73 +240,3 @@ def test_why_a_request_failed(error: Exception, kind: type[LollmsError]) -> None
 def test_a_missing_vllm_is_told_from_a_broken_one() -> None:
     broken = missing_engine(ImportError("operator torchvision::nms does not exist"))
     assert "is installed and cannot be imported" in broken.message
-
-
-# --- the stream -----------------------------------------------------------------------------------------------------
-
-
-def stream_of(*items: Chunk | Exception, alive: bool = True) -> tuple[EngineStream, list[str]]:
-    """A stream whose items come from another thread, and the record of what its work was told."""
-    told: list[str] = []
-
-    def start(mailbox: Mailbox) -> tuple[Callable[[], None], Callable[[], bool]]:
-        told.append("start")
-        threading.Thread(target=lambda: [mailbox.put(item) for item in items]).start()
-        return lambda: told.append("stop"), lambda: alive
-
-    return EngineStream(start), told
-
-
-def test_a_stream_in_a_thread() -> None:
-    stream, told = stream_of(Chunk("a"), Chunk("b"), END, Chunk("after the end"))
-    assert told == []
-    assert list(stream) == [Chunk("a"), Chunk("b"), END]
-    assert told == ["start", "stop"]
-    assert list(stream) == []
-
-
-async def test_a_stream_in_a_task() -> None:
-    stream, told = stream_of(Chunk("a"), Chunk("b"), END)
-    assert [chunk async for chunk in stream] == [Chunk("a"), Chunk("b"), END]
-    assert told == ["start", "stop"]
-
-
-def test_an_error_comes_after_what_came_before_it() -> None:
-    stream, told = stream_of(Chunk("a"), ServerError("died"))
-    assert next(stream) == Chunk("a")
-    with pytest.raises(ServerError, match="died"):
-        next(stream)
-    assert told == ["start", "stop"]
-
-
-@pytest.mark.parametrize("leave", [lambda stream: stream.close(), lambda stream: stream.__del__()])
-def test_leaving_a_stream_stops_its_work(leave: Callable[[EngineStream], None]) -> None:
-    stream, told = stream_of(Chunk("a"), Chunk("b"))
-    assert next(stream) == Chunk("a")
-    leave(stream)
-    assert told == ["start", "stop"]
-    assert list(stream) == []
-
-
-def test_a_stream_that_nobody_read_starts_nothing() -> None:
-    stream, told = stream_of(END)
-    stream.close()
-    assert list(stream) == []
-    assert told == []
-
-
-async def test_cancelling_the_task_that_waits_stops_the_work() -> None:
-    stream, told = stream_of()
-    task = asyncio.ensure_future(stream.__anext__())
-    while "start" not in told:
-        await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert told == ["start", "stop"]
-
-
-def test_a_dead_thread_is_noticed() -> None:
-    stream, _ = stream_of(alive=False)
-    with pytest.raises(BackendError, match="gone"):
-        next(stream)

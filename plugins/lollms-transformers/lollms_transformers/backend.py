@@ -26,9 +26,9 @@ from lollms_core import (
     TokenizeRequest,
     hookimpl,
 )
+from lollms_core.mailbox import Mailbox, MailboxStream
 from lollms_transformers.engine import Engine, Job
 from lollms_transformers.options import TransformersOptions
-from lollms_transformers.stream import Mailbox, TokenStream
 
 __all__ = ["TransformersBackend"]
 
@@ -77,11 +77,12 @@ class TransformersBackend(Backend):
         weakref.finalize(self, _close_engines, self._engines)
 
     @hookimpl
-    def generate(self, request: GenerationRequest) -> TokenStream:
-        def start(mailbox: Mailbox) -> Callable[[], bool]:
-            return self._engine(request.model).submit(Job(request, mailbox))
+    def generate(self, request: GenerationRequest) -> MailboxStream:
+        def start(mailbox: Mailbox) -> tuple[Callable[[], None], Callable[[], bool]]:
+            alive = self._engine(request.model).submit(Job(request, mailbox))
+            return request.cancel.on_cancel(mailbox.cancel_waiting), alive
 
-        return TokenStream(start, request.cancel)
+        return MailboxStream(start)
 
     @hookimpl
     def tokenize(self, request: TokenizeRequest) -> list[int]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from lollms_core import BackendError, ClientClosedError, GenerationRequest
-from lollms_transformers.stream import Mailbox
+from lollms_core.mailbox import Mailbox
 
 __all__ = ["Engine", "Job"]
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from lollms_core import CancelToken, Chunk, FinishReason, Usage
+from lollms_core.mailbox import Mailbox
 from lollms_core.text import StopFilter
 from lollms_transformers.sampling import Sampler
-from lollms_transformers.stream import Mailbox
 from lollms_transformers.text import IncrementalDecoder
 
 __all__ = ["Row"]

@@ -23,10 +23,10 @@ from lollms_core import (
     ModelInfo,
     Usage,
 )
+from lollms_core.mailbox import Mailbox, MailboxStream
 from lollms_vllm.arguments import engine_arguments, set_environment
 from lollms_vllm.failures import MAIN_GUARD, generation_error, importing_main, start_error
 from lollms_vllm.prompts import prepare
-from lollms_vllm.stream import EngineStream, Mailbox
 
 __all__ = ["Engine"]
 
@@ -59,7 +59,7 @@ class Engine:
 
     # --- what the backend asks for -----------------------------------------------------------------------------
 
-    def stream(self, request: GenerationRequest) -> EngineStream:
+    def stream(self, request: GenerationRequest) -> MailboxStream:
         """The answer. The engine starts, if it has not, when its first piece is asked for."""
 
         def start(mailbox: Mailbox) -> tuple[Callable[[], None], Callable[[], bool]]:
@@ -72,7 +72,7 @@ class Engine:
 
             return stop, self._is_alive
 
-        return EngineStream(start)
+        return MailboxStream(start)
 
     def tokenize(self, text: str) -> list[int]:
         """The token ids of a text, without special tokens around it."""
@@ -175,7 +175,7 @@ class Engine:
         task.set_name(f"lollms-{number}")
         try:
             engine = await self._started()
-            if not mailbox.ended:
+            if not mailbox.over:
                 await self._answer(engine, request, mailbox, f"lollms-{number}")
         except asyncio.CancelledError:
             mailbox.put(Chunk(finish_reason="cancelled"))
@@ -199,7 +199,7 @@ class Engine:
                 reason = part.finish_reason
                 if part.text:
                     mailbox.put(Chunk(part.text))
-                if mailbox.ended:
+                if mailbox.over:
                     return
         finally:
             await stream.aclose()

@@ -1,0 +1,92 @@
+"""Streams that a thread of a backend feeds."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from lollms_core import BackendError, CancelToken, Chunk, ServerError
+from lollms_core.mailbox import Mailbox, MailboxStream
+
+END = Chunk(finish_reason="stop")
+
+
+def stream_of(*items: Chunk | Exception, alive: bool = True) -> tuple[MailboxStream, list[str]]:
+    """A stream whose items come from another thread, and the record of what its work was told."""
+    told: list[str] = []
+
+    def start(mailbox: Mailbox) -> tuple[Callable[[], None], Callable[[], bool]]:
+        told.append("start")
+        threading.Thread(target=lambda: [mailbox.put(item) for item in items]).start()
+        return lambda: told.append("stop"), lambda: alive
+
+    return MailboxStream(start), told
+
+
+def test_a_stream_in_a_thread() -> None:
+    stream, told = stream_of(Chunk("a"), Chunk("b"), END, Chunk("after the end"))
+    assert told == []
+    assert list(stream) == [Chunk("a"), Chunk("b"), END]
+    assert told == ["start", "stop"]
+    assert list(stream) == []
+
+
+async def test_a_stream_in_a_task() -> None:
+    stream, told = stream_of(Chunk("a"), Chunk("b"), END)
+    assert [chunk async for chunk in stream] == [Chunk("a"), Chunk("b"), END]
+    assert told == ["start", "stop"]
+
+
+def test_an_error_comes_after_what_came_before_it() -> None:
+    stream, told = stream_of(Chunk("a"), ServerError("died"))
+    assert next(stream) == Chunk("a")
+    with pytest.raises(ServerError, match="died"):
+        next(stream)
+    assert told == ["start", "stop"]
+
+
+@pytest.mark.parametrize("leave", [lambda stream: stream.close(), lambda stream: stream.__del__()])
+def test_leaving_a_stream_stops_its_work(leave: Callable[[MailboxStream], None]) -> None:
+    stream, told = stream_of(Chunk("a"), Chunk("b"))
+    assert next(stream) == Chunk("a")
+    leave(stream)
+    assert told == ["start", "stop"]
+    assert list(stream) == []
+
+
+def test_a_stream_that_nobody_read_starts_nothing() -> None:
+    stream, told = stream_of(END)
+    stream.close()
+    assert list(stream) == []
+    assert told == []
+
+
+async def test_cancelling_the_task_that_waits_stops_the_work() -> None:
+    stream, told = stream_of()
+    task = asyncio.ensure_future(stream.__anext__())
+    while "start" not in told:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert told == ["start", "stop"]
+
+
+def test_a_dead_thread_is_noticed() -> None:
+    stream, _ = stream_of(alive=False)
+    with pytest.raises(BackendError, match="gone"):
+        next(stream)
+
+
+def test_a_request_that_waits_is_cancelled_at_once_and_one_that_runs_by_its_producer() -> None:
+    for taken_up in (False, True):
+        mailbox, cancel = Mailbox(), CancelToken()
+        if taken_up:
+            assert mailbox.admit()
+        cancel.on_cancel(mailbox.cancel_waiting)
+        cancel.cancel()
+        assert mailbox.over is not taken_up
+        assert mailbox.admit() is taken_up
