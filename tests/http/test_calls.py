@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import threading
@@ -170,23 +171,25 @@ def test_cancel_while_connecting() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        fillers = [socket.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        backend = make("openai", f"http://127.0.0.1:{listener.getsockname()[1]}", timeouts=Timeouts(connect=60))
-        cancel = CancelToken()
-        with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(lambda: list(backend.generate(ask(cancel))))
-            process = psutil.Process()
-            while not any(c.status == psutil.CONN_SYN_SENT for c in process.net_connections()[len(fillers) :]):
-                if answer.done():
-                    break
-                time.sleep(0.005)
-            cancel.cancel()
-            assert answer.result(timeout=10)[-1].finish_reason == "cancelled"
-        for filler in fillers:
-            filler.close()
+        with contextlib.ExitStack() as stack:
+            fillers = [stack.enter_context(socket.socket()) for _ in range(4)]
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(listener.getsockname())
+            taken = {filler.getsockname()[1] for filler in fillers}
+            backend = make("openai", f"http://127.0.0.1:{listener.getsockname()[1]}", timeouts=Timeouts(connect=60))
+            cancel = CancelToken()
+            with ThreadPoolExecutor(1) as pool:
+                answer = pool.submit(lambda: list(backend.generate(ask(cancel))))
+                process = psutil.Process()
+                while not any(
+                    c.status == psutil.CONN_SYN_SENT and c.laddr.port not in taken for c in process.net_connections()
+                ):
+                    if answer.done():
+                        break
+                    time.sleep(0.005)
+                cancel.cancel()
+                assert answer.result(timeout=10)[-1].finish_reason == "cancelled"
 
 
 def test_cancelled_before_it_begins(server: FaultServer) -> None:

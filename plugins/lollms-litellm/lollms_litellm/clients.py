@@ -134,7 +134,8 @@ async def _in_loop(loop: asyncio.AbstractEventLoop, here: asyncio.AbstractEventL
 async def _close_clients_of_running_loop() -> None:
     await _settle()
     cache = litellm().in_memory_llm_clients_cache
-    suffix = f"-{id(asyncio.get_running_loop())}"
+    # What LiteLLM appends to a key for the running loop is its own affair and has changed.
+    suffix = cache.update_cache_key_with_event_loop("")
     for key in [key for key in cache.cache_dict if key.endswith(suffix)]:
         client = cache.cache_dict.pop(key)
         cache.ttl_dict.pop(key, None)
