@@ -19,6 +19,8 @@ from lollms_core import (
     AuthenticationError,
     CancelToken,
     ContextWindowError,
+    Image,
+    ImageError,
     IncompleteStreamError,
     InvalidRequestError,
     LollmsError,
@@ -30,6 +32,7 @@ from lollms_core import (
     Timeouts,
     UnsupportedOptionWarning,
 )
+from lollms_core.testing.setting import png
 from tests.litellm.conftest import KEY, Make, asking, collect
 from tests.litellm.stub import answer, delta, serving, text
 
@@ -239,3 +242,14 @@ async def test_time_limits(make: Make, model: str, kind: ELF_COMPLETION_FORMAT, 
 def test_what_looks_like_a_key_is_not_told(secret: str) -> None:
     assert "***" in scrubbed(secret)
     assert secret.rpartition(" ")[2].rpartition("=")[2] not in scrubbed(secret)
+
+
+async def test_a_refused_image_is_an_image_error(make: Make) -> None:
+    refused = (400, {}, {"error": {"message": "m is not a multimodal model", "type": "BadRequestError", "code": 400}})
+    with serving(refused) as stub:
+        backend = make(stub.address)
+        with pytest.raises(ImageError, match="not a multimodal model"):
+            await collect(backend, asking(images=(Image(data=png(1, 2, 3), media_type="image/png"),)))
+        with pytest.raises(InvalidRequestError) as caught:
+            await collect(backend, asking())
+    assert type(caught.value) is InvalidRequestError

@@ -30,7 +30,7 @@ from lollms_litellm import catalogue
 from lollms_litellm.arguments import RESERVED, arguments
 from lollms_litellm.calls import Call, wait_before_retry
 from lollms_litellm.clients import Clients
-from lollms_litellm.faults import from_litellm
+from lollms_litellm.faults import about_images, from_litellm
 from lollms_litellm.loading import litellm
 from lollms_litellm.relay import relay
 
@@ -112,7 +112,9 @@ class LiteLLMBackend(Backend):
             common,
             timeouts=settings.timeouts,
             max_retries=settings.max_retries,
-            translate=lambda error, begun: self._error(error, begun=begun, model=model),
+            translate=lambda error, begun: about_images(
+                self._error(error, begun=begun, model=model), sent=bool(request.all_images)
+            ),
             refused=refused,
         )
         stream = relay(work.produce, request.cancel)

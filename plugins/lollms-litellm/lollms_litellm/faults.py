@@ -17,6 +17,7 @@ from lollms_core import (
     AuthenticationError,
     BackendError,
     ContextWindowError,
+    ImageError,
     IncompleteStreamError,
     InvalidRequestError,
     LollmsError,
@@ -27,7 +28,7 @@ from lollms_core import (
     ServerError,
 )
 
-__all__ = ["from_litellm", "scrubbed"]
+__all__ = ["about_images", "from_litellm", "scrubbed"]
 
 # The names of LiteLLM's classes, most special first: it is looked for along the class's bases.
 _BY_NAME: dict[str, type[LollmsError]] = {
@@ -84,6 +85,7 @@ _PREFIXES = re.compile(r"^(?:(?:litellm\.)?[\w-]*(?:Error|Exception|Timeout)\s*[
 _NOISE = re.compile(r"\s*(?:Original exception: |Traceback \(most recent call last\)).*| ssl:<[^>]*>| ssl:default")
 # Some of LiteLLM's routes do not tell this error from other bad requests.
 _TOO_LONG = re.compile(r"(?i)context (?:length|window|size)|prompt is too long|too many (?:input )?tokens")
+_IMAGES = re.compile(r"(?i)multi-?modal|image|vision")
 _LONGEST_MESSAGE = 1000
 _SECRETS = re.compile(
     r"(?i)(\bbearer\s+|[?&](?:api[-_]?)?key=|x-api-key['\"]?\s*[:=]\s*['\"]?)[^\s'\"&,}]+"
@@ -121,6 +123,18 @@ def from_litellm(
         hint=hint,
         status_code=status if issubclass(cls, APIStatusError) or real else None,
         retry_after=_retry_after(error),
+        format="litellm",
+    )
+
+
+def about_images(error: LollmsError, *, sent: bool) -> LollmsError:
+    """An `ImageError` in place of a refused request, if images were sent and the refusal is about them."""
+    if not sent or type(error) is not InvalidRequestError or not _IMAGES.search(error.message):
+        return error
+    return ImageError(
+        f"the provider refused the image: {error.message}",
+        hint="Choose a model that sees, and an image of a kind and size that it takes.",
+        status_code=error.status_code,
         format="litellm",
     )
 
