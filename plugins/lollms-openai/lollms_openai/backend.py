@@ -200,7 +200,9 @@ class OpenAIBackend(HTTPBackend):
         return {"reasoning_effort": think if isinstance(think, str) else "medium" if think else "none"}
 
     def _call(self, request: GenerationRequest, body: dict[str, Any]) -> StreamCall:
-        stop = request.sampling.stop if "stop" not in body else ()
+        # Some servers, such as `transformers serve`, take stop sequences and leave them in the text.
+        trusted = self.is_openai or "include_stop_str_in_output" in body
+        stop = () if trusted and "stop" in body else request.sampling.stop
         path = "/chat/completions" if _is_chat(request) else "/completions"
 
         def decoder(headers: Mapping[str, str]) -> Decoder:
