@@ -135,6 +135,13 @@ def test_stop_sequences_that_the_server_refuses_still_stop(client: MakeClient, s
     assert (completion.text, completion.finish_reason) == ("one two ", "stop")
 
 
+def test_stop_sequences_that_the_server_leaves_in_the_text(client: MakeClient, stub: OpenAIStub) -> None:
+    stub.answer = ["one ", "two ", "three ", "four"]
+    completion = client().complete("Count", stop=["three"])
+    assert (completion.text, completion.finish_reason) == ("one two ", "stop")
+    assert stub.bodies[-1]["stop"] == ["three"]
+
+
 def test_more_stop_sequences_than_openai_takes(openai_client: MakeClient, stub: OpenAIStub) -> None:
     stub.answer = ["a b c", " d e", " f"]
     assert openai_client().generate("Letters", stop=["v", "w", "x", "y", "e"]) == "a b c d "

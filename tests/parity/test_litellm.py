@@ -24,6 +24,10 @@ def stub():
         yield stub
 
 
+# A call that is cancelled between the moment when LiteLLM makes its coroutine, in a thread, and that when it begins it.
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <coroutine object BaseLLMHTTPHandler:pytest.PytestUnraisableExceptionWarning"
+)
 class OverHostedVLLM(BackendConformance):
     """What both servers have in common."""
 
