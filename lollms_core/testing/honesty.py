@@ -182,11 +182,12 @@ class Honesty(Setting):
         given: dict[str, Any] = {option: value}
         of_client = given if option == "ctx_size" else {}
         of_call = {} if of_client else given
-        backend = self.client.backend
-        learns = backend.capabilities != type(backend).capabilities
-        with self.own_client(answers=learns, strict=strict, **of_client) as client:
-            if learns:
-                # It knows its server since it asked it; this one must do so too.
+        known = self.client.backend.capabilities
+        with self.own_client(answers=False, strict=strict, **of_client) as client:
+            if client.backend.capabilities != known:
+                # The other one has learnt from its server or model what they can do; this one must do so too.
+                if self.single_instance:
+                    self._clients.close()
                 self.complete(client=client, **self.settings())
             client.stream(self.prompt, **of_call).close()
 

@@ -1,6 +1,0 @@
-"""The real server, and clients of it and of the engine in this process."""
-
-from __future__ import annotations
-
-from tests.support.vllm_server import small_model as small_model
-from tests.support.vllm_server import vllm_server as vllm_server
