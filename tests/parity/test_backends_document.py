@@ -30,7 +30,7 @@ def block(containing: str) -> str:
 
 def test_seven_lines_of_python_and_five_of_toml_are_a_backend(tmp_path):
     module, project = blocks("python")[0], blocks("toml")[0]
-    assert len(module.splitlines()) == 7
+    assert len([line for line in module.splitlines() if line]) <= 7
     assert len(project.splitlines()) == 5
     folder = tmp_path / "project"
     folder.mkdir()
