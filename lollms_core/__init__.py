@@ -16,6 +16,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from lollms_core.backend import Backend as Backend
+    from lollms_core.bridges.pending import FuturePending as FuturePending
+    from lollms_core.bridges.pending import Pending as Pending
     from lollms_core.client import LollmsClient as LollmsClient
     from lollms_core.errors import *  # noqa: F403
     from lollms_core.hookspecs import CONTRACT_VERSION as CONTRACT_VERSION
@@ -27,8 +29,9 @@ if TYPE_CHECKING:
 
 _ERRORS = (
     "APIConnectionError", "APIStatusError", "APITimeoutError", "AuthenticationError", "BackendError",
-    "ClientClosedError", "ConfigurationError", "ContextWindowError", "ContractError", "EmptyPromptError", "ErrorDict",
-    "FormatLoadError", "ImageError", "IncompleteStreamError", "InvalidRequestError", "LollmsError",
+    "CallCancelledError", "ClientClosedError", "ConfigurationError", "ContextWindowError", "ContractError",
+    "EmptyAnswerWarning", "EmptyPromptError", "ErrorDict", "FormatLoadError", "ImageError",
+    "IncompleteStreamError", "InvalidRequestError", "LollmsError",
     "MissingDependencyError", "ModelLoadError", "ModelNotFoundError", "ModelRequiredError", "PermissionDeniedError",
     "ProtocolError", "RateLimitError", "ServerError", "UnknownFormatError", "UnsupportedError",
     "UnsupportedOptionError", "UnsupportedOptionWarning",
@@ -37,7 +40,7 @@ _TYPES = (
     "DEFAULTS", "ELF_COMPLETION_FORMAT", "ELF_GENERATION_FORMAT", "MSG_TYPE", "BackendSettings", "CancelToken",
     "Capabilities", "Chunk", "CloseRequest", "CodeBlock", "Completion", "DetokenizeRequest", "EmbedRequest",
     "FinishReason", "GenerationRequest", "Image", "ListModelsRequest", "ListPersonalitiesRequest", "Message",
-    "ModelInfo", "ModelInfoRequest", "Personality", "PullModelRequest", "PullProgress", "SamplingParams", "Timeouts",
+    "ModelInfo", "ModelInfoRequest", "Personality", "PullModelRequest", "PullProgress", "Request", "SamplingParams", "Timeouts",
     "Timings", "TokenCount", "TokenizeRequest", "Usage",
 )  # fmt: skip
 
@@ -46,8 +49,10 @@ _HOMES = {
     **dict.fromkeys(_TYPES, "lollms_core.types"),
     "Backend": "lollms_core.backend",
     "CONTRACT_VERSION": "lollms_core.hookspecs",
+    "FuturePending": "lollms_core.bridges.pending",
     "GenerateOptions": "lollms_core.parameters",
     "LollmsClient": "lollms_core.client",
+    "Pending": "lollms_core.bridges.pending",
     "hookimpl": "lollms_core.hookspecs",
     "installed_formats": "lollms_core.registry",
     "wrap_stream": "lollms_core.streaming",

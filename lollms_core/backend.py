@@ -9,12 +9,16 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lollms_core.errors import ConfigurationError, UnsupportedOptionError, UnsupportedOptionWarning
+from lollms_core.hookspecs import BackendSpec
 from lollms_core.types import BackendSettings, Capabilities
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["Backend", "near_misses"]
+__all__ = ["ALL_HOOKS", "Backend", "callers_level", "near_misses"]
+
+ALL_HOOKS = frozenset(name for name, value in vars(BackendSpec).items() if not name.startswith("_") and callable(value))
+"""The names of the hooks."""
 
 
 class Backend:
@@ -43,6 +47,13 @@ class Backend:
 
     A default that nobody chose is not forwarded for these. `repeat_penalty=0.8` would reward repetition in any
     backend but the LoLLMS server.
+    """
+
+    nonblocking: ClassVar[frozenset[str]] = frozenset()
+    """The hooks that do nothing but return, at once, a stream or a `Pending` that will do the work.
+
+    Async callers call these in their event loop, and any other plain function in a thread. A generator or an
+    `async def` need not be named: calling it does nothing yet.
     """
 
     Options: ClassVar[type[BaseModel] | None] = None
@@ -103,10 +114,10 @@ class Backend:
         if fresh:
             self._said.update((who, name) for name in fresh)
             text = f"{who} does not honour: {', '.join(fresh)}"
-            warnings.warn(f"{text}. {hint}" if hint else text, UnsupportedOptionWarning, stacklevel=_callers_level())
+            warnings.warn(f"{text}. {hint}" if hint else text, UnsupportedOptionWarning, stacklevel=callers_level())
 
 
-def _callers_level() -> int:
+def callers_level() -> int:
     """The `stacklevel`, for `warnings.warn` in the calling function, of the first frame that is not part of lollms."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("lollms_"):

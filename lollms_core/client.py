@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from lollms_core import queries
 from lollms_core import text as text_tools
+from lollms_core.bridges.tasks import iterate_in_loop
 from lollms_core.client_async import AsyncCalls
 from lollms_core.client_base import Run, as_text, prompt_or_messages
 from lollms_core.code_generation import CodeConversation, ask_for_codes
 from lollms_core.errors import ErrorDict, LollmsError
 from lollms_core.parameters import GenerateOptions, TextOptions
 from lollms_core.queries import Query
-from lollms_core.streaming import drive, sync_from_async
+from lollms_core.streaming import drive
 from lollms_core.types import (
     MSG_TYPE,
     Chunk,
@@ -132,12 +134,11 @@ class LollmsClient(AsyncCalls):
         return self._chunks(self._prepare(text, messages, n_predict, options))
 
     def _chunks(self, run: Run) -> Generator[Chunk, None, None]:
-        cancel = run.request.cancel
-        self._begin(cancel)
+        self._running.add(run.request.cancel)
         try:
             yield from drive(lambda: self._open_sync(run.request), run.pipeline)
         finally:
-            self._finish(cancel)
+            self._running.discard(run.request.cancel)
 
     def _complete(
         self,
@@ -147,10 +148,22 @@ class LollmsClient(AsyncCalls):
         callback: Callback | None,
         options: GenerateOptions,
     ) -> Completion | ErrorDict:
+        answer = self._answer(prompt, messages, n_predict, callback, options)
+        return self._error(answer) if isinstance(answer, LollmsError) else answer
+
+    def _answer(
+        self,
+        prompt: str | None,
+        messages: Iterable[Message | Mapping[str, Any]] | None,
+        n_predict: int | None,
+        callback: Callback | None,
+        options: GenerateOptions,
+    ) -> Completion | LollmsError:
+        """The answer, or what kept it from being given: returned, so that it is not mistaken for the callback's own."""
         try:
             run = self._prepare(prompt, messages, n_predict, options)
         except LollmsError as error:
-            return self._error(error)
+            return error
         with contextlib.closing(self._chunks(run)) as chunks:
             while True:
                 try:
@@ -158,9 +171,9 @@ class LollmsClient(AsyncCalls):
                 except StopIteration:
                     break
                 except LollmsError as error:
-                    return self._error(error)
+                    return error
                 # Outside of any `except`: what a callback raises reaches the caller as itself.
-                if callback is not None and chunk.text and callback(chunk.text, chunk.type) is False:
+                if callback is not None and chunk.text and _wants_no_more(callback, chunk):
                     run.request.cancel.cancel()
                     break
         return run.pipeline.completion(run.request.model)
@@ -224,11 +237,9 @@ class LollmsClient(AsyncCalls):
     ) -> list[CodeBlock] | ErrorDict:
         question = next(conversation)
         while True:
-            completion = self._complete(question.prompt, question.messages, n_predict, callback, options)
-            if isinstance(completion, dict):
-                return completion
+            answer = self._answer(question.prompt, question.messages, n_predict, callback, options)
             try:
-                question = conversation.send(completion)
+                question = conversation.throw(answer) if isinstance(answer, LollmsError) else conversation.send(answer)
             except StopIteration as end:
                 blocks: list[CodeBlock] = end.value
                 return blocks
@@ -317,15 +328,19 @@ class LollmsClient(AsyncCalls):
         Raises:
             LollmsError: the format cannot download, or the download failed.
         """
-        query = queries.pull_model(self, model_name)
-        progress = queries.pulling(self, self._hook(query.hook, query.request))
+        request = queries.pull_request(model_name)
         try:
-            yield from progress if hasattr(progress, "__iter__") else sync_from_async(aiter(progress), self._portal)
+            progress = queries.pulling(self, self._hook("pull_model", request))
+            self._running.add(request.cancel)
+            if not hasattr(progress, "__iter__"):
+                progress = iterate_in_loop(lambda: aiter(progress), self._portal, request.cancel)
+            yield from progress
         except Exception as error:
-            known = self._known(error)
+            known = self._failed(error, request.cancel)
             raise known from known.__cause__
         finally:
-            query.request.cancel.cancel()
+            request.cancel.cancel()
+            self._running.discard(request.cancel)
 
     # --- the end --------------------------------------------------------------------------------------------------
 
@@ -338,3 +353,12 @@ class LollmsClient(AsyncCalls):
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def _wants_no_more(callback: Callback, chunk: Chunk) -> bool:
+    answer = callback(chunk.text, chunk.type)
+    if inspect.isawaitable(answer):
+        if inspect.iscoroutine(answer):
+            answer.close()
+        raise TypeError("streaming_callback is async, and nothing would run it here: use the call's async twin")
+    return answer is False

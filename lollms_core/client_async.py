@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+import inspect
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from lollms_core import queries
+from lollms_core.bridges.tasks import iterate_unless_cancelled
+from lollms_core.bridges.threads import iterate_in_thread, run_in_thread
 from lollms_core.client_base import ClientBase, Run, as_text, prompt_or_messages
 from lollms_core.code_generation import CodeConversation, ask_for_codes
 from lollms_core.errors import ErrorDict, LollmsError
 from lollms_core.parameters import GenerateOptions, TextOptions
 from lollms_core.queries import Query
-from lollms_core.streaming import adrive, async_from_sync, resolve
+from lollms_core.streaming import adrive
 from lollms_core.types import (
     MSG_TYPE,
+    CancelToken,
     Chunk,
     CodeBlock,
     Completion,
-    GenerationRequest,
     Message,
     ModelInfo,
     Personality,
@@ -103,24 +105,13 @@ class AsyncCalls(ClientBase):
                 yield chunk
 
     async def _achunks(self, run: Run) -> AsyncGenerator[Chunk, None]:
-        cancel = run.request.cancel
-        self._begin(cancel)
+        self._running.add(run.request.cancel)
         try:
             async with contextlib.aclosing(adrive(lambda: self._open_async(run.request), run.pipeline)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:
-            self._finish(cancel)
-
-    async def _open_async(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
-        """The backend's stream as an async iterator."""
-        stream = await resolve(self._open(request))
-        if hasattr(stream, "__aiter__"):
-            chunks: AsyncIterator[Chunk] = stream.__aiter__()
-            return chunks
-        if hasattr(stream, "__iter__"):
-            return async_from_sync(stream, request.cancel)
-        raise self._not_a_stream(stream)
+            self._running.discard(run.request.cancel)
 
     async def _acomplete(
         self,
@@ -130,10 +121,21 @@ class AsyncCalls(ClientBase):
         callback: AsyncCallback | None,
         options: GenerateOptions,
     ) -> Completion | ErrorDict:
+        answer = await self._aanswer(prompt, messages, n_predict, callback, options)
+        return self._error(answer) if isinstance(answer, LollmsError) else answer
+
+    async def _aanswer(
+        self,
+        prompt: str | None,
+        messages: Iterable[Message | Mapping[str, Any]] | None,
+        n_predict: int | None,
+        callback: AsyncCallback | None,
+        options: GenerateOptions,
+    ) -> Completion | LollmsError:
         try:
             run = self._prepare(prompt, messages, n_predict, options)
         except LollmsError as error:
-            return self._error(error)
+            return error
         async with contextlib.aclosing(self._achunks(run)) as chunks:
             while True:
                 try:
@@ -141,11 +143,13 @@ class AsyncCalls(ClientBase):
                 except StopAsyncIteration:
                     break
                 except LollmsError as error:
-                    return self._error(error)
+                    return error
                 # Outside of any `except`: what a callback raises reaches the caller as itself.
-                if callback is not None and chunk.text and await resolve(callback(chunk.text, chunk.type)) is False:
-                    run.request.cancel.cancel()
-                    break
+                if callback is not None and chunk.text:
+                    wish = callback(chunk.text, chunk.type)
+                    if (await wish if inspect.isawaitable(wish) else wish) is False:
+                        run.request.cancel.cancel()
+                        break
         return run.pipeline.completion(run.request.model)
 
     # --- code -----------------------------------------------------------------------------------------------------
@@ -194,11 +198,9 @@ class AsyncCalls(ClientBase):
     ) -> list[CodeBlock] | ErrorDict:
         question = next(conversation)
         while True:
-            completion = await self._acomplete(question.prompt, question.messages, n_predict, callback, options)
-            if isinstance(completion, dict):
-                return completion
+            answer = await self._aanswer(question.prompt, question.messages, n_predict, callback, options)
             try:
-                question = conversation.send(completion)
+                question = conversation.throw(answer) if isinstance(answer, LollmsError) else conversation.send(answer)
             except StopIteration as end:
                 blocks: list[CodeBlock] = end.value
                 return blocks
@@ -215,15 +217,6 @@ class AsyncCalls(ClientBase):
             return value
         except LollmsError as error:
             return self._error(error)
-
-    async def _ahook(self, name: str, request: Any) -> Any:
-        self._check_open()
-        try:
-            # A sync hook may block; an async one comes back as a coroutine and runs here.
-            return await resolve(await asyncio.to_thread(getattr(self._manager.hook, name), request=request))
-        except Exception as error:
-            known = self._known(error)
-            raise known from known.__cause__
 
     async def atokenize(self, prompt: str) -> list[int] | ErrorDict:
         """`tokenize` for async callers."""
@@ -269,27 +262,30 @@ class AsyncCalls(ClientBase):
 
     async def apull_model(self, model_name: str) -> AsyncGenerator[PullProgress, None]:
         """`pull_model` for async callers."""
-        query = queries.pull_model(self, model_name)
-        progress = queries.pulling(self, await self._ahook(query.hook, query.request))
-        stream = progress if hasattr(progress, "__aiter__") else async_from_sync(progress, query.request.cancel)
+        request = queries.pull_request(model_name)
         try:
-            async for step in stream:
-                yield step
+            progress = queries.pulling(self, await self._ahook("pull_model", request))
+            self._running.add(request.cancel)
+            if not hasattr(progress, "__aiter__"):
+                progress = iterate_in_thread(lambda: progress, request.cancel)
+            elif not getattr(progress, "ends_when_cancelled", False):
+                progress = iterate_unless_cancelled(lambda: aiter(progress), request.cancel)
+            async with contextlib.aclosing(aiter(progress)) as steps:
+                async for step in steps:
+                    yield step
         except Exception as error:
-            known = self._known(error)
+            known = self._failed(error, request.cancel)
             raise known from known.__cause__
         finally:
-            aclose = getattr(stream, "aclose", None)
-            if aclose is not None:
-                await aclose()
+            request.cancel.cancel()
+            self._running.discard(request.cancel)
 
     # --- the end --------------------------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
         """`close` for async callers."""
-        if self._closed:
-            return
-        await asyncio.to_thread(self._close)
+        if not self._closed:
+            await run_in_thread(self._close, cancel=CancelToken())
 
     async def __aenter__(self) -> Self:
         return self

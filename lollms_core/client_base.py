@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
-import threading
-from collections.abc import Iterable, Mapping
+import os
+import warnings
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lollms_core.backend import callers_level
+from lollms_core.bridges.loop_thread import LoopThread
+from lollms_core.bridges.pending import Pending
+from lollms_core.bridges.tasks import await_unless_cancelled, iterate_in_loop, iterate_unless_cancelled
+from lollms_core.bridges.threads import iterate_in_thread, run_in_thread
 from lollms_core.errors import (
+    CallCancelledError,
     ClientClosedError,
     ContractError,
+    EmptyAnswerWarning,
     ErrorDict,
     LollmsError,
+    UnsupportedOptionError,
 )
 from lollms_core.parameters import (
     DefaultStr,
     GenerateOptions,
     RequestBuilder,
+    check_settings,
     checked_number,
     default_float,
     default_int,
     is_chosen,
 )
-from lollms_core.registry import load_format, plugin_manager
-from lollms_core.streaming import LoopThread, Pipeline, as_lollms_error, sync_from_async
+from lollms_core.registry import chosen_format, load_format, nonblocking_hooks, plugin_manager
+from lollms_core.streaming import ONLY_REASONING, ONLY_REASONING_HINT, Pipeline, as_lollms_error
 from lollms_core.text.layouts import ai_full_header, separator_template, system_full_header, user_full_header
 from lollms_core.types import (
     ELF_GENERATION_FORMAT,
@@ -68,7 +79,7 @@ class ClientBase:
         host_address: str | None = _DEFAULT_ADDRESS,
         model_name: str | None = None,
         ctx_size: int | None = default_int("ctx_size"),
-        personality: int = -1,
+        personality: int | str = -1,
         n_predict: int | None = default_int("n_predict"),
         temperature: float | None = default_float("temperature"),
         top_k: int | None = default_int("top_k"),
@@ -79,7 +90,7 @@ class ClientBase:
         n_threads: int | None = default_int("n_threads"),
         service_key: str | SecretStr | None = None,
         default_generation_mode: ELF_GENERATION_FORMAT | str = ELF_GENERATION_FORMAT.LOLLMS,
-        verify_ssl_certificate: bool | str = True,
+        verify_ssl_certificate: bool | str | os.PathLike[str] = True,
         *,
         min_p: float | None = None,
         raise_errors: bool = False,
@@ -95,7 +106,7 @@ class ClientBase:
             host_address: the server's address. Formats other than LoLLMS have their own default.
             model_name: the model; optional where the server chooses.
             ctx_size: context window in tokens that is asked for, where the format can.
-            personality: index of a mounted personality of a LoLLMS server; -1 for none.
+            personality: a personality of a LoLLMS server, by index, name or id; -1 for none.
             n_predict: limit of new tokens in an answer.
             temperature: sampling temperature; 0 is greedy.
             top_k: sample among this many best tokens; 0 is off.
@@ -124,12 +135,21 @@ class ClientBase:
         if isinstance(default_generation_mode, ELF_GENERATION_FORMAT):
             format = default_generation_mode.value
         elif isinstance(default_generation_mode, str):
-            format = default_generation_mode.lower()
+            format = chosen_format(default_generation_mode)
         else:
             raise TypeError(
                 "default_generation_mode must be an ELF_GENERATION_FORMAT or the name of a format, "
                 f"not {type(default_generation_mode).__name__}"
             )
+        check_settings(
+            timeouts=timeouts,
+            max_retries=max_retries,
+            verify_ssl_certificate=verify_ssl_certificate,
+            headers=headers,
+            texts={"host_address": host_address, "model_name": model_name},
+        )
+        if not isinstance(verify_ssl_certificate, bool):
+            verify_ssl_certificate = os.fspath(verify_ssl_certificate)
         self.default_generation_mode = default_generation_mode
         self.format = format
         self.host_address = host_address
@@ -166,10 +186,12 @@ class ClientBase:
         self.backend = _made(load_format(format), settings)
         self._manager, self.extension_failures = plugin_manager(self.backend, format)
         self._builder = RequestBuilder(self.backend)
+        self._nonblocking = nonblocking_hooks(self._manager)
         self._say_unused(settings)
         self._portal = LoopThread()
+        # Without a lock: `cancel` may be called by a signal handler, or while the collector ends an abandoned stream.
+        # What is done to it is one step for the interpreter.
         self._running: set[CancelToken] = set()
-        self._lock = threading.Lock()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -209,14 +231,6 @@ class ClientBase:
         stop = () if "stop" in self.backend.capabilities.options else request.sampling.stop
         return Run(request, Pipeline(stop, cancel, self.format, request.json_schema))
 
-    def _begin(self, cancel: CancelToken) -> None:
-        with self._lock:
-            self._running.add(cancel)
-
-    def _finish(self, cancel: CancelToken) -> None:
-        with self._lock:
-            self._running.discard(cancel)
-
     def _open(self, request: GenerationRequest) -> Any:
         stream = self._manager.hook.generate(request=request)
         if stream is None:
@@ -226,14 +240,35 @@ class ClientBase:
     def _open_sync(self, request: GenerationRequest) -> Iterable[Chunk]:
         """The backend's stream as a sync iterable."""
         stream = self._open(request)
-        if inspect.isawaitable(stream):
-            stream = self._portal.run(stream)
         if hasattr(stream, "__iter__"):
             chunks: Iterable[Chunk] = stream
             return chunks
-        if hasattr(stream, "__aiter__"):
-            return sync_from_async(aiter(stream), self._portal)
+        if inspect.isawaitable(stream) or hasattr(stream, "__aiter__"):
+            return iterate_in_loop(lambda: self._aiter(stream), self._portal, request.cancel)
         raise self._not_a_stream(stream)
+
+    async def _open_async(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
+        """The backend's stream as an async iterator."""
+        if "generate" in self._nonblocking:
+            stream = self._open(request)
+        else:
+            stream = await run_in_thread(self._open, request, cancel=request.cancel)
+        if getattr(stream, "ends_when_cancelled", False) and hasattr(stream, "__aiter__"):
+            chunks: AsyncIterator[Chunk] = stream.__aiter__()
+            return chunks
+        if inspect.isawaitable(stream) or hasattr(stream, "__aiter__"):
+            return iterate_unless_cancelled(lambda: self._aiter(stream), request.cancel)
+        if hasattr(stream, "__iter__"):
+            return iterate_in_thread(lambda: stream, request.cancel)
+        raise self._not_a_stream(stream)
+
+    async def _aiter(self, stream: Any) -> AsyncIterator[Chunk]:
+        if inspect.isawaitable(stream):
+            stream = await stream
+        if not hasattr(stream, "__aiter__"):
+            raise self._not_a_stream(stream)
+        chunks: AsyncIterator[Chunk] = stream.__aiter__()
+        return chunks
 
     def _not_a_stream(self, value: object) -> ContractError:
         return ContractError(
@@ -242,10 +277,11 @@ class ClientBase:
         )
 
     def cancel(self) -> None:
-        """Stop every generation of this client that is under way, from any thread. They return the text so far."""
-        with self._lock:
-            running = list(self._running)
-        for token in running:
+        """Stop every call of this client that is under way, from any thread, also from a signal handler.
+
+        Generations return the text so far; calls for a value end with `CallCancelledError`.
+        """
+        for token in list(self._running):
             token.cancel()
 
     # --- other hooks ------------------------------------------------------------------------------------------------
@@ -257,12 +293,41 @@ class ClientBase:
     def _hook(self, name: str, request: Any) -> Any:
         """What the backend answers; `None` if it does not implement the hook. Any failure is a `LollmsError`."""
         self._check_open()
+        self._running.add(request.cancel)
         try:
             value = getattr(self._manager.hook, name)(request=request)
-            return self._portal.run(value) if inspect.isawaitable(value) else value
+            if isinstance(value, Pending):
+                return value.wait()
+            return self._portal.run(value, request.cancel) if inspect.isawaitable(value) else value
         except Exception as error:
-            known = self._known(error)
+            known = self._failed(error, request.cancel)
             raise known from known.__cause__
+        finally:
+            self._running.discard(request.cancel)
+
+    async def _ahook(self, name: str, request: Any) -> Any:
+        """The twin of `_hook`."""
+        self._check_open()
+        hook = getattr(self._manager.hook, name)
+        self._running.add(request.cancel)
+        try:
+            if name in self._nonblocking:
+                value = hook(request=request)
+            else:
+                value = await run_in_thread(lambda: hook(request=request), cancel=request.cancel)
+            if isinstance(value, Pending):
+                return await value
+            return await await_unless_cancelled(value, request.cancel) if inspect.isawaitable(value) else value
+        except Exception as error:
+            known = self._failed(error, request.cancel)
+            raise known from known.__cause__
+        finally:
+            self._running.discard(request.cancel)
+
+    def _failed(self, error: Exception, cancel: CancelToken) -> LollmsError:
+        if cancel.cancelled and not isinstance(error, CallCancelledError):
+            return CallCancelledError("the call was cancelled", format=self.format)
+        return self._known(error)
 
     def _known(self, error: Exception) -> LollmsError:
         return as_lollms_error(error, self.format)
@@ -282,7 +347,7 @@ class ClientBase:
         try:
             for value in self._manager.hook.close(request=CloseRequest()):
                 if inspect.isawaitable(value):
-                    self._portal.run(value)
+                    self._portal.run(value, CancelToken())
         finally:
             self._closed = True
             self._portal.close()
@@ -291,9 +356,22 @@ class ClientBase:
 def _made(backend: type[Backend], settings: BackendSettings) -> Backend:
     try:
         return backend(settings)
+    except UnsupportedOptionError as error:
+        _suggest(error, backend, settings)
+        raise
     except Exception as error:
         known = as_lollms_error(error, settings.format)
         raise known from known.__cause__
+
+
+def _suggest(error: UnsupportedOptionError, backend: type[Backend], settings: BackendSettings) -> None:
+    """Add to an unknown option what was probably meant among the client's own arguments."""
+    theirs = [] if backend.Options is None else backend.Options.model_fields
+    ours = [name for name in inspect.signature(ClientBase).parameters if name != "backend_options"]
+    for name in settings.options:
+        if name not in theirs and (close := difflib.get_close_matches(name, ours, n=1)):
+            error.hint = f"Did you mean {close[0]!r}? {error.hint}"
+            return
 
 
 def _secret(key: str | SecretStr | None) -> SecretStr | None:
@@ -305,8 +383,20 @@ def _secret(key: str | SecretStr | None) -> SecretStr | None:
 
 
 def as_text(completion: Completion | ErrorDict) -> str | ErrorDict:
-    """The text of an answer; an error stays as it is."""
-    return completion.text if isinstance(completion, Completion) else completion
+    """The text of an answer; an error stays as it is. Warns where there is no text, and says why."""
+    if not isinstance(completion, Completion):
+        return completion
+    if not completion.text and completion.finish_reason != "cancelled" and (why := _why_empty(completion)):
+        warnings.warn(why, EmptyAnswerWarning, stacklevel=callers_level())
+    return completion.text
+
+
+def _why_empty(completion: Completion) -> str:
+    if completion.metadata.get("tool_calls"):
+        return "The model called tools in place of an answer. `complete` gives the calls in metadata['tool_calls']."
+    if completion.reasoning:
+        return f"{ONLY_REASONING[0].upper()}{ONLY_REASONING[1:]}. {ONLY_REASONING_HINT}"
+    return ""
 
 
 def prompt_or_messages(

@@ -5,10 +5,11 @@ The sync and the async client run the same conversation, so both continue an unf
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from typing import NamedTuple
 
-from lollms_core.errors import BackendError
+from lollms_core.errors import BackendError, LollmsError
 from lollms_core.text import extract_code_blocks, join_continuation, read_continuation
 from lollms_core.types import CodeBlock, Completion, Message
 
@@ -42,6 +43,7 @@ def ask_for_codes(
 
     Raises:
         BackendError: the model answered without any code block; `partial_text` has its answer.
+        LollmsError: an error that was thrown in, where a continuation failed; `partial_text` has all the code so far.
     """
     question = _instructions(prompt, language, template, single)
     completion = yield Question(question, None)
@@ -58,18 +60,13 @@ def ask_for_codes(
         last = blocks[-1]
         if last["is_complete"] or completion.finish_reason == "cancelled" or (single and len(blocks) > 1):
             break
-        completion = yield Question(
-            None,
-            (
-                Message("user", question),
-                Message("assistant", answer),
-                Message(
-                    "user",
-                    "Your code block was cut off. Continue it from exactly where it stopped, without repeating any "
-                    f"line, inside a ```{last['type']} block, and close the block when the code is complete.",
-                ),
-            ),
-        )
+        try:
+            completion = yield Question(None, _please_continue(question, answer, last["type"]))
+        except LollmsError as error:
+            if error.partial_text.strip():
+                blocks[-1] = {**last, "content": join_continuation(last["content"], error.partial_text)}
+            error.partial_text = _markdown(blocks)
+            raise
         more = completion.text
         if not more.strip():
             break
@@ -77,6 +74,28 @@ def ask_for_codes(
         blocks[-1] = {**last, "content": content, "is_complete": read_continuation(more)[1]}
         answer += more
     return blocks
+
+
+def _please_continue(question: str, answer: str, language: str) -> tuple[Message, ...]:
+    return (
+        Message("user", question),
+        Message("assistant", answer),
+        Message(
+            "user",
+            "Your code block was cut off. Continue it from exactly where it stopped, without repeating any "
+            f"line, inside a ```{language} block, and close the block when the code is complete.",
+        ),
+    )
+
+
+def _markdown(blocks: list[CodeBlock]) -> str:
+    """Code blocks as text, in which `extract_code_blocks` finds them again; the last one is left open."""
+    parts = []
+    for block in blocks:
+        runs = re.findall("`+", block["content"])
+        fence = "`" * max(3, 1 + max(map(len, runs), default=0))
+        parts.append(f"{fence}{block['type']}\n{block['content']}\n" + (f"{fence}\n" if block["is_complete"] else ""))
+    return "\n".join(parts)
 
 
 def _instructions(prompt: str, language: str, template: str, single: bool) -> str:

@@ -15,10 +15,12 @@ __all__ = [
     "APITimeoutError",
     "AuthenticationError",
     "BackendError",
+    "CallCancelledError",
     "ClientClosedError",
     "ConfigurationError",
     "ContextWindowError",
     "ContractError",
+    "EmptyAnswerWarning",
     "EmptyPromptError",
     "ErrorDict",
     "FormatLoadError",
@@ -90,9 +92,17 @@ class LollmsError(Exception):
         self.partial_text = partial_text
         self.partial_reasoning = ""
         self.format = format
-        if self.hint:
-            # What `BaseException.add_note` does, which Python 3.10 lacks.
-            self.__notes__ = [f"Hint: {self.hint}"]
+
+    @property
+    def hint(self) -> str:
+        """What to do next; empty when there is nothing to say. A traceback shows it as a note."""
+        return self._hint
+
+    @hint.setter
+    def hint(self, hint: str) -> None:
+        self._hint = hint
+        # What `BaseException.add_note` does, which Python 3.10 lacks.
+        self.__notes__ = [f"Hint: {hint}"] if hint else []
 
     @property
     def type(self) -> str:
@@ -162,10 +172,18 @@ class UnsupportedOptionWarning(UserWarning):
     """A chosen option has no effect on this format. `strict=True` makes it an `UnsupportedOptionError`."""
 
 
+class EmptyAnswerWarning(UserWarning):
+    """The answer has no text, and the reason is known: all tokens went into reasoning, or the model called tools."""
+
+
 class ClientClosedError(ConfigurationError):
     """The client was used after `close()`."""
 
     default_hint = "Make a new client, or keep the work inside the `with` block."
+
+
+class CallCancelledError(LollmsError):
+    """A call for a value was cancelled before there was one. A generation that is cancelled returns its text so far."""
 
 
 # --- the request is wrong ------------------------------------------------------------------------------------------

@@ -12,30 +12,31 @@ A subclass describes its protocol without IO; sync and async, retries, timeouts 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.util
 import os
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
-from lollms_core.backend import Backend
-from lollms_core.errors import BackendError, ClientClosedError, LollmsError
+from lollms_core.backend import ALL_HOOKS, Backend
+from lollms_core.bridges.pending import Pending
+from lollms_core.bridges.threads import iterate_in_thread, run_in_thread
+from lollms_core.errors import BackendError, CallCancelledError, ClientClosedError, LollmsError
 from lollms_core.hookspecs import hookimpl
 from lollms_core.http import driver
 from lollms_core.http.address import Address
-from lollms_core.http.bridge import in_thread
+from lollms_core.http.environment import Environment
 from lollms_core.http.failures import status_error
 from lollms_core.http.messages import Exchange, HTTPRequest, StreamCall
 from lollms_core.http.retry import Retries
-from lollms_core.types import BackendSettings, Chunk, CloseRequest, GenerationRequest
+from lollms_core.types import BackendSettings, CancelToken, Chunk, CloseRequest, GenerationRequest, Request
 
 if TYPE_CHECKING:
     from lollms_core.http.aio import AsyncTransport
     from lollms_core.http.sync import SyncTransport
 
-__all__ = ["HTTPBackend", "HTTPStream"]
+__all__ = ["HTTPBackend", "HTTPCall", "HTTPStream"]
 
 T = TypeVar("T")
 
@@ -51,6 +52,7 @@ class HTTPBackend(Backend):
     """The environment variables that may hold the key; the first that is set counts."""
     backoff: ClassVar[float] = 0.5
     """Seconds before the first repetition of a failed request."""
+    nonblocking = ALL_HOOKS
 
     def __init__(self, settings: BackendSettings) -> None:
         super().__init__(settings)
@@ -74,7 +76,10 @@ class HTTPBackend(Backend):
         return None
 
     def farewell(self, request: GenerationRequest) -> HTTPRequest | None:
-        """What to tell the server when an answer is no longer wanted and closing the connection does not stop it."""
+        """What asks the server to end an answer that is no longer wanted, where closing the connection does not.
+
+        It is sent while the answer is running; then the answer is read to its end, for two seconds at most.
+        """
         return None
 
     def error_from(self, status: int, headers: Mapping[str, str], body: bytes) -> LollmsError:
@@ -124,15 +129,16 @@ class HTTPBackend(Backend):
         where = f"service_key, or set {variables}" if variables else "service_key"
         return f"Check the key that was passed as {where}." if self.key else f"Pass a key as {where}."
 
+    def ask(self, exchange: Exchange[T], request: Request) -> Pending[T]:
+        """Run a conversation of whole responses, with retries, when its result is waited for or awaited.
+
+        What a hook that gives a value returns. `request` is the hook's: cancelling it ends the conversation.
+        """
+        return HTTPCall(self, exchange, request.cancel)
+
     def run(self, exchange: Exchange[T]) -> T:
-        """Run a conversation of whole responses, blocking, with retries, and return its result."""
-        call = self._sync.call()
-        try:
-            return driver.run(exchange, call, _Talk(self))
-        except LollmsError as error:
-            raise self._named(error) from error.__cause__
-        finally:
-            call.close()
+        """Deprecated: `ask`."""
+        return HTTPCall(self, exchange, CancelToken()).wait()
 
     # --- hooks -------------------------------------------------------------------------------------------------
 
@@ -176,13 +182,18 @@ class HTTPBackend(Backend):
                     self._transports[kind] = make()
                 return self._transports[kind]
 
+    @functools.cached_property
+    def _environment(self) -> Environment:
+        return Environment.find(self.address, self.settings.verify_ssl_certificate)
+
     def _make_sync(self) -> SyncTransport:
         from lollms_core.http.sync import SyncTransport
 
         return SyncTransport(self.address, **self._transport_settings())
 
     def _make_async(self) -> AsyncTransport | None:
-        if importlib.util.find_spec("aiohttp") is None:
+        # aiohttp knows no SOCKS; the sync transport does, in threads.
+        if importlib.util.find_spec("aiohttp") is None or self._environment.is_socks:
             return None
         from lollms_core.http.aio import AsyncTransport
 
@@ -190,11 +201,19 @@ class HTTPBackend(Backend):
 
     def _transport_settings(self) -> dict[str, Any]:
         return {
+            "environment": self._environment,
             "headers": self.request_headers,
-            "verify": self.settings.verify_ssl_certificate,
             "timeouts": self.settings.timeouts,
             "unreachable_hint": self.unreachable_hint(),
         }
+
+    @functools.cached_property
+    def _policy(self) -> driver.Policy:
+        return driver.Policy(
+            retries=lambda: Retries(self.settings.max_retries, self.backoff),
+            # Here and not only in the end: the error may become the cause of another one.
+            error_from=lambda status, headers, body: self._without_secrets(self.error_from(status, headers, body)),
+        )
 
     def _named(self, error: LollmsError) -> LollmsError:
         """The error with what a decoder does not know: the format, where the server is, and what must not be shown."""
@@ -202,21 +221,35 @@ class HTTPBackend(Backend):
             error.format = self.settings.format
         if isinstance(error, BackendError) and (where := str(self.address)) not in error.message:
             _reword(error, f"{where}: {error.message}")
-        return self._without_key(error)
+        return self._without_secrets(error)
 
-    def _without_key(self, error: LollmsError) -> LollmsError:
-        """The error of a server that repeats the key, without it."""
-        key = self.key or ""
-        if len(key) > 3 and (shown := _hidden(error.message, key)) != error.message:
+    def _without_secrets(self, error: LollmsError) -> LollmsError:
+        """The error of a server that repeats what it was sent, without keys and passwords."""
+        shown = error.message
+        for secret in self._secrets():
+            shown = _hidden(shown, secret)
+        if shown != error.message:
             _reword(error, shown)
         return error
+
+    def _secrets(self) -> list[str]:
+        """What must not be shown, the longest first: the key, values of the client's headers, an address's password."""
+        found = {self.key or "", *self.settings.headers.values()}
+        found |= {value.rpartition(" ")[2] for value in self.settings.headers.values()}  # without `Bearer`
+        if self.address.credentials is not None:
+            found.add(self.address.credentials[1])
+        return sorted((text for text in found if len(text) >= _SHORTEST_SECRET), key=len, reverse=True)
+
+
+_SHORTEST_SECRET = 4
+"""Characters. What is shorter stands in many a message by chance."""
 
 
 def _hidden(text: str, key: str) -> str:
     text = text.replace(key, "***")
     # An excerpt, which is what messages end with, may end in the middle of it.
     cut = text.removesuffix("…")
-    for size in range(len(key) - 1, 3, -1):
+    for size in range(len(key) - 1, _SHORTEST_SECRET - 1, -1):
         if cut.endswith(key[:size]):
             return f"{cut[:-size]}***"
     return text
@@ -227,36 +260,46 @@ def _reword(error: LollmsError, message: str) -> None:
     error.args = (message,)
 
 
-class _Talk:
-    """A backend, as the drivers see it."""
+class HTTPCall(Pending[T]):
+    """A value that a server is asked for: with `wait()` over the sync transport, with `await` over the async one."""
 
-    def __init__(self, backend: HTTPBackend) -> None:
+    def __init__(self, backend: HTTPBackend, exchange: Exchange[T], cancel: CancelToken) -> None:
         self._backend = backend
+        self._exchange = exchange
+        self._cancel = cancel
 
-    def retries(self) -> Retries:
-        return Retries(self._backend.settings.max_retries, self._backend.backoff)
+    def wait(self) -> T:
+        call = self._backend._sync.call()
+        unregister = self._cancel.on_cancel(call.abort)
+        try:
+            return driver.run(driver.conversation(self._exchange, call, self._backend._policy))
+        except LollmsError as error:
+            raise self._known(error) from error.__cause__
+        finally:
+            unregister()
+            call.end()
 
-    def error_from(self, status: int, headers: Mapping[str, str], body: bytes) -> LollmsError:
-        # Here and not only in the end: the error may become the cause of another one.
-        return self._backend._without_key(self._backend.error_from(status, headers, body))
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._in_task().__await__()
 
+    async def _in_task(self) -> T:
+        transport = self._backend._async
+        if transport is None:
+            return await run_in_thread(self.wait, cancel=self._cancel)
+        call = transport.call()
+        unregister = self._cancel.on_cancel(call.abort)
+        try:
+            return await driver.arun(driver.conversation(self._exchange, call, self._backend._policy))
+        except LollmsError as error:
+            raise self._known(error) from error.__cause__
+        finally:
+            unregister()
+            call.end()
 
-class _Generation(_Talk):
-    """One generation, as the drivers see it."""
-
-    def __init__(self, backend: HTTPBackend, request: GenerationRequest) -> None:
-        super().__init__(backend)
-        self._request = request
-        self.cancel = request.cancel
-
-    def open(self) -> Exchange[StreamCall]:
-        return self._backend.open_stream(self._request)
-
-    def revise(self, call: StreamCall, error: LollmsError) -> Exchange[StreamCall | None]:
-        return self._backend.revise(self._request, call, error)
-
-    def farewell(self) -> HTTPRequest | None:
-        return self._backend.farewell(self._request)
+    def _known(self, error: LollmsError) -> LollmsError:
+        if self._cancel.cancelled:
+            return CallCancelledError("the call was cancelled", format=self._backend.settings.format)
+        return self._backend._named(error)
 
 
 class HTTPStream:
@@ -264,6 +307,8 @@ class HTTPStream:
 
     Nothing is sent before the first chunk is asked for. Closing it, or dropping it half-way, closes the connection.
     """
+
+    ends_when_cancelled = True
 
     def __init__(self, backend: HTTPBackend, request: GenerationRequest) -> None:
         self._backend = backend
@@ -292,9 +337,9 @@ class HTTPStream:
             transport = self._backend._async
             if transport is None:
                 iterate = functools.partial(_iterate, self._backend, self._request)
-                self._achunks = in_thread(iterate, self._request.cancel.cancel)
+                self._achunks = iterate_in_thread(iterate, self._request.cancel)
             else:
-                self._achunks = _aiterate(self._backend, self._request, transport)
+                self._achunks = driver.achunks(_plan(self._backend, self._request, transport.call()))
         return self._achunks
 
     async def __anext__(self) -> Chunk:
@@ -311,20 +356,21 @@ class HTTPStream:
 
 
 def _iterate(backend: HTTPBackend, request: GenerationRequest) -> Iterator[Chunk]:
+    # The first step makes the transport, and is not taken before a chunk is asked for.
+    yield from driver.chunks(_plan(backend, request, backend._sync.call()))
+
+
+def _plan(
+    backend: HTTPBackend, request: GenerationRequest, call: driver.Call
+) -> Generator[driver.Step | Chunk, Any, None]:
+    generation = driver.Generation(
+        cancel=request.cancel,
+        open=lambda: backend.open_stream(request),
+        revise=lambda plan, error: backend.revise(request, plan, error),
+        farewell=lambda: backend.farewell(request),
+    )
     try:
-        yield from driver.chunks(_Generation(backend, request), backend._sync.call())
+        yield from driver.answer(generation, call, backend._policy)
     except LollmsError as error:
         backend._named(error)
         raise
-
-
-async def _aiterate(
-    backend: HTTPBackend, request: GenerationRequest, transport: AsyncTransport
-) -> AsyncGenerator[Chunk, None]:
-    async with contextlib.aclosing(driver.achunks(_Generation(backend, request), transport.call())) as stream:
-        try:
-            async for chunk in stream:
-                yield chunk
-        except LollmsError as error:
-            backend._named(error)
-            raise

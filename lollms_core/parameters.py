@@ -23,6 +23,7 @@ from lollms_core.types import (
     Image,
     Message,
     SamplingParams,
+    Timeouts,
     coerce_stop,
 )
 
@@ -36,6 +37,7 @@ __all__ = [
     "GenerateOptions",
     "RequestBuilder",
     "TextOptions",
+    "check_settings",
     "check_text",
     "check_tokens",
     "default_float",
@@ -67,8 +69,9 @@ class TextOptions(TypedDict, total=False):
     system_prompt: str
     model_name: str | None
     """Another model than the client's, for this call."""
-    personality: int | None
-    completion_format: ELF_COMPLETION_FORMAT | None
+    personality: int | str | None
+    """A personality of the server: its index in the list, its name or its id; -1 for none."""
+    completion_format: ELF_COMPLETION_FORMAT | str | None
     """`Chat` (default) or `Instruct`, which sends the prompt raw."""
     json_schema: Mapping[str, Any] | type[BaseModel] | None
     """JSON Schema, or a pydantic model, that the answer must satisfy."""
@@ -114,14 +117,14 @@ def is_chosen(value: object) -> bool:
     return value is not None and not isinstance(value, (DefaultInt, DefaultFloat, DefaultStr))
 
 
-_INTEGERS = ("n_predict", "top_k", "repeat_last_n", "seed", "n_threads")
 _FLOATS = ("temperature", "top_p", "min_p", "repeat_penalty")
-_SAMPLING = (*_INTEGERS, *_FLOATS)
+_SAMPLING = ("n_predict", "top_k", "repeat_last_n", "seed", "n_threads", *_FLOATS)
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "n_predict": (1, float("inf")),
     "top_k": (0, float("inf")),
     "repeat_last_n": (-1, float("inf")),
     "n_threads": (1, float("inf")),
+    "ctx_size": (1, float("inf")),
     "temperature": (0, float("inf")),
     "top_p": (0, 1),
     "min_p": (0, 1),
@@ -167,8 +170,7 @@ class RequestBuilder:
         personality = options.get("personality")
         if personality is None:
             personality = getattr(client, "personality", None)
-        if personality == -1:
-            personality = None
+        personality = None if personality == -1 else checked_personality(personality)
         schema = _schema(options.get("json_schema"))
         system_prompt = check_text(options.get("system_prompt") or "", "system_prompt")
         conversation = tuple(as_message(message) for message in messages) if messages is not None else ()
@@ -181,12 +183,12 @@ class RequestBuilder:
             system_prompt=system_prompt,
             images=images,
             model=options.get("model_name") or getattr(client, "model_name", None),
-            completion_format=options.get("completion_format") or ELF_COMPLETION_FORMAT.Chat,
+            completion_format=_completion_format(options.get("completion_format")),
             sampling=sampling,
             personality=personality,
             json_schema=schema,
-            think=options.get("think"),
-            extra=options.get("extra") or {},
+            think=_think(options.get("think")),
+            extra=_extra(options.get("extra")),
             cancel=cancel,
         )
         self._check(request, messages is not None)
@@ -268,7 +270,7 @@ def checked_number(name: str, value: Any) -> int | float:
     """A parameter's value as a number within its limits. Raises `TypeError` or `InvalidRequestError`."""
     if isinstance(value, bool):
         raise TypeError(f"{name} must be a number, not bool")
-    if name in _INTEGERS:
+    if name not in _FLOATS:
         try:
             number: int | float = operator.index(value)
         except TypeError:
@@ -291,6 +293,73 @@ def checked_number(name: str, value: Any) -> int | float:
     if name == "repeat_penalty" and number <= 0:
         raise InvalidRequestError(f"repeat_penalty must be above 0, not {number:g}", hint="1.0 is neutral.")
     return number
+
+
+def check_settings(
+    *, timeouts: Any, max_retries: Any, verify_ssl_certificate: Any, headers: Any, texts: Mapping[str, Any]
+) -> None:
+    """See to it that what a client is made with has the right types.
+
+    Args:
+        texts: the arguments that must be text or `None`, by name.
+
+    Raises:
+        TypeError: it has not. The value is not shown: it may be a key in the wrong place.
+        InvalidRequestError: a number of retries below 0.
+    """
+    if timeouts is not None and not isinstance(timeouts, Timeouts):
+        raise TypeError(
+            f"timeouts must be a Timeouts, not {type(timeouts).__name__}; "
+            "for example Timeouts(connect=5, first_token=60, idle=30), in seconds"
+        )
+    if isinstance(max_retries, bool) or not isinstance(max_retries, int):
+        raise TypeError(f"max_retries must be an int, not {type(max_retries).__name__}")
+    if max_retries < 0:
+        raise InvalidRequestError(f"max_retries must be at least 0, not {max_retries}")
+    if not isinstance(verify_ssl_certificate, (bool, str, os.PathLike)):
+        raise TypeError(
+            "verify_ssl_certificate must be True, False or the path of a CA bundle, "
+            f"not {type(verify_ssl_certificate).__name__}"
+        )
+    if headers is not None and not isinstance(headers, Mapping):
+        raise TypeError(f"headers must be a dictionary of names and values, not {type(headers).__name__}")
+    for name, value in texts.items():
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+
+
+def checked_personality(value: Any) -> int | str | None:
+    """A personality's index, name or id. Raises `TypeError`."""
+    if isinstance(value, bool) or not isinstance(value, (int, str, type(None))):
+        raise TypeError(f"personality must be an index, a name or an id, not {type(value).__name__}")
+    return value
+
+
+def _completion_format(value: Any) -> ELF_COMPLETION_FORMAT:
+    if value is None:
+        return ELF_COMPLETION_FORMAT.Chat
+    if isinstance(value, str):
+        try:
+            return ELF_COMPLETION_FORMAT.from_string(value)
+        except ValueError as error:
+            raise InvalidRequestError(str(error)) from None
+    if not isinstance(value, ELF_COMPLETION_FORMAT):
+        raise TypeError(f"completion_format must be an ELF_COMPLETION_FORMAT, not {type(value).__name__}")
+    return value
+
+
+def _think(value: Any) -> bool | str | None:
+    if not isinstance(value, (bool, str, type(None))):
+        raise TypeError(f"think must be True, False or a level such as 'high', not {type(value).__name__}")
+    return value
+
+
+def _extra(value: Any) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"extra must be a dictionary of fields, not {type(value).__name__}")
+    return value
 
 
 def check_text(text: str, what: str) -> str:
@@ -346,7 +415,7 @@ def as_message(value: Message | Mapping[str, Any]) -> Message:
         role, content, images = value.role, value.content, value.images
     elif isinstance(value, Mapping):
         role, content = _field(value, "role"), _field(value, "content")
-        sources = list(value.get("images") or ())
+        sources = _image_sources(value)
         if isinstance(content, list):
             content = _text_of_parts(content, sources)
         images = _images(sources)
@@ -364,22 +433,47 @@ def _field(message: Mapping[str, Any], name: str) -> Any:
         raise InvalidRequestError(f"a message lacks {name!r}") from None
 
 
+def _image_sources(message: Mapping[str, Any]) -> list[Any]:
+    sources = message.get("images") or ()
+    if isinstance(sources, (str, bytes)) or not isinstance(sources, Sequence):
+        raise TypeError(f"a message's images must be a list, not {type(sources).__name__}")
+    return list(sources)
+
+
 def _text_of_parts(parts: list[Any], sources: list[Any]) -> str:
     texts = []
     for part in parts:
+        if isinstance(part, str):
+            texts.append(part)
+            continue
         kind = part.get("type") if isinstance(part, Mapping) else None
         if kind == "text":
-            texts.append(part["text"])
+            texts.append(_part(part, "text"))
         elif kind == "image_url":
-            sources.append(part["image_url"]["url"])
+            image = _part(part, "image_url")
+            sources.append(_part(image, "url") if isinstance(image, Mapping) else image)
         else:
             raise InvalidRequestError(f"a message's part must be of type text or image_url, not {kind!r}")
+    for text in texts:
+        check_text(text, "the text of a message's part")
     return "\n".join(texts)
+
+
+def _part(part: Mapping[str, Any], name: str) -> Any:
+    try:
+        return part[name]
+    except KeyError:
+        raise InvalidRequestError(
+            f"a part of a message lacks {name!r}",
+            hint='Parts look like {"type": "text", "text": …} and {"type": "image_url", "image_url": {"url": …}}.',
+        ) from None
 
 
 def _images(sources: Sequence[Any] | None) -> tuple[Image, ...]:
     if not sources:
         return ()
+    if isinstance(sources, (str, bytes)) or not isinstance(sources, Sequence):
+        raise TypeError(f"images must be a list of images, not {type(sources).__name__}")
     from lollms_core.images import load_images
 
     return tuple(load_images(sources))

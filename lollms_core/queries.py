@@ -36,7 +36,7 @@ __all__ = [
     "list_models",
     "list_personalities",
     "model_info",
-    "pull_model",
+    "pull_request",
     "pulling",
     "tokenize",
 ]
@@ -132,9 +132,8 @@ def list_personalities(client: ClientBase, details: bool) -> Query[Any]:
     return Query("list_personalities", ListPersonalitiesRequest(), interpret)
 
 
-def pull_model(client: ClientBase, model_name: str) -> Query[Any]:
-    request = PullModelRequest(model=check_text(model_name, "model_name"))
-    return Query("pull_model", request, lambda progress: pulling(client, progress))
+def pull_request(model_name: str) -> PullModelRequest:
+    return PullModelRequest(model=check_text(model_name, "model_name"))
 
 
 def pulling(client: ClientBase, progress: Any) -> Any:

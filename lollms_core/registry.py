@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from lollms_core.backend import Backend, near_misses
+from lollms_core.backend import ALL_HOOKS, Backend, near_misses
 from lollms_core.errors import ContractError, FormatLoadError, UnknownFormatError
 from lollms_core.hookspecs import CONTRACT_VERSION, PROJECT_NAME, BackendSpec
 
@@ -28,9 +28,11 @@ __all__ = [
     "OFFICIAL_PACKAGES",
     "ExtensionInfo",
     "FormatInfo",
+    "chosen_format",
     "installed_extensions",
     "installed_formats",
     "load_format",
+    "nonblocking_hooks",
     "plugin_manager",
     "refresh",
 ]
@@ -53,9 +55,6 @@ OFFICIAL_PACKAGES: Mapping[str, str] = {
     "vllm": "lollms-vllm",
 }
 """The package to install for each format that the guide names and the core does not contain."""
-
-_HOOKS = frozenset(name for name, value in vars(BackendSpec).items() if not name.startswith("_") and callable(value))
-
 
 @dataclass(frozen=True, slots=True)
 class FormatInfo:
@@ -82,11 +81,35 @@ class ExtensionInfo:
 def _entry_points(group: str) -> tuple[tuple[EntryPoint, str, str], ...]:
     from importlib.metadata import entry_points
 
+    try:
+        points = list(entry_points(group=group))
+    except Exception:  # one package whose entry points cannot be read must not hide those of all the others
+        points = _readable_entry_points(group)
     found = []
-    for point in entry_points(group=group):
+    for point in points:
         dist = point.dist
         found.append((point, dist.name if dist else "unknown", dist.version if dist else "unknown"))
     return tuple(found)
+
+
+def _readable_entry_points(group: str) -> list[EntryPoint]:
+    from importlib.metadata import distributions
+
+    found: dict[str, list[EntryPoint]] = {}
+    for dist in distributions():
+        name = "a package"
+        try:
+            name = dist.name
+            # The first of a name is the one that is imported.
+            found.setdefault(name, list(dist.entry_points.select(group=group)))
+        except Exception as error:
+            logger.warning("the entry points of %s cannot be read (%s); it is left out", name, error)
+    return [point for points in found.values() for point in points]
+
+
+def _target(point: EntryPoint) -> str:
+    """`module:attribute`, without the extras that may follow it."""
+    return point.value.partition("[")[0].strip()
 
 
 def refresh() -> None:
@@ -109,8 +132,19 @@ def installed_formats() -> dict[str, FormatInfo]:
                     found[point.name].distribution,
                 )
             continue
-        found[point.name] = FormatInfo(point.name, point.value, distribution, version)
+        found[point.name] = FormatInfo(point.name, _target(point), distribution, version)
     return found
+
+
+def chosen_format(name: str) -> str:
+    """The name of an installed format that the user means by `name`, whose case does not matter; else `name`."""
+    lower = name.lower()
+    if lower in _BUILT_IN or lower in OFFICIAL_PACKAGES:
+        return lower
+    formats = installed_formats()
+    if name in formats:
+        return name
+    return next((known for known in formats if known.lower() == lower), lower)
 
 
 def load_format(name: str) -> type[Backend]:
@@ -167,7 +201,7 @@ def _checked(info: FormatInfo, backend: Any) -> type[Backend]:
             hint=f"Upgrade {older}.",
             format=info.name,
         )
-    for hook in _HOOKS:
+    for hook in ALL_HOOKS:
         method = getattr(backend, hook, None)
         if method is not None and not hasattr(method, f"{PROJECT_NAME}_impl"):
             raise ContractError(
@@ -208,9 +242,24 @@ def plugin_manager(backend: Backend, format: str) -> tuple[pluggy.PluginManager,
     return manager, failures
 
 
+def nonblocking_hooks(manager: pluggy.PluginManager) -> frozenset[str]:
+    """The hooks that an event loop may call: every implementation returns at once (see `Backend.nonblocking`)."""
+    return frozenset(
+        name
+        for name in ALL_HOOKS
+        if all(
+            name in getattr(found.plugin, "nonblocking", ())
+            or inspect.isgeneratorfunction(found.function)
+            or inspect.iscoroutinefunction(found.function)
+            or inspect.isasyncgenfunction(found.function)
+            for found in getattr(manager.hook, name).get_hookimpls()
+        )
+    )
+
+
 def _extensions() -> Iterator[tuple[ExtensionInfo, EntryPoint]]:
     for point, distribution, version in _entry_points(EXTENSIONS_GROUP):
-        yield ExtensionInfo(point.name, point.value, distribution, version), point
+        yield ExtensionInfo(point.name, _target(point), distribution, version), point
 
 
 def installed_extensions() -> list[ExtensionInfo]:

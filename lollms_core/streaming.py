@@ -1,4 +1,4 @@
-"""From a backend's chunks to what callers see: pipelines, and bridges between sync and async.
+"""From a backend's chunks to what callers see.
 
 A backend yields chunks; a `Pipeline` (no IO, no threads) turns them into the caller's chunks: reasoning tags become
 reasoning chunks, stop sequences cut the text, and everything is collected. `drive` and `adrive` run a pipeline over a
@@ -7,11 +7,7 @@ backend's stream and see to it that the stream is closed on every path and that 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import inspect
-import queue
-import threading
+import logging
 import time
 from collections.abc import (
     AsyncGenerator,
@@ -24,28 +20,30 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from typing import Any, TypeVar
+from typing import Any
 
 from lollms_core.errors import BackendError, ContractError, LollmsError
-from lollms_core.http.bridge import in_thread
-from lollms_core.text import ReasoningSplitter, StopFilter
+from lollms_core.text import ReasoningSplitter, StopFilter, SurrogateJoiner
 from lollms_core.text.json_schema import schema_problem
 from lollms_core.types import MSG_TYPE, CancelToken, Chunk, Completion, FinishReason, Timings, Usage
 
 __all__ = [
-    "LoopThread",
+    "ONLY_REASONING",
+    "ONLY_REASONING_HINT",
     "Pipeline",
     "adrive",
-    "async_from_sync",
+    "as_lollms_error",
     "drive",
-    "sync_from_async",
     "wrap_stream",
 ]
 
-T = TypeVar("T")
+logger = logging.getLogger("lollms")
 
 _TEXT = MSG_TYPE.MSG_TYPE_CHUNK
 _REASONING = MSG_TYPE.MSG_TYPE_REASONING
+
+ONLY_REASONING = "the model used up its tokens with reasoning, and gave no answer"
+ONLY_REASONING_HINT = "Raise n_predict, or pass think=False where the model can answer without reasoning."
 
 
 class Pipeline:
@@ -67,6 +65,8 @@ class Pipeline:
         self._splitter = ReasoningSplitter()
         self._stop = StopFilter(stop) if stop else None
         self._filtering = True
+        self._joiners = {_TEXT: SurrogateJoiner(), _REASONING: SurrogateJoiner()}
+        self._halves = False
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._finish: FinishReason | None = None
@@ -85,8 +85,13 @@ class Pipeline:
             raise self._not_a_chunk(chunk) from None
         if type(chunk) is not Chunk:
             raise self._not_a_chunk(chunk)
+        if type(text) is not str:
+            raise self._not_text(chunk)
         if text and self._first is None:
             self._first = time.perf_counter() - self._started
+        if self._halves or not text.isascii():
+            text = self._joined(text, kind)
+            chunk = chunk._replace(text=text)
         if finish is None and usage is None and metadata is None and not self._filtering:
             (self._text if kind == _TEXT else self._reasoning).append(text)
             return (chunk,)
@@ -97,6 +102,14 @@ class Pipeline:
         if metadata:
             self._metadata.update(metadata)
         return self._filter(text, kind) if text else ()
+
+    def _joined(self, text: str, kind: MSG_TYPE) -> str:
+        joiner = self._joiners.get(kind)
+        if joiner is None or not text:
+            return text
+        text = joiner.feed(text)
+        self._halves = any(other.held for other in self._joiners.values())
+        return text
 
     def _filter(self, text: str, kind: MSG_TYPE) -> Sequence[Chunk]:
         if kind != _TEXT:
@@ -130,9 +143,18 @@ class Pipeline:
             f"the {self.format} format yielded a {type(value).__name__} where a Chunk is due", format=self.format
         )
 
+    def _not_text(self, chunk: Chunk) -> ContractError:
+        return ContractError(
+            f"the {self.format} format yielded a Chunk whose text is a {type(chunk.text).__name__}, not a str",
+            format=self.format,
+        )
+
     def flush(self) -> Sequence[Chunk]:
         """Text that was held back, at the end of the stream or before an error."""
         out: list[Chunk] = []
+        for kind, joiner in self._joiners.items():
+            if half := joiner.flush():
+                out += self._filter(half, kind)
         for is_reasoning, piece in self._splitter.flush():
             self._emit(piece, is_reasoning, out)
         if self._stop is not None and not self.ended and (rest := self._stop.flush()):
@@ -145,15 +167,22 @@ class Pipeline:
         if self._schema is not None and self.finish_reason != "cancelled":
             problem = schema_problem(self.text, self._schema)
             if problem is not None:
-                what_next = "Raise n_predict" if self.finish_reason == "length" else "Ask again, or simplify the schema"
-                raise BackendError(
-                    f"the answer does not satisfy the JSON schema: {problem}",
-                    hint=f"{what_next}. The answer is in partial_text.",
-                    retryable=True,
-                    partial_text=self.text,
-                    format=self.format,
-                )
+                raise self._not_as_asked(problem)
         return Chunk(finish_reason=self.finish_reason, usage=self._usage, metadata=self._metadata or None)
+
+    def _not_as_asked(self, problem: str) -> LollmsError:
+        if self.only_reasoning:
+            message, hint = f"{ONLY_REASONING}; an answer by the JSON schema never began", ONLY_REASONING_HINT
+        else:
+            message = f"the answer does not satisfy the JSON schema: {problem}"
+            hint = "Raise n_predict." if self.finish_reason == "length" else "Ask again, or simplify the schema."
+            hint += " The answer is in partial_text."
+        return BackendError(message, hint=hint, retryable=True, partial_text=self.text, format=self.format)
+
+    @property
+    def only_reasoning(self) -> bool:
+        """The model reasoned, and then there was nothing left for an answer."""
+        return bool(self._reasoning) and not self.text.strip()
 
     @property
     def finish_reason(self) -> FinishReason:
@@ -275,107 +304,22 @@ async def adrive(
 def _close(iterator: object) -> None:
     close = getattr(iterator, "close", None)
     if close is not None:
-        close()
-
-
-# --- bridges -------------------------------------------------------------------------------------------------------
-
-
-class LoopThread:
-    """An event loop in a thread of its own, for async backends that sync callers use. Made on first use."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The running loop."""
-        with self._lock:
-            if self._loop is None or self._thread is None or not self._thread.is_alive():
-                loop = self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=loop.run_forever, name="lollms-loop", daemon=True)
-                self._thread.start()
-            return self._loop
-
-    def run(self, awaitable: Awaitable[T]) -> T:
-        """The result of a coroutine that runs in the loop."""
-
-        async def wait() -> T:
-            return await awaitable
-
-        return asyncio.run_coroutine_threadsafe(wait(), self.loop()).result()
-
-    def close(self) -> None:
-        """Stop the loop and its thread. May be called more than once."""
-        with self._lock:
-            loop, thread = self._loop, self._thread
-            self._loop = self._thread = None
-        if loop is None or thread is None:
-            return
-        if thread.is_alive():
-            asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop).result(timeout=5)
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-        loop.close()
-
-
-class _End:
-    """The end of a bridged stream, with the exception that ended it."""
-
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
-
-
-def sync_from_async(stream: AsyncIterator[T], portal: LoopThread) -> Iterator[T]:
-    """Iterate an async stream from sync code. Nothing starts before the first `next`."""
-    items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
-
-    async def pump() -> None:
-        error: BaseException | None = None
         try:
-            async for item in stream:
-                items.put(item)
-        except BaseException as caught:  # the consumer decides what it means; it must never wait for ever
-            error = caught
-        finally:
-            await _aclose(stream)
-            items.put(_End(error))
-
-    future = asyncio.run_coroutine_threadsafe(pump(), portal.loop())
-    try:
-        while True:
-            item = items.get()
-            if isinstance(item, _End):
-                if item.error is not None:
-                    raise item.error
-                return
-            yield item
-    finally:
-        future.cancel()
-        # `future.cancel` only asks; the work has stopped once the pump has said so.
-        with contextlib.suppress(queue.Empty):
-            while not isinstance(item, _End):
-                item = items.get(timeout=5)
+            close()
+        except Exception:  # the answer is there, or its error under way: neither must be lost for this one
+            logger.warning("closing a backend's stream failed", exc_info=True)
 
 
 async def _aclose(stream: object) -> None:
     aclose = getattr(stream, "aclose", None)
     if aclose is not None:
-        await aclose()
+        try:
+            await aclose()
+        except Exception:
+            logger.warning("closing a backend's stream failed", exc_info=True)
 
 
-def async_from_sync(stream: Iterable[T], cancel: CancelToken) -> AsyncIterator[T]:
-    """Iterate a sync stream from async code, in a thread that ends with the stream.
-
-    Cancelling the task, or closing the iterator, sets `cancel`, which makes the sync stream end.
-    """
-    return in_thread(lambda: iter(stream), cancel.cancel)
-
-
-async def resolve(value: Any) -> Any:
-    """The value, or what it awaits."""
-    return await value if inspect.isawaitable(value) else value
+# --- extensions -------------------------------------------------------------------------------------------------
 
 
 def wrap_stream(stream: Any, through: Callable[[Chunk], Chunk | None], at_end: Callable[[], None] | None = None) -> Any:

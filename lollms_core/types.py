@@ -40,6 +40,7 @@ __all__ = [
     "Personality",
     "PullModelRequest",
     "PullProgress",
+    "Request",
     "SamplingParams",
     "Timeouts",
     "Timings",
@@ -153,31 +154,40 @@ class Message:
 
 
 class CancelToken:
-    """A flag that asks a generation to stop, and wakes whoever must be told at once.
+    """A flag that asks a call to stop, and wakes whoever must be told at once.
 
-    Thread-safe. Backends that compute look at `cancelled` once a token; backends that wait register a callback that
-    ends the wait, such as one that shuts down a socket.
+    Thread-safe, and safe to use in a signal handler. Backends that compute look at `cancelled` once a token; backends
+    that wait register a callback that ends the wait, such as one that shuts down a socket. Callbacks must not block.
     """
 
-    __slots__ = ("_callbacks", "_lock", "cancelled")
+    __slots__ = ("__weakref__", "_callbacks", "_lock", "cancelled")
 
     def __init__(self) -> None:
         self.cancelled = False
         # Reentrant: the garbage collector may close a stream, which unregisters, in the middle of a registration.
         self._lock = threading.RLock()
-        self._callbacks: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], object]] = []
 
     def cancel(self) -> None:
-        """Ask the generation to stop. Callbacks run in this thread; a second call does nothing."""
+        """Ask the call to stop. Callbacks run in this thread; a second call does nothing.
+
+        An exception in one of them does not keep the others from running; the first is raised when all have.
+        """
         with self._lock:
             if self.cancelled:
                 return
             self.cancelled = True
             callbacks, self._callbacks = self._callbacks, []
+        failures = []
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except Exception as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
-    def on_cancel(self, callback: Callable[[], None]) -> Callable[[], None]:
+    def on_cancel(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call `callback` once when cancelled, at once if that has happened. Returns a function that unregisters it."""
         with self._lock:
             if not self.cancelled:
@@ -191,6 +201,16 @@ class CancelToken:
                 return unregister
         callback()
         return lambda: None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Requests are plain values. Who waits on a token waits in this process: a copy has nobody to wake.
+        return (_copied_token, (self.cancelled,))
+
+
+def _copied_token(cancelled: bool) -> CancelToken:
+    token = CancelToken()
+    token.cancelled = cancelled
+    return token
 
 
 DEFAULTS: Mapping[str, Any] = {
@@ -234,7 +254,15 @@ class SamplingParams:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationRequest:
+class Request:
+    """What every request has."""
+
+    cancel: CancelToken = field(default_factory=CancelToken, compare=False, repr=False)
+    """Set when the answer is no longer wanted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest(Request):
     """One generation.
 
     `prompt` is set when the caller gave text, `messages` when the caller gave a conversation, never both; a backend
@@ -249,15 +277,14 @@ class GenerationRequest:
     model: str | None = None
     completion_format: ELF_COMPLETION_FORMAT = ELF_COMPLETION_FORMAT.Chat
     sampling: SamplingParams = field(default_factory=SamplingParams)
-    personality: int | None = None
-    """Index of a mounted personality; `None` or -1 for none."""
+    personality: int | str | None = None
+    """A personality of the server, by its index in the list, its name or its id; `None` for none."""
     json_schema: Mapping[str, Any] | None = None
     """JSON Schema that the answer must satisfy."""
     think: bool | str | None = None
     """Ask for, forbid, or set the level of reasoning; `None` leaves it to the model."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Fields for this backend's protocol alone, passed on as they are."""
-    cancel: CancelToken = field(default_factory=CancelToken, compare=False, repr=False)
 
     def as_messages(self) -> tuple[Message, ...]:
         """The conversation, with the system prompt first if there is one."""
@@ -273,19 +300,19 @@ class GenerationRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListModelsRequest:
+class ListModelsRequest(Request):
     """Ask which models can be used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelInfoRequest:
+class ModelInfoRequest(Request):
     """Ask about one model; `None` for the configured one."""
 
     model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TokenizeRequest:
+class TokenizeRequest(Request):
     """Ask for the token ids of `text`, without special tokens added around it."""
 
     text: str
@@ -293,7 +320,7 @@ class TokenizeRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DetokenizeRequest:
+class DetokenizeRequest(Request):
     """Ask for the text of token ids."""
 
     tokens: tuple[int, ...]
@@ -301,7 +328,7 @@ class DetokenizeRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EmbedRequest:
+class EmbedRequest(Request):
     """Ask for one vector for each text."""
 
     texts: tuple[str, ...]
@@ -309,16 +336,15 @@ class EmbedRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListPersonalitiesRequest:
+class ListPersonalitiesRequest(Request):
     """Ask which personalities are mounted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PullModelRequest:
+class PullModelRequest(Request):
     """Ask the server to download a model."""
 
     model: str
-    cancel: CancelToken = field(default_factory=CancelToken, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,9 +380,9 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Personality:
-    """A personality that a LoLLMS server offers. `id` is what requests carry."""
+    """A personality that a LoLLMS server offers. A request may name it by its index in the list, `name` or `id`."""
 
-    id: int
+    id: int | str
     name: str
     category: str | None = None
     active: bool = False
@@ -371,6 +397,9 @@ class TokenCount(int):
         self = super().__new__(cls, value)
         self.exact = exact
         return self
+
+    def __getnewargs_ex__(self) -> tuple[tuple[int], dict[str, bool]]:
+        return (int(self),), {"exact": self.exact}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -422,8 +451,8 @@ class BackendSettings:
     """
 
     format: str
-    host_address: str | None = None
-    """`None`: the backend's own default or environment variable."""
+    host_address: str | None = field(default=None, repr=False)
+    """`None`: the backend's own default or environment variable. Not in the repr: it may carry a password."""
     model_name: str | None = None
     ctx_size: int | None = None
     ctx_size_chosen: bool = False

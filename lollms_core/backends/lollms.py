@@ -11,6 +11,7 @@ import dataclasses
 from lollms_core.backends.lollms_classic import OPTIONS as CLASSIC_OPTIONS
 from lollms_core.backends.lollms_classic import ClassicServer
 from lollms_core.backends.lollms_current import CurrentServer
+from lollms_core.bridges.pending import Pending
 from lollms_core.errors import (
     APIConnectionError,
     AuthenticationError,
@@ -88,46 +89,46 @@ class LollmsBackend(HTTPBackend):
     # --- questions -------------------------------------------------------------------------------------------------
 
     @hookimpl
-    def list_models(self, request: ListModelsRequest) -> list[ModelInfo]:
+    def list_models(self, request: ListModelsRequest) -> Pending[list[ModelInfo]]:
         def ask() -> Exchange[list[ModelInfo]]:
             return (yield from (yield from self._which()).list_models())
 
-        return self.run(ask())
+        return self.ask(ask(), request)
 
     @hookimpl
-    def model_info(self, request: ModelInfoRequest) -> ModelInfo:
+    def model_info(self, request: ModelInfoRequest) -> Pending[ModelInfo]:
         def ask() -> Exchange[ModelInfo]:
             return (yield from (yield from self._which()).model_info(request.model))
 
-        return self.run(ask())
+        return self.ask(ask(), request)
 
     @hookimpl
-    def tokenize(self, request: TokenizeRequest) -> list[int]:
+    def tokenize(self, request: TokenizeRequest) -> Pending[list[int]]:
         def ask() -> Exchange[list[int]]:
             return (yield from (yield from self._which()).tokenize(request))
 
-        return self.run(ask())
+        return self.ask(ask(), request)
 
     @hookimpl
-    def detokenize(self, request: DetokenizeRequest) -> str:
+    def detokenize(self, request: DetokenizeRequest) -> Pending[str]:
         def ask() -> Exchange[str]:
             return (yield from (yield from self._which()).detokenize(request))
 
-        return self.run(ask())
+        return self.ask(ask(), request)
 
     @hookimpl
-    def embed(self, request: EmbedRequest) -> list[list[float]]:
+    def embed(self, request: EmbedRequest) -> Pending[list[list[float]]]:
         def ask() -> Exchange[list[list[float]]]:
             return (yield from (yield from self._which()).embed(request))
 
-        return self.run(ask())
+        return self.ask(ask(), request)
 
     @hookimpl
-    def list_personalities(self, request: ListPersonalitiesRequest) -> list[Personality]:
+    def list_personalities(self, request: ListPersonalitiesRequest) -> Pending[list[Personality]]:
         def ask() -> Exchange[list[Personality]]:
             return (yield from (yield from self._which()).list_personalities())
 
-        return self.run(ask())
+        return self.ask(ask(), request)
 
     # --- which server ----------------------------------------------------------------------------------------------
 

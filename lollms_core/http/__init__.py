@@ -3,7 +3,7 @@
 Importing this imports no HTTP library: the drivers load theirs on the first call.
 """
 
-from lollms_core.http.address import Address, mask
+from lollms_core.http.address import Address, mask, refuse_bare_password
 from lollms_core.http.failures import answer_error, error_code, error_text, status_error
 from lollms_core.http.messages import (
     Decoder,
@@ -36,5 +36,6 @@ __all__ = [
     "excerpt",
     "mask",
     "parse_json",
+    "refuse_bare_password",
     "status_error",
 ]

@@ -8,9 +8,11 @@ from urllib.parse import unquote, urlsplit
 
 from lollms_core.errors import ConfigurationError
 
-__all__ = ["Address", "mask"]
+__all__ = ["Address", "mask", "refuse_bare_password"]
 
-_USERINFO = re.compile(r"(?<=//)[^/?#@\s]*(?:@[^/?#@\s]*)*@")
+# To the last @ of a word: a password that was not percent-encoded may contain anything. A path with an @ loses its
+# beginning in a message, which is the smaller evil.
+_USERINFO = re.compile(r"(?<=://)[^\s'\"<>]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Address:
         full = text.strip()
         if "://" not in full:
             full = f"http://{full}"
+        refuse_bare_password(full)
         # What `urlsplit` says of a wrong address quotes the part it cannot read, which may be a password.
         try:
             parts = urlsplit(full)
@@ -78,6 +81,18 @@ class Address:
         return self.origin + self.path
 
 
+def refuse_bare_password(text: str) -> None:
+    """See to it that what stands before the host ends there.
+
+    Raises:
+        ConfigurationError: there is an @ behind the first slash, ? or #: a password that was not percent-encoded, of
+            which a part would be taken for the host or the path, and shown.
+    """
+    rest = text.partition("://")[2] or text
+    if "@" in _BEHIND_HOST.sub("", rest, count=1):
+        raise _invalid(text, "there is an @ behind its host")
+
+
 def mask(text: str) -> str:
     """`text` with the user names and passwords of the addresses in it replaced.
 
@@ -87,7 +102,19 @@ def mask(text: str) -> str:
     return _USERINFO.sub("***@", text)
 
 
+_BEHIND_HOST = re.compile(r"[^/?#]*")
+_ENCODE = (
+    "In a user name or a password, write special characters as %XX: / is %2F, # is %23, ? is %3F, @ is %40, : is %3A "
+    "and a space is %20."
+)
+
+
 def _invalid(text: str, why: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"{mask(text)!r} is not a server address: {why}", hint="Write it like http://localhost:9600."
-    )
+    before, mark, rest = text.partition("://")
+    hint = "Write it like http://localhost:9600."
+    if "@" in text:
+        # Here a password may contain anything, spaces and :// too: it ends at the last @ of all.
+        before = before if mark and before.isalnum() else "***"
+        rest = f"***@{text.rpartition('@')[2]}"
+        hint = _ENCODE
+    return ConfigurationError(f"{before + mark + rest!r} is not a server address: {why}", hint=hint)

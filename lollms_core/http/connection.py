@@ -1,50 +1,76 @@
-"""urllib3 connections that can be aborted from another thread and whose bodies are read in large pieces.
+"""urllib3 connections that can be aborted from another thread, and whose bodies are read in large pieces.
 
 Imported on the first call only: urllib3 is not needed to import lollms.
+
+What is used below urllib3's public face, why, and the test that fails when it changes:
+
+- `_new_conn` and `_dns_host`: connecting to all addresses of a host within one limit, and cancelling it. urllib3 gives
+  each address the whole limit, one after the other (`tests/http/test_connecting.py`).
+- `http.client`'s `response_class`, for `BulkResponse` (`tests/http/test_bulk_response.py`). urllib3's own `read1` takes
+  2.4 times as long for each chunk that a server sends; `benchmarks/overhead.py` shows what that makes of a stream.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
+import itertools
+import os
+import queue
 import re
+import selectors
 import socket
 import threading
 import time
+from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import urllib3.connection
 import urllib3.exceptions
+
+from lollms_core.http import sockets
+from lollms_core.http.wire import UPLOAD_SIZE
 
 if TYPE_CHECKING:
     _Base = urllib3.connection.HTTPConnection
 else:
     _Base = object
 
-__all__ = ["BulkResponse", "PlainConnection", "TLSConnection", "Watch", "current", "watched"]
+__all__ = ["READ_SIZE", "BulkResponse", "PlainConnection", "TLSConnection", "UploadTimeout", "Watch", "connect", "watched"]
 
 READ_SIZE = 65536
 _MAX_LINE = 65536
 _HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
+_NEXT_ADDRESS = 0.25
+"""Seconds that an address has before the next one is tried beside it (RFC 8305, section 5)."""
+
+
+class UploadTimeout(TimeoutError):  # noqa: N818 -- a kind of TimeoutError
+    """The server stopped taking the request."""
 
 
 class Watch:
     """The socket that one call is using, so that another thread can end whatever it waits for.
 
-    `abort` may come at any moment: while connecting, while waiting for the answer, between two reads, after the end.
-    Looking up a host name is the one wait that it cannot end.
+    `abort` may come at any moment, also in a signal handler: while connecting, while waiting for the answer, between
+    two reads, after the end. Looking up a host name is the one wait that it cannot end.
     """
 
-    __slots__ = ("_lock", "_socket", "_wake", "aborted", "connected", "raw")
+    __slots__ = ("_lock", "_news", "_socket", "aborted", "connected", "sent", "upload_limit")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._socket: socket.socket | None = None
-        self._wake: threading.Event | None = None
+        # Unlike an Event's, its `put` may interrupt a `get` of the same thread.
+        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.aborted = False
         self.connected = False
-        self.raw: BulkResponse | None = None
-        """The response that is being read."""
+        self.sent = 0.0
+        """When the last piece of the request left."""
+        self.upload_limit: float | None = None
+        """Seconds in which each piece of the request must leave."""
 
     def hold(self, sock: Any) -> None:
         """This call now uses `sock`. Raises `ConnectionAbortedError` if it has been aborted meanwhile."""
@@ -57,31 +83,36 @@ class Watch:
     def set_timeout(self, seconds: float | None) -> None:
         """Limit each read on the socket from now on."""
         if self._socket is not None:
-            self._socket.settimeout(seconds)
+            # A server that closes the connection after its answer may have done so already.
+            with contextlib.suppress(OSError):
+                self._socket.settimeout(seconds)
 
     def release(self) -> None:
         """The socket goes back to the pool: it is another call's from now on."""
         with self._lock:
             self._socket = None
 
-    def wait(self, seconds: float) -> None:
-        """Do nothing for some time, or until `abort`."""
-        with self._lock:
-            if self.aborted:
-                return
-            self._wake = threading.Event()
-        self._wake.wait(seconds)
+    def wake(self) -> None:
+        """End the wait that is going on, or the next one. From any thread."""
+        self._news.put(None)
+
+    def wait(self, seconds: float | None) -> bool:
+        """Do nothing for some time, or until `wake` or `abort`; whether one of these came."""
+        try:
+            self._news.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        return True
 
     def abort(self) -> None:
-        """End every wait on the socket, now and later. From any thread, any number of times."""
+        """End every wait of the call, now and later. From any thread, any number of times."""
         with self._lock:
             self.aborted = True
-            if self._wake is not None:
-                self._wake.set()
             if self._socket is not None:
                 with contextlib.suppress(OSError):  # it may not be connected, or no longer
                     # Not SSLSocket's own: that one takes the TLS state away under the reading thread.
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        self.wake()
 
 
 class _Current(threading.local):
@@ -107,11 +138,16 @@ class BulkResponse(http.client.HTTPResponse):
     _broken = False
     """The chunked encoding is wrong after what has been given so far."""
 
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self._sock = sock
+
     def begin(self) -> None:
-        watch = current.watch
-        if watch is not None:
-            watch.raw = self
+        """Read the headers. Interim responses come before the answer and are none (RFC 9110, section 15.2)."""
         super().begin()
+        while 100 <= self.status < 200 and self.status != http.client.SWITCHING_PROTOCOLS:
+            self.headers = self.msg = None  # type: ignore[assignment]
+            super().begin()
 
     def read1(self, n: int = -1) -> bytes:
         """What has arrived of the body, at least one byte; `b""` at its end.
@@ -163,8 +199,10 @@ class BulkResponse(http.client.HTTPResponse):
             position = line_end + 1
             if self._trailer:
                 if not line.strip():
-                    # Bytes after the end belong to no request: this connection must not be used again.
-                    self.will_close = self.will_close or position < end
+                    if position < end:
+                        # Bytes after the end belong to no request: this connection must not be used again.
+                        with contextlib.suppress(OSError):
+                            self._sock.shutdown(socket.SHUT_RDWR)
                     self.close()
                     break
                 continue
@@ -188,13 +226,14 @@ def _chunk_size(line: bytes) -> int:
 
 
 class _Held(_Base):
-    """Tells the thread's `Watch` which socket is in use."""
+    """Tells the thread's `Watch` which socket is in use, and limits the upload piece by piece."""
 
     response_class = BulkResponse
     _outgoing: list[bytes] | None = None
 
     def connect(self) -> None:
         super().connect()
+        sockets.remember(self.sock)
         watch: Watch | None = current.watch
         if watch is not None:
             watch.connected = True
@@ -202,7 +241,9 @@ class _Held(_Base):
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         watch: Watch | None = current.watch
-        if watch is not None and self.sock is not None:
+        if self.sock is None:
+            self.connect()
+        elif watch is not None:
             watch.connected = True
             watch.hold(self.sock)
         # Headers and body leave in one packet: with two, the server wakes up twice.
@@ -212,7 +253,17 @@ class _Held(_Base):
             super().request(*args, **kwargs)
         finally:
             self._outgoing = None
-        self.send(b"".join(outgoing))
+        # `sendall` counts its limit for all that it is given, and urllib3 sets the one for connecting.
+        self.sock.settimeout(None if watch is None else watch.upload_limit)
+        data = memoryview(b"".join(outgoing))
+        try:
+            for start in range(0, len(data), UPLOAD_SIZE):
+                super().send(data[start : start + UPLOAD_SIZE])
+        except TimeoutError as error:
+            raise UploadTimeout from error
+        finally:
+            if watch is not None:
+                watch.sent = time.monotonic()
 
     def send(self, data: Any) -> None:
         if self._outgoing is None:
@@ -222,11 +273,11 @@ class _Held(_Base):
 
 
 class _Interruptible(_Held):
-    """Tells it before it is connected, too, and connects to all addresses of the host within one limit."""
+    """Connects to all addresses of the host within one limit, and can be interrupted meanwhile."""
 
     def _new_conn(self) -> socket.socket:
         try:
-            return _connect(self._dns_host, self.port, self.timeout, self.socket_options, current.watch)
+            return connect(self._dns_host, self.port, self.timeout, self.socket_options, current.watch)
         except socket.gaierror as error:
             raise urllib3.exceptions.NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:
@@ -254,34 +305,74 @@ def watched(standard: type) -> type:
     return type(standard.__name__, (_Held, standard), {})  # SOCKS has its own way of connecting
 
 
-def _connect(host: str, port: int, timeout: float | None, options: Any, watch: Watch | None) -> socket.socket:
-    """Connect to the first address of `host` that accepts, all of them together within `timeout`."""
-    deadline = None if timeout is None else time.monotonic() + timeout
-    failure: OSError | None = None
-    for family, kind, protocol, _, address in socket.getaddrinfo(host.strip("[]"), port, 0, socket.SOCK_STREAM):
-        sock = socket.socket(family, kind, protocol)
+# --- connecting -----------------------------------------------------------------------------------------------------
+
+
+def connect(host: str, port: int, timeout: float | None, options: Any, watch: Watch | None) -> socket.socket:
+    """Connect to the first address of `host` that accepts ("happy eyeballs", RFC 8305), all of them within `timeout`.
+
+    Addresses of both families take turns; each has a quarter of a second before the next one is tried beside it.
+
+    Raises:
+        TimeoutError: no address accepted within `timeout`.
+        OSError: every address refused; the first refusal.
+    """
+    addresses = deque(_by_turns(socket.getaddrinfo(host.strip("[]"), port, 0, socket.SOCK_STREAM)))
+    deadline = float("inf") if timeout is None else time.monotonic() + timeout
+    next_attempt = 0.0
+    failures: list[OSError] = []
+    with selectors.DefaultSelector() as selector:
         try:
-            if watch is not None:
-                watch.hold(sock)
-            for option in options or ():
-                sock.setsockopt(*option)
-            if deadline is not None:
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
+            while addresses or selector.get_map():
+                if watch is not None and watch.aborted:
+                    raise ConnectionAbortedError("cancelled")
+                now = time.monotonic()
+                if now >= deadline:
                     raise TimeoutError("timed out")
-                sock.settimeout(remaining)
-            sock.connect(address)
-        except OSError as error:
-            sock.close()
-            failure = error
-            if isinstance(error, TimeoutError) and deadline is not None and time.monotonic() >= deadline:
-                break
-            if watch is not None and watch.aborted:
-                break
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            sock.settimeout(timeout)
-            return sock
-    raise failure or OSError("the host name has no address")
+                if addresses and (now >= next_attempt or not selector.get_map()):
+                    next_attempt = now + _NEXT_ADDRESS
+                    try:
+                        selector.register(_begun(addresses.popleft(), options, watch), selectors.EVENT_WRITE)
+                    except OSError as error:
+                        failures.append(error)
+                    continue
+                for key, _ in selector.select(min(deadline - now, max(0.0, next_attempt - now) or _NEXT_ADDRESS)):
+                    selector.unregister(key.fileobj)
+                    sock: socket.socket = key.fileobj  # type: ignore[assignment]
+                    number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    if number == 0:
+                        sock.settimeout(timeout)
+                        return sock
+                    sock.close()
+                    failures.append(OSError(number, os.strerror(number)))
+            raise failures[0] if failures else OSError("the host name has no address")
+        finally:
+            for key in list(selector.get_map().values()):
+                key.fileobj.close()  # type: ignore[union-attr]
+
+
+def _by_turns(found: list[Any]) -> Iterator[Any]:
+    """The addresses in the system's order, but a family that has come is followed by the other one."""
+    families = list(dict.fromkeys(address[0] for address in found))
+    columns = [[address for address in found if address[0] == family] for family in families]
+    for row in itertools.zip_longest(*columns):
+        yield from (address for address in row if address is not None)
+
+
+def _begun(address: Any, options: Any, watch: Watch | None) -> socket.socket:
+    """A socket that is connecting. Raises `OSError` if that has failed already."""
+    family, kind, protocol, _, where = address
+    sock = socket.socket(family, kind, protocol)
+    try:
+        for option in options or ():
+            sock.setsockopt(*option)
+        sock.setblocking(False)
+        if watch is not None:
+            watch.hold(sock)
+        number = sock.connect_ex(where)
+        if number not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+            raise OSError(number, os.strerror(number))
+    except BaseException:
+        sock.close()
+        raise
+    return sock

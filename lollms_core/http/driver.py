@@ -1,25 +1,27 @@
-"""The drivers: they run a conversation over a transport, once for sync callers and once for async ones.
+"""The driver: it runs a conversation over a transport. Written once, as generators that yield what is to be done.
 
-Both do the same in the same order; read them side by side. Whatever way the iteration ends, by the answer's end, an
-error, a cancel or because nobody reads on, the connection is given back or closed before the iterator is done.
+A step is a function of the transport without arguments: `response.read`, say. Two small runners carry the steps out,
+one calls them, the other awaits what they return; everything that decides, retries, stops and closes stands here and is
+the same for both. Whatever way an iteration ends, by the answer's end, an error, a cancel or because nobody reads on,
+the connection has been given back or closed before the iterator is done.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol, TypeVar
+import contextlib
+import functools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar
 
-from lollms_core.errors import APIConnectionError, LollmsError
+from lollms_core.errors import CallCancelledError, LollmsError
 from lollms_core.http.failures import html_error
 from lollms_core.http.messages import Exchange, HTTPRequest, HTTPResponse, StreamCall
 from lollms_core.http.retry import Retries
+from lollms_core.http.turns import Turns
 from lollms_core.types import CancelToken, Chunk
 
-if TYPE_CHECKING:
-    from lollms_core.http.aio import AsyncCall, AsyncResponse
-    from lollms_core.http.sync import SyncCall, SyncResponse
-
-__all__ = ["Conversation", "Generation", "achunks", "arun", "chunks", "run"]
+__all__ = ["Call", "Generation", "Policy", "Response", "achunks", "answer", "arun", "chunks", "conversation", "run"]
 
 T = TypeVar("T")
 
@@ -27,238 +29,309 @@ _ERROR_BODY = 256 * 1024
 _MAX_REVISIONS = 8
 """Enough for a server that refuses one parameter after another, and an end for one that is never content."""
 
-
-class Conversation(Protocol):
-    """What a driver asks of a backend."""
-
-    def retries(self) -> Retries:
-        """The budget of repetitions of one call."""
-
-    def error_from(self, status: int, headers: Mapping[str, str], body: bytes) -> LollmsError:
-        """The error for a response whose status is not a success."""
+Step: TypeAlias = Callable[[], Any]
 
 
-class Generation(Conversation, Protocol):
-    """What a driver asks of a backend for one generation."""
+class Response(Protocol):
+    """A response whose body is read in pieces. What an async transport returns from a method must be awaited."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    def read(self) -> Any: ...
+    def read_all(self) -> Any: ...
+    def read_some(self, limit: int) -> Any: ...
+    def drain(self) -> Any: ...
+
+
+class Call(Protocol):
+    """One call of a transport: it sends requests one after another. See `SyncCall`."""
+
+    began: bool
+    """A chunk of the answer has been handed out."""
+    streaming: bool
+    """The body of an answer is being read."""
+    running: bool
+    """A piece of it has come."""
+    stopping: bool
+    """It has been asked to end."""
+
+    @property
+    def response(self) -> Response | None: ...
+    @property
+    def where(self) -> str: ...
+
+    def open(self, request: HTTPRequest) -> Any: ...
+    def wait(self, seconds: float) -> Any: ...
+    def take_turn(self, turns: Turns) -> Any: ...
+    def settled(self) -> Any: ...
+    def stop(self, last_word: HTTPRequest | None) -> None: ...
+    def noticed(self) -> None: ...
+    def abort(self) -> None: ...
+    def close(self) -> None: ...
+    def end(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a backend wants its calls to be made."""
+
+    retries: Callable[[], Retries]
+    """The budget of repetitions of one call."""
+    error_from: Callable[[int, Mapping[str, str], bytes], LollmsError]
+    """The error for a response whose status is not a success."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One generation, as the driver sees it."""
 
     cancel: CancelToken
-
-    def open(self) -> Exchange[StreamCall]:
-        """What to ask."""
-
-    def revise(self, call: StreamCall, error: LollmsError) -> Exchange[StreamCall | None]:
-        """What to ask instead, after `error` came before the first chunk; `None` if nothing else can be tried."""
-
-    def farewell(self) -> HTTPRequest | None:
-        """What to tell the server when its answer is no longer wanted; sent once, and its answer is ignored."""
+    open: Callable[[], Exchange[StreamCall]]
+    """What to ask."""
+    revise: Callable[[StreamCall, LollmsError], Exchange[StreamCall | None]]
+    """What to ask instead, after an error that came before the first chunk; `None` if nothing else can be tried."""
+    farewell: Callable[[], HTTPRequest | None]
+    """What makes the server end an answer that is no longer wanted; `None` if closing the connection does."""
 
 
-# --- sync ---------------------------------------------------------------------------------------------------------
+class _Unwanted(BaseException):
+    """Nobody reads on. Thrown into a generation, which then ends in its own order."""
 
 
-def run(exchange: Exchange[T], call: SyncCall, talk: Conversation) -> T:
-    """Run a conversation of whole responses to its result."""
+# --- what is done -------------------------------------------------------------------------------------------------
+
+
+def conversation(exchange: Exchange[T], call: Call, policy: Policy) -> Generator[Step, Any, T]:
+    """A conversation of whole responses, to its result."""
     try:
         request = next(exchange)
         while True:
             try:
-                response = _fetch(request, call, talk)
+                response = yield from _fetch(request, call, policy)
             except LollmsError as error:
                 request = exchange.throw(error)
             else:
                 request = exchange.send(response)
-    except StopIteration as stop:
-        result: T = stop.value
+    except StopIteration as end:
+        result: T = end.value
         return result
     finally:
         exchange.close()
 
 
-def _fetch(request: HTTPRequest, call: SyncCall, talk: Conversation) -> HTTPResponse:
-    retries = talk.retries()
+def _fetch(request: HTTPRequest, call: Call, policy: Policy) -> Generator[Step, Any, HTTPResponse]:
+    retries = policy.retries()
     while True:
         try:
-            response = call.open(request)
+            response = yield functools.partial(call.open, request)
             if response.status >= 300:
-                raise _refusal(talk, response)
-            return HTTPResponse(response.status, response.headers, response.read_all())
+                raise (yield from _refusal(policy, response))
+            return HTTPResponse(response.status, response.headers, (yield response.read_all))
         except LollmsError as error:
             call.close()
-            wait = None if call.aborted else retries.wait(error)
+            wait = None if call.stopping else retries.wait(error)
             if wait is None:
                 raise
-        call.wait(wait)
+        yield functools.partial(call.wait, wait)
 
 
-def _refusal(talk: Conversation, response: SyncResponse) -> LollmsError:
-    return talk.error_from(response.status, response.headers, response.read_some(_ERROR_BODY))
+def _refusal(policy: Policy, response: Response) -> Generator[Step, Any, LollmsError]:
+    body = yield functools.partial(response.read_some, _ERROR_BODY)
+    return policy.error_from(response.status, response.headers, body)
 
 
-def chunks(talk: Generation, call: SyncCall) -> Iterator[Chunk]:
-    """The chunks of one generation. A cancelled one ends with a chunk that says so."""
-    unregister = talk.cancel.on_cancel(call.abort)
-    wanted = False
+def answer(generation: Generation, call: Call, policy: Policy) -> Generator[Step | Chunk, Any, None]:
+    """The chunks of one generation, between the steps that get them. A cancelled one ends with a chunk that says so."""
+
+    def stop() -> None:
+        call.stop(generation.farewell())
+
+    unregister = generation.cancel.on_cancel(stop)
+    turns: Turns | None = None
     try:
-        yield from _answer(talk, call)
-        wanted = True
+        plan = yield from conversation(generation.open(), call, policy)
+        if plan.turns is not None:
+            turns = plan.turns
+            yield functools.partial(call.take_turn, turns)
+        yield from _attempts(plan, generation, call, policy)
     except LollmsError:
-        wanted = not call.aborted
-        if wanted:
+        if not call.stopping:
             raise
+    except _Unwanted:
+        stop()
+        yield from _rest(call)
+        return
     finally:
         unregister()
-        call.close()
-        if not wanted and (last_word := talk.farewell()):
-            call.tell(last_word)
-    if not wanted:
+        call.end()
+        if turns is not None:
+            turns.leave(call)
+    if call.stopping:
+        yield call.settled
         yield Chunk(finish_reason="cancelled")
 
 
-def _answer(talk: Generation, call: SyncCall) -> Iterator[Chunk]:
-    plan = run(talk.open(), call, talk)
-    retries, revisions, started = talk.retries(), 0, False
+def _rest(call: Call) -> Generator[Step, Any, None]:
+    """Read on, to the end or until the call is aborted: a server that was asked to stop must do so in its stream."""
+    try:
+        if (response := call.response) is not None:
+            while (yield response.read):
+                call.noticed()
+    except LollmsError:
+        pass
+    call.end()
+    yield call.settled
+
+
+def _attempts(
+    plan: StreamCall, generation: Generation, call: Call, policy: Policy
+) -> Generator[Step | Chunk, Any, None]:
+    retries, revisions = policy.retries(), 0
     while True:
         try:
-            response = call.open(plan.request)
-            if response.status >= 300:
-                raise _refusal(talk, response)
-            if "text/html" in response.headers.get("content-type", ""):
-                raise html_error(response.read_some(_ERROR_BODY), call.where)
-            decoder = plan.decoder(response.headers)
-            read, feed = response.read, decoder.feed
-            while data := read():
-                if call.aborted:
-                    raise APIConnectionError("cancelled")
-                for chunk in feed(data):
-                    started = True
-                    yield chunk
-                if decoder.finished:
-                    response.drain()
-                    return
-            if call.aborted:
-                raise APIConnectionError("cancelled")
-            yield from decoder.close()
+            yield from _read_answer(plan, call, policy)
             return
         except LollmsError as error:
             call.close()
-            if started or call.aborted:
+            if call.began or call.stopping:
                 raise
             failure = error
         revised = None
         if revisions < _MAX_REVISIONS:
             revisions += 1
-            revised = run(talk.revise(plan, failure), call, talk)
+            revised = yield from conversation(generation.revise(plan, failure), call, policy)
         if revised is not None:
             plan = revised
             continue
         wait = retries.wait(failure)
         if wait is None:
             raise failure
-        call.wait(wait)
+        yield functools.partial(call.wait, wait)
 
 
-# --- async --------------------------------------------------------------------------------------------------------
-
-
-async def arun(exchange: Exchange[T], call: AsyncCall, talk: Conversation) -> T:
-    """The twin of `run`."""
-    try:
-        request = next(exchange)
-        while True:
-            try:
-                response = await _afetch(request, call, talk)
-            except LollmsError as error:
-                request = exchange.throw(error)
-            else:
-                request = exchange.send(response)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    finally:
-        exchange.close()
-
-
-async def _afetch(request: HTTPRequest, call: AsyncCall, talk: Conversation) -> HTTPResponse:
-    retries = talk.retries()
-    while True:
-        try:
-            response = await call.open(request)
-            if response.status >= 300:
-                raise await _arefusal(talk, response)
-            return HTTPResponse(response.status, response.headers, await response.read_all())
-        except LollmsError as error:
-            call.close()
-            wait = None if call.aborted else retries.wait(error)
-            if wait is None:
-                raise
-        await call.wait(wait)
-
-
-async def _arefusal(talk: Conversation, response: AsyncResponse) -> LollmsError:
-    return talk.error_from(response.status, response.headers, await response.read_some(_ERROR_BODY))
-
-
-async def achunks(talk: Generation, call: AsyncCall) -> AsyncGenerator[Chunk, None]:
-    """The twin of `chunks`."""
-    unregister = talk.cancel.on_cancel(call.abort)
-    wanted = False
-    answer = _aanswer(talk, call)
-    try:
-        async for chunk in answer:
+def _read_answer(plan: StreamCall, call: Call, policy: Policy) -> Generator[Step | Chunk, Any, None]:
+    response = yield functools.partial(call.open, plan.request)
+    if response.status >= 300:
+        raise (yield from _refusal(policy, response))
+    if "text/html" in response.headers.get("content-type", ""):
+        raise html_error((yield functools.partial(response.read_some, _ERROR_BODY)), call.where)
+    decoder = plan.decoder(response.headers)
+    read, feed = response.read, decoder.feed
+    call.streaming = True
+    while data := (yield read):
+        call.running = True
+        if call.stopping:
+            call.noticed()
+            continue
+        for chunk in feed(data):
+            call.began = True
             yield chunk
-        wanted = True
-    except LollmsError:
-        wanted = not call.aborted
-        if wanted:
-            raise
-    finally:
-        unregister()
-        call.close()
-        if not wanted and (last_word := talk.farewell()):
-            await call.tell(last_word)
-    if not wanted:
-        yield Chunk(finish_reason="cancelled")
-
-
-async def _aanswer(talk: Generation, call: AsyncCall) -> AsyncGenerator[Chunk, None]:
-    plan = await arun(talk.open(), call, talk)
-    retries, revisions, started = talk.retries(), 0, False
-    while True:
-        try:
-            response = await call.open(plan.request)
-            if response.status >= 300:
-                raise await _arefusal(talk, response)
-            if "text/html" in response.headers.get("content-type", ""):
-                raise html_error(await response.read_some(_ERROR_BODY), call.where)
-            decoder = plan.decoder(response.headers)
-            read, feed = response.read, decoder.feed
-            while data := await read():
-                if call.aborted:
-                    raise APIConnectionError("cancelled")
-                for chunk in feed(data):
-                    started = True
-                    yield chunk
-                if decoder.finished:
-                    await response.drain()
-                    return
-            if call.aborted:
-                raise APIConnectionError("cancelled")
-            for chunk in decoder.close():
-                yield chunk
+        if decoder.finished:
+            yield response.drain
             return
-        except LollmsError as error:
-            call.close()
-            if started or call.aborted:
-                raise
-            failure = error
-        revised = None
-        if revisions < _MAX_REVISIONS:
-            revisions += 1
-            revised = await arun(talk.revise(plan, failure), call, talk)
-        if revised is not None:
-            plan = revised
-            continue
-        wait = retries.wait(failure)
-        if wait is None:
-            raise failure
-        await call.wait(wait)
+    if call.stopping:
+        raise CallCancelledError("cancelled")
+    yield from decoder.close()
+
+
+# --- who does it ----------------------------------------------------------------------------------------------------
+
+
+def run(plan: Generator[Step, Any, T]) -> T:
+    """Carry out a conversation over a sync transport."""
+    try:
+        step = next(plan)
+        while True:
+            try:
+                value = step()
+            except LollmsError as error:
+                step = plan.throw(error)
+            else:
+                step = plan.send(value)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        plan.close()
+
+
+async def arun(plan: Generator[Callable[[], Awaitable[Any]], Any, T]) -> T:
+    """The twin of `run`, over an async transport."""
+    try:
+        step = next(plan)
+        while True:
+            try:
+                value = await step()
+            except LollmsError as error:
+                step = plan.throw(error)
+            else:
+                step = plan.send(value)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        plan.close()
+
+
+def chunks(
+    plan: Generator[Step | Chunk, Any, None], advance: Callable[[], Any] | None = None
+) -> Generator[Chunk, None, None]:
+    """Carry out a generation over a sync transport, and hand out its chunks. `advance` is the first step's; not given."""
+    advance = advance or plan.__next__
+    try:
+        while True:
+            item: Any = advance()
+            if item.__class__ is Chunk:
+                yield item
+                advance = plan.__next__
+                continue
+            try:
+                value = item()
+            except LollmsError as error:
+                advance = functools.partial(plan.throw, error)
+            else:
+                advance = functools.partial(plan.send, value)
+    except (StopIteration, _Unwanted):
+        return
+    except LollmsError:
+        raise
+    except BaseException:
+        # Closed, dropped, or Ctrl-C: the generation ends in its own order, and what it still gives is not wanted.
+        with contextlib.suppress(LollmsError):
+            for _ in chunks(plan, functools.partial(plan.throw, _Unwanted())):
+                pass
+        raise
+
+
+async def achunks(
+    plan: Generator[Step | Chunk, Any, None], advance: Callable[[], Any] | None = None
+) -> AsyncGenerator[Chunk, None]:
+    """The twin of `chunks`, over an async transport."""
+    advance = advance or plan.__next__
+    try:
+        while True:
+            try:
+                item: Any = advance()
+            except StopIteration:  # which must not leave a coroutine
+                return
+            if item.__class__ is Chunk:
+                yield item
+                advance = plan.__next__
+                continue
+            try:
+                value = await item()
+            except LollmsError as error:
+                advance = functools.partial(plan.throw, error)
+            else:
+                advance = functools.partial(plan.send, value)
+    except _Unwanted:
+        return
+    except LollmsError:
+        raise
+    except BaseException:
+        with contextlib.suppress(LollmsError):
+            async for _ in achunks(plan, functools.partial(plan.throw, _Unwanted())):
+                pass
+        raise

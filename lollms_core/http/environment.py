@@ -6,9 +6,11 @@ import base64
 from dataclasses import dataclass, field
 
 from lollms_core.errors import ConfigurationError
-from lollms_core.http.address import Address
+from lollms_core.http.address import Address, mask, refuse_bare_password
 
 __all__ = ["Environment"]
+
+_SOCKS = ("socks4", "socks4a", "socks5", "socks5h")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +24,17 @@ class Environment:
     authorization: str | None = field(repr=False)
     """`Basic` credentials from the address or from `.netrc`, for requests that carry no other."""
 
+    @property
+    def is_socks(self) -> bool:
+        """The proxy speaks SOCKS, not HTTP."""
+        return self.proxy is not None and self.proxy.partition("://")[0] in _SOCKS
+
     @classmethod
     def find(cls, address: Address, verify: bool | str) -> Environment:
         """Read the variables of proxies and of certificates, and `.netrc`.
 
         Raises:
-            ConfigurationError: the certificates that `verify` names do not exist.
+            ConfigurationError: the certificates that `verify` names do not exist, or a proxy's address is none.
         """
         import os
 
@@ -41,10 +48,32 @@ class Environment:
             raise ConfigurationError(f"the file of certificates {verify!r} does not exist")
         credentials = address.credentials or requests.utils.get_netrc_auth(url)
         return cls(
-            proxy=requests.utils.select_proxy(url, settings["proxies"]),
+            proxy=_proxy(requests.utils.select_proxy(url, settings["proxies"])),
             verify=verify,
             authorization=None if credentials is None else _basic(*credentials),
         )
+
+
+def _proxy(text: str | None) -> str | None:
+    """A proxy's address as URL; without a scheme it is `http`, as curl has it. Raises `ConfigurationError`."""
+    if not text or not text.strip():
+        return None
+    scheme, mark, rest = text.strip().partition("://")
+    if not mark:
+        scheme, rest = "http", scheme
+    scheme = scheme.lower()
+    try:
+        refuse_bare_password(text.strip())
+        if scheme not in ("http", "https", *_SOCKS):
+            raise ConfigurationError(f"{scheme} is not a kind of proxy: it must be http, https or one of SOCKS")
+        # A default port is the server's affair, not the proxy's.
+        Address.parse(f"http://{rest}")
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"the address of the proxy cannot be used: {mask(error.message)}",
+            hint=f"Check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY. {error.hint}".strip(),
+        ) from None
+    return f"{scheme}://{rest}"
 
 
 def _basic(user: str, password: str) -> str:

@@ -34,9 +34,13 @@ __all__ = [
     "error_code",
     "error_text",
     "html_error",
+    "not_http_error",
+    "own_turn_error",
+    "proxy_error",
     "retry_after",
     "status_error",
     "timeout_error",
+    "tunnel_error",
 ]
 
 _MAX_TEXT = 2000
@@ -48,6 +52,8 @@ _WINDOW = re.compile(
 _TAGS = re.compile(rb"(?is)<(style|script)\b(?:.*?</\1\s*>|.*)|<[^>]*>")
 """Of a web page, all that is not text."""
 _MODEL = re.compile(r"\bmodel\b", re.IGNORECASE)
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+_PROXY_KEY = "Put them into the proxy's address: HTTP_PROXY=http://user:password@host:port (special characters as %XX)."
 _NOT_RETRYABLE = frozenset({501, 505, 511})
 _QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
@@ -132,6 +138,10 @@ def status_error(
         return AuthenticationError(message, status_code=status, hint=key_hint)
     if status == 403:
         return PermissionDeniedError(message, status_code=status, hint=key_hint)
+    if status == 407:
+        return AuthenticationError(
+            "the proxy asks for a user name and a password (status 407)", status_code=status, hint=_PROXY_KEY
+        )
     if status == 404 and (_MODEL.search(text) or code == "model_not_found"):
         return ModelNotFoundError(message, status_code=status, hint="List the names it knows with `lollms models`.")
     if status in (400, 413, 422):
@@ -193,15 +203,70 @@ def answer_error(value: Any, *, where: str = "the server", status: int | None = 
 
 
 def timeout_error(kind: str, limit: float | None, where: str) -> APITimeoutError:
-    """The error for a limit that was passed. `kind` is a field of `Timeouts`: `connect`, `first_token`, `idle`."""
-    what = {
-        "connect": f"no connection to {where}",
-        "first_token": f"{where} did not begin to answer",
-        "idle": f"{where} stopped in the middle of its answer: nothing came",
+    """The error for a limit that was passed.
+
+    `kind` is a field of `Timeouts`: `connect`, `first_token`, `idle`; or `upload`, which has the limit of `idle`, or
+    `turn`, which has that of `first_token`.
+    """
+    what, field = {
+        "connect": (f"no connection to {where}", "connect"),
+        "first_token": (f"{where} did not begin to answer", "first_token"),
+        "idle": (f"{where} stopped in the middle of its answer: nothing came", "idle"),
+        "upload": (f"{where} stopped taking the request: nothing went out", "idle"),
+        "turn": (f"{where} answers one call at a time, and the one before this did not end", "first_token"),
     }[kind]
     return APITimeoutError(
         f"{what} within {limit:g} seconds" if limit is not None else what,
-        hint=f"Check the server, or set another limit for the {kind} timeout (Timeouts({kind}=...)).",
+        hint=f"Check the server, or set another limit for the {field} timeout (Timeouts({field}=...)).",
+    )
+
+
+def own_turn_error(where: str) -> InvalidRequestError:
+    """The error for a call that would wait for a stream which only its own thread or task can read to the end."""
+    return InvalidRequestError(
+        f"{where} answers one call at a time, and a stream of this client is still open here",
+        hint="Read that stream to its end or close it first, or use a second client.",
+    )
+
+
+def not_http_error(said: str, where: str) -> ProtocolError:
+    """The error for a peer whose bytes are no HTTP response."""
+    return ProtocolError(
+        f"what answers at {where} does not speak HTTP: {excerpt(said)}",
+        hint="Does the server want https:// in place of http://, or another port?",
+    )
+
+
+def proxy_error(cause: BaseException, proxy: str, *, connected: bool) -> LollmsError | None:
+    """The error for a proxy that cannot be reached, or that did not open a tunnel; `None` if it is about the server.
+
+    Args:
+        cause: the exception of the operating system, or the one in which `http.client` tells the proxy's status.
+        proxy: its address; may contain a password.
+        connected: the proxy had been reached.
+    """
+    where = f"the proxy {mask(proxy)}"
+    refusal = _TUNNEL.search(str(cause))
+    if refusal is not None:
+        return tunnel_error(int(refusal[1]), where)
+    if connected:
+        return None
+    hint = "Check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or exempt the server with NO_PROXY."
+    if isinstance(cause, TimeoutError):
+        return APITimeoutError(f"no connection to {where} in time", hint=hint)
+    return connection_error(cause, where, hint=hint)
+
+
+def tunnel_error(status: int, where: str) -> LollmsError:
+    """The error for a proxy that answered `CONNECT` with something else than success."""
+    if status == 407:
+        return AuthenticationError(
+            f"{where} asks for a user name and a password (status 407)", status_code=status, hint=_PROXY_KEY
+        )
+    return APIConnectionError(
+        f"{where} did not connect to the server (status {status})",
+        hint="The proxy may not allow this server, or may not reach it; NO_PROXY exempts it.",
+        retryable=status >= 500,
     )
 
 

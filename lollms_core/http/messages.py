@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
 from lollms_core.errors import ProtocolError
+from lollms_core.http.turns import Turns
 from lollms_core.types import Chunk, Timeouts
 
 __all__ = ["Decoder", "Exchange", "HTTPRequest", "HTTPResponse", "Headers", "StreamCall", "excerpt", "parse_json"]
@@ -96,6 +97,8 @@ class StreamCall:
 
     request: HTTPRequest
     decoder: Callable[[Mapping[str, str]], Decoder]
+    turns: Turns | None = None
+    """For a server that ends one answer when another one ends: the calls that share this run one after another."""
 
 
 Exchange: TypeAlias = Generator[HTTPRequest, HTTPResponse, T]

@@ -7,6 +7,8 @@ the pool behind its adapter; going through `Session.request` costs more than eve
 from __future__ import annotations
 
 import http.client
+import importlib.util
+import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,14 +20,38 @@ import requests.adapters
 import urllib3
 import urllib3.exceptions
 
-from lollms_core.errors import ClientClosedError, IncompleteStreamError, LollmsError, ProtocolError
-from lollms_core.http import connection, processes
+from lollms_core.bridges import processes
+from lollms_core.errors import (
+    CallCancelledError,
+    ClientClosedError,
+    IncompleteStreamError,
+    LollmsError,
+    MissingDependencyError,
+    ProtocolError,
+)
+from lollms_core.http import connection
 from lollms_core.http.address import Address
-from lollms_core.http.connection import READ_SIZE, Watch
+from lollms_core.http.connection import READ_SIZE, UploadTimeout, Watch
 from lollms_core.http.environment import Environment
-from lollms_core.http.failures import connection_error, timeout_error
+from lollms_core.http.failures import (
+    connection_error,
+    not_http_error,
+    own_turn_error,
+    proxy_error,
+    timeout_error,
+)
 from lollms_core.http.messages import HTTPRequest, excerpt
-from lollms_core.http.wire import MAX_BODY, decompressor, dump_json, prepared_headers
+from lollms_core.http.turns import Turns
+from lollms_core.http.wire import (
+    BRIEF,
+    DRAIN_SECONDS,
+    DRAIN_SIZE,
+    MAX_BODY,
+    STOP_LIMIT,
+    decompressor,
+    dump_json,
+    prepared_headers,
+)
 from lollms_core.types import Timeouts
 
 __all__ = ["SyncCall", "SyncResponse", "SyncTransport"]
@@ -33,9 +59,6 @@ __all__ = ["SyncCall", "SyncResponse", "SyncTransport"]
 _POOL_SIZE = 64
 """Idle connections that are kept; more may be in use."""
 _SOON = 0.02
-_DRAIN_SIZE = 65536
-_DRAIN_SECONDS = 0.5
-_BRIEF = Timeouts(connect=1.0, first_token=1.0, idle=1.0)
 
 
 class SyncTransport:
@@ -43,8 +66,8 @@ class SyncTransport:
 
     Args:
         address: where the server is.
+        environment: proxies, certificates and `.netrc` for that address.
         headers: called once, for the headers of every request.
-        verify: `BackendSettings.verify_ssl_certificate`.
         timeouts: of requests that bring none of their own.
         unreachable_hint: what to do when nothing listens at the address.
     """
@@ -53,8 +76,8 @@ class SyncTransport:
         self,
         address: Address,
         *,
+        environment: Environment,
         headers: Callable[[], dict[str, str]],
-        verify: bool | str,
         timeouts: Timeouts,
         unreachable_hint: str = "",
     ) -> None:
@@ -62,8 +85,8 @@ class SyncTransport:
         self.timeouts = timeouts
         self.limits = _limits(timeouts)
         self.unreachable_hint = unreachable_hint
+        self._environment = environment
         self._make_headers = headers
-        self._verify = verify
         self._lock = threading.Lock()
         self._open: _Pool | None = None
         self._closed = False
@@ -74,14 +97,12 @@ class SyncTransport:
         if pool is not None and pool.process == processes.current:
             return pool
         if pool is not None:
-            # The child shares the parent's sockets: it lets go of them without a word to the server. The lock may have
-            # been held by a thread that the child does not have.
-            self._lock = threading.Lock()
+            self._lock = threading.Lock()  # it may have been held by a thread that this child does not have
         with self._lock:
             if self._closed:
                 raise ClientClosedError("this client has been closed")
             if self._open is None or self._open.process != processes.current:
-                self._open = _Pool(self.address, prepared_headers(self._make_headers()), self._verify)
+                self._open = _Pool(self.address, self._environment, prepared_headers(self._make_headers()))
             return self._open
 
     def call(self) -> SyncCall:
@@ -100,16 +121,21 @@ class SyncTransport:
 class _Pool:
     """The settings and connections of one process."""
 
-    def __init__(self, address: Address, headers: dict[str, str], verify: bool | str) -> None:
+    def __init__(self, address: Address, environment: Environment, headers: dict[str, str]) -> None:
         self.process = processes.current
-        environment = Environment.find(address, verify)
+        if environment.is_socks and importlib.util.find_spec("socks") is None:
+            raise MissingDependencyError(
+                "the environment names a SOCKS proxy, and the package for it is not installed",
+                hint="pip install pysocks, or exempt this server with NO_PROXY.",
+            )
         if environment.authorization is not None and not any(name.lower() == "authorization" for name in headers):
             headers = {**headers, "Authorization": environment.authorization}
         self.headers = headers
         self.body_headers = {**headers, "Content-Type": "application/json"}
-        self.proxied = environment.proxy is not None
+        self.proxy = environment.proxy
         # A plain request through a proxy names the whole URL; through a tunnel and without a proxy, the path alone.
-        self.prefix = str(address) if self.proxied and address.scheme == "http" else address.path
+        forwards = environment.proxy is not None and not environment.is_socks and address.scheme == "http"
+        self.prefix = str(address) if forwards else address.path
         self._adapter = requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=_POOL_SIZE, max_retries=0)
         proxies = {address.scheme: environment.proxy} if environment.proxy else None
         request = requests.Request("GET", str(address)).prepare()
@@ -124,30 +150,36 @@ class _Pool:
 class SyncCall:
     """One call: it sends requests one after another, and can be aborted from another thread."""
 
-    __slots__ = ("_response", "_transport", "_watch")
+    __slots__ = (
+        "_news", "_over", "_process", "_stopper", "_transport", "_turn", "_watch", "began", "response", "running",
+        "stopping", "streaming",
+    )  # fmt: skip
 
     def __init__(self, transport: SyncTransport) -> None:
         self._transport = transport
         self._watch = Watch()
-        self._response: SyncResponse | None = None
-
-    def abort(self) -> None:
-        """End whatever the call waits for, at once. From any thread."""
-        self._watch.abort()
-
-    def wait(self, seconds: float) -> None:
-        """Do nothing for some time, unless the call is aborted."""
-        self._watch.wait(seconds)
+        self._process = processes.current
+        self._stopper: threading.Thread | None = None
+        self._news: queue.SimpleQueue[None] | None = None
+        self._turn = False
+        self._over = False
+        self.response: SyncResponse | None = None
+        self.began = False
+        self.running = False
+        self.stopping = False
+        self.streaming = False
 
     @property
-    def aborted(self) -> bool:
-        return self._watch.aborted
+    def where(self) -> str:
+        """The server's address, for messages."""
+        return str(self._transport.address)
 
     def open(self, request: HTTPRequest) -> SyncResponse:
         """Send a request and wait for the headers of the response, whatever its status.
 
         Raises:
             APIConnectionError: no connection, or it broke. `APITimeoutError` if a limit passed.
+            AuthenticationError: the proxy asks for a user name and a password.
             ProtocolError: what answers there does not speak HTTP.
         """
         self.close()
@@ -161,9 +193,8 @@ class SyncCall:
             body = dump_json(request.json)
         if request.headers:
             headers = {**headers, **prepared_headers(request.headers)}
-        started = time.monotonic()
         watch.connected = False
-        watch.raw = None
+        watch.upload_limit = timeouts.idle
         # The garbage collector may end an abandoned stream right here, which may send a farewell through this very
         # function: what was there before must come back.
         outer, connection.current.watch = connection.current.watch, watch
@@ -182,65 +213,151 @@ class SyncCall:
             )
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             watch.release()
-            raise self._failure(error, timeouts, pool.proxied) from _root(error)
+            raise self._failure(error, timeouts, pool.proxy) from _root(error)
+        except BaseException:
+            watch.release()
+            raise
         finally:
             connection.current.watch = outer
-        self._response = SyncResponse(answer, watch, timeouts, started, self.where)
-        return self._response
+        self.response = SyncResponse(answer, watch, timeouts, self.where)
+        return self.response
 
-    @property
-    def where(self) -> str:
-        return str(self._transport.address)
+    def wait(self, seconds: float) -> None:
+        """Do nothing for some time, unless the call is stopped."""
+        if not self.stopping:
+            self._watch.wait(seconds)
 
-    def tell(self, request: HTTPRequest) -> None:
+    def take_turn(self, turns: Turns) -> None:
+        """Wait until no other call of these turns is under way.
+
+        Raises:
+            APITimeoutError: that took longer than the first-token limit.
+            InvalidRequestError: the other call belongs to this very thread, which would wait for itself.
+        """
+        limit = self._transport.timeouts.first_token
+        deadline = None if limit is None else time.monotonic() + limit
+        if not turns.join(self, threading.get_ident(), self._give_turn):
+            raise own_turn_error(self.where)
+        while not self._turn:
+            if self.stopping:
+                raise CallCancelledError("cancelled")
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise timeout_error("turn", limit, self.where)
+            self._watch.wait(left)
+
+    def _give_turn(self) -> None:
+        self._turn = True
+        self._watch.wake()
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def stop(self, last_word: HTTPRequest | None) -> None:
+        """End the call: at once, or by asking the server to end the answer that is running. From any thread.
+
+        Returns at once. Whoever reads should read on until the answer ends; it does so within a few seconds.
+
+        Args:
+            last_word: what asks the server to stop; without one, and where no answer is running, closing is enough.
+        """
+        if self.stopping:
+            return
+        self.stopping = True
+        if last_word is None or not self.streaming or self._process != processes.current:
+            self.abort()
+            return
+        self._news = queue.SimpleQueue()
+        self._stopper = threading.Thread(target=self._ask_to_stop, args=(last_word,), name="lollms-stop", daemon=True)
+        self._stopper.start()
+
+    def _ask_to_stop(self, last_word: HTTPRequest) -> None:
+        # An answer of which nothing has come may not be running: a server may take the word for the next one's.
+        if self._comes(lambda: self.running or self._over):
+            if not self._over:
+                self._tell(last_word)
+            if self._comes(lambda: self._over):
+                return
+        self.abort()
+
+    def _comes(self, event: Callable[[], bool]) -> bool:
+        """Wait for an event of which `noticed` or `end` tell; whether it came within the limit."""
+        assert self._news is not None
+        deadline = time.monotonic() + STOP_LIMIT
+        while not event():
+            try:
+                self._news.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                return event()
+        return True
+
+    def noticed(self) -> None:
+        """A piece of the answer has come since the call was stopped."""
+        if self._news is not None:
+            self._news.put(None)
+
+    def _tell(self, request: HTTPRequest) -> None:
         """Send one more request and ignore what comes of it. Waits about a second at most."""
         other = SyncCall(self._transport)
         try:
-            other.open(replace(request, timeouts=_BRIEF)).drain()
+            other.open(replace(request, timeouts=BRIEF)).drain()
         except LollmsError:
             pass  # it was a courtesy
         finally:
-            other.close()
+            other.end()
+
+    def settled(self) -> None:
+        """Wait until nothing is under way on behalf of this call."""
+        if self._stopper is not None and self._stopper is not threading.current_thread():
+            self._stopper.join()
+
+    def abort(self) -> None:
+        """End whatever the call waits for, at once. From any thread."""
+        self.stopping = True
+        self._watch.abort()
 
     def close(self) -> None:
         """Give back or close the connection of the last request."""
-        if self._response is not None:
-            self._response.close()
-            self._response = None
+        self.running = self.streaming = False
+        if self.response is not None:
+            self.response.close()
+            self.response = None
 
-    def _failure(self, error: Exception, timeouts: Timeouts, proxied: bool) -> LollmsError:
-        where = f"{self.where} (through a proxy)" if proxied else self.where
+    def end(self) -> None:
+        """The call is over: close, and let whoever asked the server to stop know."""
+        self._over = True
+        self.close()
+        if self._news is not None:
+            self._news.put(None)
+
+    def _failure(self, error: Exception, timeouts: Timeouts, proxy: str | None) -> LollmsError:
         cause = _root(error)
+        if proxy is not None and (failure := proxy_error(cause, proxy, connected=self._watch.connected)):
+            return failure
+        if isinstance(cause, UploadTimeout):
+            return timeout_error("upload", timeouts.idle, self.where)
         if isinstance(cause, TimeoutError):
             kind = "first_token" if self._watch.connected else "connect"
-            return timeout_error(kind, getattr(timeouts, kind), where)
+            return timeout_error(kind, getattr(timeouts, kind), self.where)
         if isinstance(cause, http.client.HTTPException) and not isinstance(cause, ConnectionError):
-            return ProtocolError(
-                f"what answers at {where} does not speak HTTP: {excerpt(str(cause))}",
-                hint="Does the server want https:// in place of http://, or another port?",
-            )
-        return connection_error(cause, where, hint=self._transport.unreachable_hint)
+            return not_http_error(str(cause), self.where)
+        return connection_error(cause, self.where, hint=self._transport.unreachable_hint)
 
 
 class SyncResponse:
     """A response whose body is read in pieces."""
 
-    __slots__ = ("_answer", "_decompress", "_raw", "_started", "_timeouts", "_watch", "_where", "headers", "status")
+    __slots__ = ("_answer", "_decompress", "_started", "_timeouts", "_watch", "_where", "headers", "status")
 
-    def __init__(
-        self, answer: urllib3.BaseHTTPResponse, watch: Watch, timeouts: Timeouts, started: float, where: str
-    ) -> None:
+    def __init__(self, answer: urllib3.BaseHTTPResponse, watch: Watch, timeouts: Timeouts, where: str) -> None:
         self.status = answer.status
         self.headers: Mapping[str, str] = answer.headers
         self._answer: urllib3.BaseHTTPResponse | None = answer
-        assert watch.raw is not None
-        self._raw = watch.raw
         self._watch = watch
         self._timeouts = timeouts
         self._where = where
         self._started = False
         # The first-token limit is for the headers and the first byte together.
-        waited = time.monotonic() - started
+        waited = time.monotonic() - watch.sent
         if timeouts.first_token is not None and waited > _SOON:
             watch.set_timeout(max(0.001, timeouts.first_token - waited))
         self._decompress = decompressor(self.headers)
@@ -253,14 +370,19 @@ class SyncResponse:
             IncompleteStreamError: the connection ended before the body.
             ProtocolError: the body's encoding is broken.
         """
+        answer = self._answer
+        if answer is None:
+            return b""
         try:
-            data = self._raw.read1(READ_SIZE)
+            data = answer.read1(READ_SIZE)
             if not self._started:
                 self._started = True
                 self._watch.set_timeout(self._timeouts.idle)
             if self._decompress is not None:
-                data = self._decompressed(data)
-        except (OSError, http.client.HTTPException, ValueError) as error:
+                while not (text := self._decompress(data)) and data:
+                    data = answer.read1(READ_SIZE)
+                data = text
+        except (urllib3.exceptions.HTTPError, OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             raise self._failure(error) from error
         except LollmsError:
@@ -296,14 +418,19 @@ class SyncResponse:
 
     def drain(self) -> None:
         """The end mark has come: read the little that may follow, so that the connection can be used again."""
-        size = 0
+        answer, size = self._answer, 0
+        if answer is None:
+            return
+        deadline = time.monotonic() + DRAIN_SECONDS
         try:
-            self._watch.set_timeout(_DRAIN_SECONDS)
-            while size < _DRAIN_SIZE and (data := self._raw.read1(READ_SIZE)):
+            while size < DRAIN_SIZE and (left := deadline - time.monotonic()) > 0:
+                self._watch.set_timeout(left)
+                data = answer.read1(READ_SIZE)
+                if not data:
+                    self._finish()
+                    return
                 size += len(data)
-            if size < _DRAIN_SIZE:
-                self._finish()
-        except (OSError, http.client.HTTPException, ValueError):
+        except (urllib3.exceptions.HTTPError, OSError, http.client.HTTPException, ValueError):
             pass
         self.close()
 
@@ -315,25 +442,18 @@ class SyncResponse:
             answer.close()
 
     def _finish(self) -> None:
-        if self._raw.will_close:
-            self.close()
         answer, self._answer = self._answer, None
         if answer is not None:
             self._watch.release()
             answer.release_conn()
 
-    def _decompressed(self, data: bytes) -> bytes:
-        assert self._decompress is not None
-        while not (text := self._decompress(data)) and data:
-            data = self._raw.read1(READ_SIZE)
-        return text
-
     def _failure(self, error: Exception) -> LollmsError:
-        if isinstance(error, TimeoutError):
+        cause = _root(error)
+        if isinstance(cause, TimeoutError):
             kind = "idle" if self._started else "first_token"
             return timeout_error(kind, getattr(self._timeouts, kind), self._where)
-        if isinstance(error, http.client.HTTPException) and not isinstance(error, http.client.IncompleteRead):
-            return ProtocolError(f"{self._where}: {excerpt(str(error))}")
+        if isinstance(cause, http.client.HTTPException) and not isinstance(cause, http.client.IncompleteRead):
+            return ProtocolError(f"{self._where}: {excerpt(str(cause))}")
         return IncompleteStreamError(f"{self._where} closed the connection before its answer was complete")
 
 

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from lollms_core.text.reasoning import extract_thinking_blocks as extract_thinking_blocks
     from lollms_core.text.reasoning import remove_thinking_blocks as remove_thinking_blocks
     from lollms_core.text.stop import StopFilter as StopFilter
+    from lollms_core.text.surrogates import SurrogateJoiner as SurrogateJoiner
 
 _HOMES = {
     "ReasoningSplitter": "reasoning",
     "StopFilter": "stop",
+    "SurrogateJoiner": "surrogates",
     "ai_full_header": "layouts",
     "conversation_text": "layouts",
     "extract_code_blocks": "code_blocks",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from lollms_core.text.reasoning import remove_thinking_blocks
 
@@ -40,17 +40,32 @@ def schema_problem(text: str, schema: Mapping[str, Any]) -> str | None:
         value = json.loads(remove_thinking_blocks(text))
     except (ValueError, RecursionError):
         return "it is not JSON"
-    return _problem(value, schema, schema, "$", _DEEPEST)
+    return _problem(value, schema, _Look(schema, {}), "$", _DEEPEST)
 
 
-def _problem(value: Any, schema: Any, root: Mapping[str, Any], at: str, depth: int) -> str | None:
+class _Look(NamedTuple):
+    root: Mapping[str, Any]
+    seen: dict[tuple[str, int], str | None]
+    """What was found for a place and a part of the schema, by its identity: alternatives that refer to the same parts
+    would be looked at again and again otherwise, twice as often with every level."""
+
+
+def _problem(value: Any, schema: Any, look: _Look, at: str, depth: int) -> str | None:
     if schema is False:
         return f"{at} must not be there"
     if not isinstance(schema, Mapping) or not depth:
         return None
+    key = at, id(schema)
+    if key not in look.seen:
+        look.seen[key] = None  # a part that refers to itself says nothing more
+        look.seen[key] = _problem_here(value, schema, look, at, depth)
+    return look.seen[key]
+
+
+def _problem_here(value: Any, schema: Mapping[str, Any], look: _Look, at: str, depth: int) -> str | None:
     reference = schema.get("$ref")
     if isinstance(reference, str):
-        return _problem(value, _resolved(reference, root), root, at, depth - 1)
+        return _problem(value, _resolved(reference, look.root), look, at, depth - 1)
     kinds = schema.get("type")
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if isinstance(kinds, list) and not any(_is(value, kind) for kind in kinds):
@@ -61,9 +76,9 @@ def _problem(value: Any, schema: Any, root: Mapping[str, Any], at: str, depth: i
     if isinstance(options, list) and not any(_equal(value, option) for option in options):
         return f"{at} is none of {options!r}"
     return (
-        _in_combination(value, schema, root, at, depth - 1)
-        or _in_object(value, schema, root, at, depth - 1)
-        or _in_array(value, schema, root, at, depth - 1)
+        _in_combination(value, schema, look, at, depth - 1)
+        or _in_object(value, schema, look, at, depth - 1)
+        or _in_array(value, schema, look, at, depth - 1)
     )
 
 
@@ -81,20 +96,20 @@ def _equal(value: Any, other: Any) -> bool:
     return same and isinstance(value, bool) is isinstance(other, bool)
 
 
-def _in_combination(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], at: str, depth: int) -> str | None:
+def _in_combination(value: Any, schema: Mapping[str, Any], look: _Look, at: str, depth: int) -> str | None:
     for keyword in ("anyOf", "oneOf"):
         choices = schema.get(keyword)
         if isinstance(choices, list) and choices:
-            found = [_problem(value, choice, root, at, depth) for choice in choices]
+            found = [_problem(value, choice, look, at, depth) for choice in choices]
             if all(found):
                 return found[0]
     for part in _list(schema.get("allOf")):
-        if found_here := _problem(value, part, root, at, depth):
+        if found_here := _problem(value, part, look, at, depth):
             return found_here
     return None
 
 
-def _in_object(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], at: str, depth: int) -> str | None:
+def _in_object(value: Any, schema: Mapping[str, Any], look: _Look, at: str, depth: int) -> str | None:
     if not isinstance(value, dict):
         return None
     for name in _list(schema.get("required")):
@@ -104,12 +119,12 @@ def _in_object(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], a
     properties = properties if isinstance(properties, Mapping) else {}
     others = schema.get("additionalProperties", True) if "patternProperties" not in schema else True
     for name, item in value.items():
-        if found := _problem(item, properties.get(name, others), root, f"{at}.{name}", depth):
+        if found := _problem(item, properties.get(name, others), look, f"{at}.{name}", depth):
             return found
     return None
 
 
-def _in_array(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], at: str, depth: int) -> str | None:
+def _in_array(value: Any, schema: Mapping[str, Any], look: _Look, at: str, depth: int) -> str | None:
     if not isinstance(value, list):
         return None
     least = schema.get("minItems")
@@ -118,7 +133,7 @@ def _in_array(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], at
     prefix = _list(schema.get("prefixItems"))
     for index, item in enumerate(value):
         part = prefix[index] if index < len(prefix) else schema.get("items")
-        if found := _problem(item, part, root, f"{at}[{index}]", depth):
+        if found := _problem(item, part, look, f"{at}[{index}]", depth):
             return found
     return None
 

@@ -1,0 +1,86 @@
+"""A value that is asked for when somebody waits for it, in a thread or in a task, natively in either."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import concurrent.futures
+from collections.abc import Callable, Generator
+from typing import Any, Generic, TypeVar
+
+from lollms_core.errors import CallCancelledError
+from lollms_core.types import CancelToken
+
+__all__ = ["FuturePending", "Pending"]
+
+T = TypeVar("T")
+
+
+class Pending(abc.ABC, Generic[T]):
+    """What a hook may return in place of a value: `wait()` blocks for it, `await` does not.
+
+    Nothing happens before one of the two; either may be used once.
+    """
+
+    @abc.abstractmethod
+    def wait(self) -> T:
+        """The value; blocks until it is there. Raises `CallCancelledError` if the request is cancelled meanwhile."""
+
+    @abc.abstractmethod
+    def __await__(self) -> Generator[Any, None, T]:
+        """The value, without blocking the event loop. Raises as `wait` does."""
+
+
+class FuturePending(Pending[T]):
+    """A value that a backend's own thread or loop computes.
+
+    Args:
+        submit: begins the work, and returns the future that will have its value. Cancelling that future should stop
+            the work, or keep it from beginning.
+        cancel: the request's token.
+    """
+
+    def __init__(self, submit: Callable[[], concurrent.futures.Future[T]], cancel: CancelToken) -> None:
+        self._submit = submit
+        self._cancel = cancel
+
+    def wait(self) -> T:
+        future, unregister = self._begin()
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise CallCancelledError("the call was cancelled") from None
+        finally:
+            unregister()
+            future.cancel()  # whoever interrupts this wait does not want the value
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._wait_in_task().__await__()
+
+    async def _wait_in_task(self) -> T:
+        future, unregister = self._begin()
+        value = asyncio.wrap_future(future)
+        try:
+            await asyncio.wait({value})  # not `await value`: a cancelled task must be told from a cancelled future
+            if value.cancelled():
+                raise CallCancelledError("the call was cancelled")
+            return value.result()
+        finally:
+            unregister()
+            if not value.cancel() and not value.cancelled():
+                value.exception()  # looked at, so that asyncio does not complain that nobody did
+
+    def _begin(self) -> tuple[concurrent.futures.Future[T], Callable[[], None]]:
+        if self._cancel.cancelled:
+            raise CallCancelledError("the call was cancelled before it began")
+        future = self._submit()
+        return future, self._cancel.on_cancel(lambda: _cancelled(future))
+
+
+def _cancelled(future: concurrent.futures.Future[Any]) -> None:
+    """Cancel a future, also one whose work runs: nobody is to wait for that."""
+    if not future.cancel() and not future.done():
+        try:
+            future.set_exception(CallCancelledError("the call was cancelled"))
+        except concurrent.futures.InvalidStateError:
+            pass  # its value came in this moment

@@ -1,0 +1,41 @@
+"""The sockets of this process's transports, of which a forked child lets go.
+
+A child shares the open sockets of its parent. Whatever it did to one, a TLS farewell, a shutdown, taking it out of an
+epoll object that is shared as well, would reach the parent's calls; and as long as it holds them, no server notices that
+the parent has closed one. So in the child their descriptors are made to refer to a dead socket at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import weakref
+from typing import Any
+
+__all__ = ["remember"]
+
+_ours: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+
+def remember(sock: Any) -> None:
+    """Have a forked child let go of `sock`."""
+    _ours.add(sock)
+
+
+def _let_go() -> None:
+    inherited = [sock.fileno() for sock in list(_ours)]
+    _ours.clear()
+    if not any(number >= 0 for number in inherited):
+        return
+    dead, other = socket.socketpair()
+    other.close()
+    with dead:
+        for number in inherited:
+            if number >= 0:
+                with contextlib.suppress(OSError):
+                    os.dup2(dead.fileno(), number, inheritable=False)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
