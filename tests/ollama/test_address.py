@@ -102,10 +102,10 @@ def test_wrong_address_is_an_error_of_the_first_call(text):
 def test_environment_gives_the_address_and_the_client_overrides_it(server, monkeypatch):
     monkeypatch.setenv("OLLAMA_HOST", server.address.removeprefix("http://").replace("127.0.0.1", "0.0.0.0"))
     with LollmsClient(default_generation_mode="ollama", raise_errors=True) as client:
-        assert "tiny" in client.list_models()
+        assert "tiny:latest" in client.list_models()
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
     with LollmsClient(default_generation_mode="ollama", host_address=server.address, raise_errors=True) as client:
-        assert "tiny" in client.list_models()
+        assert "tiny:latest" in client.list_models()
 
 
 def test_default_address(monkeypatch):

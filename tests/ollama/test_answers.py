@@ -105,6 +105,29 @@ def test_limit_and_stop_sequence(connect):
     assert (stopped.text, stopped.finish_reason) == (whole.text[: whole.text.index(mark)], "stop")
 
 
+def test_tool_calls_that_nobody_asked_for_are_kept(connect, server):
+    calls = [{"id": "call_1", "function": {"name": "search", "arguments": {"q": "ships"}}}]
+    script(server, piece("Let me look."), piece("", tool_calls=calls), DONE)
+    script(server, {"response": "", "tool_calls": calls, "done": True, "done_reason": "stop"}, path="/api/generate")
+    client = connect()
+    last = list(client.stream("Any ships?"))[-1]
+    assert (last.finish_reason, last.metadata["tool_calls"]) == ("tool_calls", calls)
+    raw = client.complete("Any ships?", completion_format=ELF_COMPLETION_FORMAT.Instruct)
+    assert (raw.finish_reason, raw.metadata["tool_calls"]) == ("tool_calls", calls)
+
+
+def test_whatever_else_is_said_is_kept(connect, server):
+    first = piece("Hi", annotations=[1]) | {"remote_host": "https://ollama.com", "notes": ["a"]}
+    last = DONE | {"notes": ["b"], "peak_memory": 5, "context": [1, 2], "error": None}
+    script(server, first, piece("!", annotations=[2], mood="calm"), last)
+    completion = connect().complete("Hello")
+    assert completion.text == "Hi!"
+    assert completion.metadata == {
+        "annotations": [1, 2], "mood": "calm", "remote_host": "https://ollama.com", "notes": ["a", "b"],
+        "peak_memory": 5, "done_reason": "stop",
+    }  # fmt: skip
+
+
 def test_tool_calls_and_logprobs_are_kept(connect, server):
     calls = [{"function": {"name": "now", "arguments": {}}}, {"function": {"name": "then", "arguments": {}}}]
     script(
@@ -121,6 +144,79 @@ def test_stream_without_an_end_is_an_error_with_the_text_so_far(connect, server,
     with pytest.raises(IncompleteStreamError) as caught:
         connect().generate("Hello")
     assert caught.value.partial_text == "Hello"
+
+
+# --- a model that loops -----------------------------------------------------------------------------------------------
+
+
+def is_loop(error):
+    return (type(error), error.retryable) == (BackendError, False) and "repeat_penalty" in error.hint
+
+
+def test_a_loop_that_the_server_gave_up_on_is_no_broken_connection(connect, server):
+    client = connect("stuck", max_retries=2)
+    with pytest.raises(BackendError, match=r"said 'and on' 31 times in a row") as caught:
+        client.generate("Hello")
+    assert is_loop(caught.value)
+    assert "temperature" in caught.value.hint
+    assert caught.value.partial_text == "It goes" + " and on" * 31
+    assert len(server.bodies("/api/chat")) == 1
+    assert client.generate("Hello", repeat_penalty=1.1), "the hint is wrong"
+
+
+async def test_a_loop_seen_by_async_callers(connect):
+    with pytest.raises(BackendError, match="31 times") as caught:
+        await connect("stuck").agenerate("Hello", completion_format=ELF_COMPLETION_FORMAT.Instruct)
+    assert is_loop(caught.value)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [piece("\n"), piece("\n\n"), piece(" ")] * 11,  # the server looks at pieces without their blanks
+        [piece("", thinking="hm ")] * 31,
+        [piece("well"), *[piece(" no")] * 25],
+    ],
+)
+def test_what_a_loop_is(connect, server, pieces):
+    script(server, *pieces)
+    with pytest.raises(BackendError) as caught:
+        connect().generate("Hello")
+    assert is_loop(caught.value)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [piece(".")] * 12,
+        [*[piece(" no")] * 40, piece(" yes")],  # it was not the run that ended it
+        [piece(" no"), piece(" yes")] * 40,
+        [],
+    ],
+)
+def test_what_no_loop_is(connect, server, pieces):
+    script(server, *pieces)
+    with pytest.raises(IncompleteStreamError) as caught:
+        connect().generate("Hello")
+    assert caught.value.retryable
+
+
+def test_a_run_that_ends_well_is_an_answer(connect, server):
+    script(server, *[piece("ha")] * 90, DONE)
+    assert connect().generate("Laugh") == "ha" * 90
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_loop_as_newer_servers_say_it(connect, server, before):
+    answer = {"error": "prediction aborted, token repeat limit reached"}
+    script(server, *[piece(" no")] * before, answer, status=200 if before else 500)
+    with pytest.raises(BackendError, match="token repeat limit reached") as caught:
+        connect(max_retries=2).generate("Hello")
+    assert is_loop(caught.value)
+    assert (caught.value.partial_text, len(server.bodies("/api/chat"))) == (" no" * before, 1)
+
+
+# --- ends -------------------------------------------------------------------------------------------------------------
 
 
 def test_last_line_without_a_newline_counts(connect, server):
@@ -227,8 +323,8 @@ async def test_cancelling_a_task_ends_the_servers_work(connect, server):
 # --- the decoder alone ------------------------------------------------------------------------------------------------
 
 
-def decoded(pieces):
-    decoder = AnswerDecoder(lambda item: ServerError(str(item["error"])), lambda *_: {})
+def decoded(pieces, formatted=False):
+    decoder = AnswerDecoder(lambda item: ServerError(str(item["error"])), lambda *_: {}, formatted=formatted)
     chunks = [chunk for data in pieces for chunk in decoder.feed(data)]
     return [*chunks, *decoder.close()]
 
@@ -252,11 +348,11 @@ FIELDS = st.sampled_from(
 OBJECTS = st.dictionaries(FIELDS, JSON | st.dictionaries(FIELDS, JSON, max_size=3), max_size=4)
 
 
-@given(st.lists(OBJECTS, max_size=3), st.binary(max_size=8))
-def test_any_lines_give_chunks_or_a_documented_error(objects, rest):
+@given(st.lists(OBJECTS, max_size=3), st.binary(max_size=8), st.booleans())
+def test_any_lines_give_chunks_or_a_documented_error(objects, rest, formatted):
     stream = "".join(json.dumps(item) + "\n" for item in objects).encode() + rest
     try:
-        chunks = decoded([stream])
+        chunks = decoded([stream], formatted)
     except LollmsError:
         return
     assert chunks[-1].finish_reason is not None
@@ -269,6 +365,34 @@ def test_any_lines_give_chunks_or_a_documented_error(objects, rest):
 def test_the_mechanism_behind_a_schema_is_said(connect):
     completion = connect().complete("A city?", json_schema=SCHEMA)
     assert completion.metadata["json_schema"] == {"mechanism": "format"}
+
+
+@pytest.mark.parametrize("asked", [{"json_schema": SCHEMA}, {"extra": {"format": "json"}}])
+def test_thinking_that_left_nothing_for_the_json(connect, asked):
+    with pytest.raises(BackendError, match="thinking used up n_predict before the answer began") as caught:
+        connect("tiny-thinking").generate("A city?", 5, **asked)
+    assert not caught.value.retryable
+    assert "think=False" in caught.value.hint
+    assert caught.value.partial_reasoning
+    assert json.loads(connect("tiny-thinking").generate("A city?", 50, **asked)) is not None
+    assert json.loads(connect("tiny-thinking").generate("A city?", 50, think=False, **asked)) is not None
+
+
+def test_thinking_that_left_nothing_for_the_answer(connect):
+    completion = connect("tiny-thinking").complete("Hello", 5)
+    assert (completion.text, completion.finish_reason, bool(completion.reasoning)) == ("", "length", True)
+
+
+def test_thinking_after_which_no_json_comes(connect, server):
+    script(server, piece("", thinking="Hm."), piece("\n"), DONE)
+    with pytest.raises(BackendError, match="the model ended when it had thought"):
+        connect().generate("A city?", json_schema=SCHEMA)
+
+
+def test_tool_calls_in_place_of_json_are_kept(connect, server):
+    calls = [{"function": {"name": "search", "arguments": {}}}]
+    script(server, piece("", thinking="Hm."), piece("", tool_calls=calls), DONE)
+    assert connect().complete("A city?", extra={"format": "json"}).metadata["tool_calls"] == calls
 
 
 def test_schema_that_the_server_ignored_is_an_error(connect, server):

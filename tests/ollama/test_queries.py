@@ -20,15 +20,28 @@ from lollms_core import (
     PullProgress,
     UnsupportedError,
 )
-from tests.support.ollama_server import MODELS, Reply
+from tests.support.ollama_server import MODELS, Model, Reply
 
 
 def test_list_models(connect):
     client = connect(None)
-    assert client.list_models() == list(MODELS)
+    assert client.list_models() == [f"{name}:latest" for name in MODELS]
     first = client.list_models(details=True)[0]
-    assert (first.name, first.parameters, first.dtype, first.size_bytes) == ("tiny", 134_520_000, "Q4_1", 98_000_000)
+    assert (first.name, first.parameters, first.dtype) == ("tiny:latest", 134_520_000, "Q4_1")
+    assert (first.size_bytes, first.context_window) == (98_000_000, 2048)
     assert first.metadata["details"]["family"] == "tiny"
+
+
+def test_capabilities_of_the_list_and_of_the_model_can_differ(connect):
+    client = connect("tiny")
+    assert client.list_models(details=True)[0].capabilities == ("completion", "vision", "embedding")
+    assert client.model_info().capabilities == ("completion", "vision", "thinking", "embedding")
+
+
+@pytest.mark.parametrize("length", [None, "8192", 0, True])
+def test_a_list_that_does_not_tell_windows(length):
+    [model] = listed_models({"models": [{"name": "m", "details": {"context_length": length}}]})
+    assert model.context_window is None
 
 
 @pytest.mark.parametrize("answer", [{"models": []}, {"models": None}])
@@ -50,9 +63,11 @@ def test_model_info(connect, server):
     assert info.metadata["details"]["format"] == "gguf"
     assert "license" not in info.metadata
     assert connect().model_info("tiny-embed").capabilities == ("embedding",)
-    with pytest.raises(ModelNotFoundError):
+    with pytest.raises(ModelNotFoundError, match="model 'none:latest' not found") as caught:
         connect().model_info("none")
-    assert [body["model"] for body in server.bodies("/api/show")] == ["tiny", "tiny-embed", "none"]
+    assert "`lollms models --pull none -f ollama`" in caught.value.hint
+    assert connect().model_info("tiny:latest").capabilities == info.capabilities
+    assert [body["model"] for body in server.bodies("/api/show")] == ["tiny", "tiny-embed", "none", "tiny:latest"]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +92,7 @@ def test_context_length(facts, length):
     [
         ("temperature 0.7\nnum_ctx 2048", 2048),
         ("num_ctx                        8192", 8192),
+        ("num_ctx 0", None),
         ('stop "num_ctx 5"', None),
         ("", None),
         (None, None),
@@ -111,22 +127,50 @@ def test_embed(connect, server):
     assert many[0] == one != many[1]
     assert len(one) == 16
     assert server.bodies("/api/embed") == [
-        {"model": "tiny-embed", "input": ["The sea"], "truncate": False},
-        {"model": "tiny-embed", "input": ["The sea", "A tower"], "truncate": False},
+        {"model": "tiny-embed", "input": ["The sea"], "truncate": False, "options": {"num_ctx": 64}},
+        {"model": "tiny-embed", "input": ["The sea", "A tower"], "truncate": False, "options": {"num_ctx": 64}},
     ]
 
 
 def test_text_too_long_to_embed_is_an_error_unless_cutting_is_allowed(connect, server):
-    with pytest.raises(ContextWindowError):
+    with pytest.raises(ContextWindowError, match="exceeds the context length") as caught:
         connect("tiny-embed").embed("the sea " * 100)
+    assert "num_batch" in caught.value.hint
+    assert "n_predict" not in caught.value.hint, "an embedding has no such thing"
     assert len(connect("tiny-embed", truncate=True, ctx_size=32).embed("the sea " * 100)) == 16
     assert server.bodies("/api/embed")[-1]["truncate"] is True
     assert server.bodies("/api/embed")[-1]["options"] == {"num_ctx": 32}
 
 
+@pytest.mark.parametrize("truncate", [None, True])
+def test_a_text_to_embed_is_bounded_by_the_batch_and_not_by_the_window(connect, server, truncate):
+    server.models["long"] = Model(("embedding",), context_length=8192)
+    text = "the sea " * 1500
+    with pytest.raises(ContextWindowError) as caught:
+        connect("long", truncate=truncate).embed(text)
+    assert "model_options={'num_batch': …}" in caught.value.hint
+    assert len(connect("long", truncate=truncate, model_options={"num_batch": 8192}).embed(text)) == 16
+
+
 def test_model_that_does_not_embed(connect):
-    with pytest.raises(UnsupportedError, match="does not support embeddings"):
+    with pytest.raises(UnsupportedError, match="the model tiny-text does not support embeddings") as caught:
         connect("tiny-text").embed("The sea")
+    assert caught.value.status_code == 501
+    assert "`lollms models --pull nomic-embed-text -f ollama`" in caught.value.hint
+    assert "--embeddings" not in f"{caught.value} {caught.value.hint}", "that is about another program"
+
+
+def test_model_that_does_not_embed_as_older_servers_say_it(connect, server):
+    server.replies["/api/embed"].append(Reply(500, [{"error": "this model does not support embeddings"}]))
+    with pytest.raises(UnsupportedError, match="the model tiny does not support embeddings"):
+        connect(max_retries=2).embed("The sea")
+    assert len(server.bodies("/api/embed")) == 1
+
+
+def test_model_to_embed_with_that_is_not_there(connect):
+    with pytest.raises(ModelNotFoundError) as caught:
+        connect("none").embed("The sea")
+    assert "--pull none" in caught.value.hint
 
 
 @pytest.mark.parametrize("answer", [{}, {"embeddings": []}, {"embeddings": [["a"]]}, {"embeddings": [3]}, []])

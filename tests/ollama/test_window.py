@@ -1,23 +1,31 @@
-"""The window that is asked for, prompts that do not fit into it, and counting without a tokenizer."""
+"""The window that is asked for and the one that a request gets, and prompts that do not fit into it."""
 
 from __future__ import annotations
 
 import warnings
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from lollms_ollama import TruncatedPromptWarning
-from lollms_ollama.meter import TokenMeter
-from lollms_ollama.truncation import was_cut
+from lollms_ollama.models import loaded_window, same_model
 
-from lollms_core import ELF_COMPLETION_FORMAT, ContextWindowError, Message, ServerError
+from lollms_core import (
+    ELF_COMPLETION_FORMAT,
+    ContextWindowError,
+    Message,
+    ModelLoadError,
+    ModelNotFoundError,
+    ProtocolError,
+    ServerError,
+    UnsupportedError,
+)
 from lollms_core.testing import png
+from tests.ollama.runner import full_name
+from tests.ollama.texts import ENGLISH, PROSE, TEXTS
 from tests.ollama.tiny_model import tokens_of
 from tests.support.ollama_server import Reply
 
 INSTRUCT = ELF_COMPLETION_FORMAT.Instruct
-PROSE = "The old ship sails slowly over the wide blue sea, and nobody on board knows where it is going tonight. "
+DONE = {"message": {"role": "assistant", "content": "Hi"}, "done": True, "done_reason": "stop"}
 
 
 def num_ctx(server):
@@ -33,7 +41,8 @@ def num_ctx(server):
         ("tiny", {}, 2048, 2048),  # the guide's 32000 is more than the model has
         ("tiny-large", {}, 32000, 32000),
         ("tiny-large", {"ctx_size": 100000}, 100000, 100000),
-        ("tiny-large", {"ctx_size": None}, None, 131072),
+        ("tiny-large", {"ctx_size": None}, None, 4096),  # the server's own choice
+        ("tiny", {"ctx_size": None}, None, 2048),
         ("tiny", {"ctx_size": 512}, 512, 512),
         ("tiny", {"ctx_size": 32000}, 32000, 2048),  # chosen: sent as it is, the server bounds it
         ("tiny-pinned", {}, None, 512),  # its Modelfile says 512
@@ -45,6 +54,7 @@ def test_window(connect, server, model, options, sent, window):
     client.generate("Hello", 3)
     assert num_ctx(server) == [sent]
     assert client.model_info().context_window == window
+    assert [loaded.window for loaded in server.runners.running()] == [window]
 
 
 def test_default_does_not_bound_a_model_that_runs_elsewhere(connect, server):
@@ -52,6 +62,7 @@ def test_default_does_not_bound_a_model_that_runs_elsewhere(connect, server):
     server.replies["/api/show"].append(Reply(lines=[{"remote_host": "https://ollama.com", "model_info": model_info}]))
     connect().generate("Hello", 3)
     assert num_ctx(server) == [None]
+    assert [request.path for request in server.requests] == ["/api/show", "/api/chat"]
 
 
 @pytest.mark.parametrize("status", [404, 405, 400, 501])
@@ -60,7 +71,8 @@ def test_server_without_the_route_is_not_asked_again(connect, server, status):
     client = connect()
     client.generate("Hello", 3)
     client.generate("Hello", 3)
-    assert (len(server.bodies("/api/show")), num_ctx(server)) == (1, [None, None])
+    assert [request.path for request in server.requests] == ["/api/show", "/api/chat", "/api/chat"]
+    assert num_ctx(server) == [None, None]
 
 
 def test_server_that_fails_is_asked_again(connect, server):
@@ -81,6 +93,90 @@ def test_a_model_of_which_nothing_is_said(connect, server, answer):
     assert num_ctx(server) == [None]
 
 
+# --- a window that nobody chose -----------------------------------------------------------------------------
+
+
+def test_window_that_nobody_chose_is_read_from_the_server_once(connect, server):
+    client = connect("tiny-large", ctx_size=None, model_options={"num_gpu": 1}, keep_alive=0)
+    for _ in range(2):
+        client.generate("Hello")
+    assert [request.path for request in server.requests] == [
+        "/api/show", "/api/generate", "/api/ps", "/api/chat", "/api/chat",
+    ]  # fmt: skip
+    [load] = server.bodies("/api/generate")
+    assert (load["model"], load["stream"], load["options"]["num_gpu"]) == ("tiny-large", False, 1)
+    assert not {"prompt", "keep_alive"} & set(load)
+    assert len(server.runners.loads) == 1, "the request loaded the model anew"
+    assert server.bodies("/api/chat")[0]["options"]["num_predict"] == 4096
+
+
+def test_the_limit_is_bounded_by_a_window_that_nobody_chose(connect, server):
+    client = connect(ctx_size=None)
+    client.generate("Hello")
+    assert server.bodies("/api/chat")[0]["options"]["num_predict"] == 2048
+    with pytest.raises(ContextWindowError, match="more than the window of 2048"):
+        client.generate("Hello", 3000)
+
+
+def test_window_of_another_client_does_not_mislead(connect, server):
+    connect("tiny-large", ctx_size=512).generate("Hello", 3)
+    client = connect("tiny-large", ctx_size=None)
+    with pytest.warns(TruncatedPromptWarning, match=r"\(num_ctx\) is 4096"):
+        client.generate(ENGLISH * 150, 3)
+
+
+def test_model_info_loads_nothing(connect, server):
+    assert connect("tiny-large", ctx_size=None).model_info().context_window == 131072
+    assert server.runners.loads == []
+
+
+@pytest.mark.parametrize("path", ["/api/generate", "/api/ps"])
+@pytest.mark.parametrize("status", [400, 404, 501])
+def test_server_that_cannot_say_its_window(connect, server, path, status):
+    client = connect("tiny-large", ctx_size=None)
+    server.replies[path].append(Reply(status, [{"error": "404 page not found"}]))
+    assert client.generate("Hello", 3)
+    server.replies["/api/ps"].append(Reply(status, [{"error": "404 page not found"}]))
+    assert client.model_info().context_window == 131072
+
+
+def test_what_keeps_a_model_from_loading_is_said(connect, server):
+    client = connect(ctx_size=None)
+    short = {"error": "model requires more system memory (8.4 GiB) than is available (3.2 GiB)"}
+    server.replies["/api/generate"].append(Reply(500, [short]))
+    with pytest.raises(ModelLoadError):
+        client.generate("Hello")
+    assert client.generate("Hello", 3)
+
+
+def test_model_that_does_not_write(connect):
+    for size in (None, 64):
+        with pytest.raises(UnsupportedError, match=r"tiny-embed\" does not support (chat|generate)") as caught:
+            connect("tiny-embed", ctx_size=size).generate("Hello", 3)
+        assert "completion" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "window"), [("a", 4096), ("A:LATEST", 4096), ("b:7b", 8192), ("b", None), ("c", None), ("d", None)]
+)
+def test_loaded_window(name, window):
+    models = [
+        {"name": "a:latest", "context_length": 4096},
+        {"name": "x", "model": "b:7b", "context_length": 8192},
+        {"name": "d", "context_length": 0},
+    ]
+    assert loaded_window({"models": models}, name) == window
+    assert loaded_window({"models": None}, name) is None
+    with pytest.raises(ProtocolError, match="/api/ps"):
+        loaded_window({}, name)
+
+
+def test_names():
+    assert same_model("hf.co/Someone/Model", "hf.co/someone/model:latest")
+    assert not same_model("a:7b", "a")
+    assert not same_model("localhost:5000/a", "localhost:5000/b")
+
+
 # --- cut prompts --------------------------------------------------------------------------------------------
 
 
@@ -90,186 +186,115 @@ def test_cut_prompt_is_noticed(connect, server, cut, format):
     server.cut = cut
     client = connect(ctx_size=512)
     with pytest.warns(TruncatedPromptWarning, match=r"the model saw \d+; the window \(num_ctx\) is 512\. Set a larger"):
-        completion = client.complete(PROSE * 60, 3, completion_format=format)
+        completion = client.complete(ENGLISH * 40, 3, completion_format=format)
     assert completion.metadata["prompt_truncated"] is True
     assert completion.usage.prompt_tokens == (512 if cut == "full" else 258)
 
 
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("size", [512, None])
+def test_cut_prompt_is_noticed_in_any_language(connect, text, size):
+    """With the first request, and where it is a quarter longer than the window."""
+    window = size or 2048
+    prompt = text * (window // len(tokens_of(text)) + 1)
+    prompt += prompt[: len(prompt) // 4]
+    with pytest.warns(TruncatedPromptWarning, match=f"is {window}"):
+        connect(ctx_size=size).generate(prompt, 3)
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("filled", [0.2, 0.5, 0.9])
+def test_prompt_that_fits_is_no_alarm(connect, text, filled):
+    prompt = text * int(filled * 2000 / len(tokens_of(text)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        completion = connect().complete(prompt or text, 3)
+    assert completion.usage.prompt_tokens >= len(tokens_of(prompt))
+    assert "prompt_truncated" not in completion.metadata
+
+
 def test_the_models_own_window_cannot_be_raised(connect):
     with pytest.warns(TruncatedPromptWarning, match=r"is 2048\. Shorten the prompt"):
-        connect(ctx_size=100000).generate(PROSE * 200, 3)
+        connect(ctx_size=100000).generate(ENGLISH * 150, 3)
 
 
 async def test_cut_prompt_is_noticed_by_async_callers(connect):
     with pytest.warns(TruncatedPromptWarning):
-        await connect(ctx_size=512).agenerate(PROSE * 60, 3)
+        await connect(ctx_size=512).agenerate(ENGLISH * 40, 3)
 
 
 def test_window_set_for_one_call(connect):
     client = connect()
     with pytest.warns(TruncatedPromptWarning, match="is 256"):
-        client.generate(PROSE * 40, 3, extra={"options": {"num_ctx": 256}})
+        client.generate(ENGLISH * 30, 3, extra={"options": {"num_ctx": 256}})
+
+
+def test_window_of_one_call_bounds_its_limit(connect, server):
+    client = connect()
+    client.generate("Hello", extra={"options": {"num_ctx": 256}})
+    client.generate("Hello", extra={"options": {"num_predict": 3000}})  # said in Ollama's own words
+    assert [body["options"]["num_predict"] for body in server.bodies("/api/chat")] == [256, 3000]
 
 
 def test_truncate_false_makes_it_an_error(connect):
-    with pytest.raises(ContextWindowError, match="exceeds the available context size"):
-        connect(ctx_size=512, truncate=False).generate(PROSE * 60, 3)
+    with pytest.raises(ContextWindowError, match="exceeds the available context size") as caught:
+        connect(ctx_size=512, truncate=False).generate(ENGLISH * 40, 3)
+    assert "ctx_size" in caught.value.hint
 
 
-@pytest.mark.parametrize("length", [1, 5, 10, 15, 19])
-def test_prompt_that_fits_is_no_alarm(connect, length):
-    text = PROSE * length
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        completion = connect(ctx_size=512).complete(text, 3)
-    assert completion.usage.prompt_tokens >= len(tokens_of(text))
-    assert "prompt_truncated" not in completion.metadata
-
-
-@pytest.mark.parametrize("reported", [None, 0, 1, 17, 258, 500])
-def test_cached_prompt_is_no_alarm(connect, server, reported):
-    """A server may leave the count out, or count only what was not in its cache."""
-    done = {"message": {"role": "assistant", "content": "Hi"}, "done": True, "done_reason": "stop"}
-    if reported is not None:
-        done["prompt_eval_count"] = reported
-    client = connect(ctx_size=512)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for _ in range(3):
-            server.replies["/api/chat"].append(Reply(lines=[done]))
-            client.generate(PROSE * 17, 3)
-
-
-def test_messages_that_were_left_out_are_noticed(connect, server):
-    """By the estimate that earlier reports have corrected; the report alone looks like any other."""
-    client = connect(ctx_size=512)
-    conversation = [Message(role, PROSE * 6) for role in ("user", "assistant", "user", "assistant", "user")]
-    client.generate(PROSE * 10, 3)
-    one = len(tokens_of(PROSE * 6)) + 12
-    done = {"message": {"role": "assistant", "content": "Hi"}, "done": True, "prompt_eval_count": 3 * one}
-    server.replies["/api/chat"].append(Reply(lines=[done]))
+def test_cut_prompt_with_an_image_is_noticed(connect):
     with pytest.warns(TruncatedPromptWarning):
-        client.chat(conversation)
+        connect(ctx_size=512).generate_with_images(ENGLISH * 40, [png(1, 2, 3)], n_predict=3)
 
 
-HALF, FULL = 2050, 4096
+@pytest.mark.parametrize("text", [*PROSE.values(), "Yes."], ids=[*PROSE, "short lines"])
+def test_messages_that_were_left_out_are_noticed(connect, text):
+    conversation = [Message(("user", "assistant")[number % 2], text) for number in range(401 if text == "Yes." else 41)]
+    with pytest.warns(TruncatedPromptWarning):
+        completion = connect(ctx_size=700).complete(conversation, 3)
+    assert 350 < completion.usage.prompt_tokens <= 700, "the stand-in cut the last message"
+
+
+@pytest.mark.parametrize("reported", [None, 0, -5, True, "12"])
+def test_count_that_is_missing_proves_nothing(connect, server, reported):
+    """A server that speaks Ollama's protocol may leave it out."""
+    server.replies["/api/chat"].append(
+        Reply(lines=[DONE if reported is None else DONE | {"prompt_eval_count": reported}])
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        connect(ctx_size=512).generate(ENGLISH * 40, 3)
+
+
+def test_unknown_window_is_not_named(connect, server):
+    server.replies["/api/show"].append(Reply(lines=[{}]))
+    server.replies["/api/chat"].append(Reply(lines=[DONE | {"prompt_eval_count": 2050}]))
+    with pytest.warns(TruncatedPromptWarning, match=r"the model saw 2050\. Set a larger ctx_size"):
+        connect().generate(ENGLISH * 200, 3)
+
+
+# --- one load for all ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("reported", "tokens", "corrected", "several", "cut"),
-    [
-        (HALF, 6000, False, False, True),
-        (FULL, 6000, False, False, True),
-        (4090, 6000, False, False, True),
-        (HALF, 5000, False, False, False),  # not well above the window, and never corrected
-        (HALF, 5000, True, False, True),
-        (FULL, 4200, True, False, False),
-        (HALF, 2100, False, False, False),  # half of the window by chance
-        (3000, 6000, True, False, False),  # neither full nor half: part of it came from a cache
-        (3000, 6000, True, True, True),  # several messages: some were left out
-        (3000, 6000, False, True, False),
-        (5000, 9000, True, True, False),  # more than the window: it is not what we think it is
-        (None, 9000, True, True, False),
-        (0, 9000, True, True, False),
-    ],
+    "options",
+    [{}, {"ctx_size": 512}, {"ctx_size": None}, {"ctx_size": 512, "n_threads": 3, "model_options": {"num_batch": 64}}],
 )
-def test_rule(reported, tokens, corrected, several, cut):
-    assert was_cut(reported, 4096, 50000, lambda: (tokens, corrected), several_messages=several) is cut
+def test_embeddings_and_generations_load_the_model_once(connect, server, options):
+    client = connect(**options)
+    for _ in range(2):
+        client.embed("The sea")
+        client.generate("Hello", 3)
+    assert [loaded.name for loaded in server.runners.loads] == ["tiny:latest"]
 
 
-def test_estimate_is_not_made_where_it_cannot_matter():
-    def estimate():
-        raise AssertionError("not needed")
-
-    for reported, window, size in [(None, 100, 900), (50, None, 900), (50, 100, 100), (70, 100, 900)]:
-        assert not was_cut(reported, window, size, estimate, several_messages=False)
+def test_the_stand_in_loads_anew_for_another_window(connect, server):
+    connect(ctx_size=512).generate("Hello", 3)
+    connect(ctx_size=256).generate("Hello", 3)
+    assert [loaded.window for loaded in server.runners.loads] == [512, 256]
 
 
-@given(st.integers(1, 10**6), st.integers(1, 10**6), st.booleans(), st.booleans())
-def test_a_prompt_that_fits_by_the_estimate_is_never_an_alarm(reported, window, corrected, several):
-    assert not was_cut(reported, window, 10**7, lambda: (window, corrected), several_messages=several)
-
-
-# --- counting -----------------------------------------------------------------------------------------------
-
-
-def test_count_is_corrected_by_what_the_server_reports(connect):
-    client = connect()
-    text = "And what would the captain say, if somebody asked? Nothing at all. " * 5
-    assert client.backend.correction() is None
-    before = client.count_tokens(text)
-    client.generate(PROSE * 10, 3)
-    after = client.count_tokens(text)
-    truth = len(tokens_of(text))
-    assert (before.exact, after.exact) == (False, False)
-    assert abs(after - truth) < abs(before - truth)
-    assert abs(after - truth) < 0.1 * truth
-    assert client.count_tokens("") == 0
-    assert client.count_tokens("a") >= 1
-
-
-def test_count_of_another_model_is_its_own(connect):
-    client = connect()
-    client.generate(PROSE * 10, 3, model_name="tiny-text")
-    assert client.backend.correction() is None
-    assert client.backend.correction("tiny-text") is not None
-
-
-def test_cut_and_illustrated_prompts_teach_nothing(connect):
-    client = connect(ctx_size=512)
-    with pytest.warns(TruncatedPromptWarning):
-        client.generate(PROSE * 60, 3)
-    client.generate_with_images(PROSE * 10, [png(1, 2, 3)], n_predict=3)
-    client.generate("short", 3)
-    assert client.backend.correction() is None
-
-
-def words(text):
-    return len(text.split())
-
-
-TEXT = "word " * 200
-
-
-def test_meter_learns_from_long_prompts():
-    meter = TokenMeter()
-    assert meter.factor("m", "words", words) is None
-    meter.learn("m", ["word"], 20, raw=False)
-    assert meter.factor("m", "words", words) is None
-    meter.learn("m", [TEXT], 306, raw=False)
-    assert meter.factor("m", "words", words) == pytest.approx(1.5)
-    assert meter.factor("m", "letters", len) == pytest.approx(0.3)
-    meter.learn("m", [TEXT], 600, raw=True)
-    assert meter.factor("m", "words", words) == pytest.approx(2.25)
-
-
-def test_meter_leaves_out_what_came_from_a_cache():
-    meter = TokenMeter()
-    for reported in (400, 20, 0, 100, 420):
-        meter.learn("m", [TEXT], reported, raw=True)
-    assert meter.factor("m", "words", words) == pytest.approx(2.05)
-    only_cached = TokenMeter()
-    only_cached.learn("m", [TEXT], 3, raw=True)
-    assert only_cached.factor("m", "words", words) is None
-
-
-def test_meter_forgets():
-    meter = TokenMeter()
-    for _ in range(8):
-        meter.learn("m", [TEXT], 800, raw=True)
-    for _ in range(8):
-        meter.learn("m", [TEXT], 200, raw=True)
-    assert meter.factor("m", "words", words) == pytest.approx(1.0)
-    for n in range(16):
-        meter.learn(f"other {n}", [TEXT], 200, raw=True)
-    assert meter.factor("m", "words", words) is None
-
-
-@given(st.lists(st.tuples(st.integers(0, 3), st.text(max_size=2000), st.integers(-5, 10**6), st.booleans())))
-def test_meter_stays_within_reason(reports):
-    meter = TokenMeter()
-    for model, text, reported, raw in reports:
-        meter.learn(str(model), [text], reported, raw=raw)
-    for model in range(4):
-        factor = meter.factor(str(model), "letters", len)
-        assert factor is None or 0.25 <= factor <= 5.0
+def test_name_in_the_hint_is_the_one_to_type(connect):
+    with pytest.raises(ModelNotFoundError, match=full_name("none")) as caught:
+        connect("none").model_info()
+    assert "`lollms models --pull none -f ollama`" in caught.value.hint

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import json
+import urllib.request
 import warnings
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lollms_ollama import OllamaOptions
+from lollms_ollama.bodies import answer_body
+from lollms_ollama.option_types import check_options
 from pydantic import BaseModel
 
 from lollms_core import (
@@ -13,13 +21,16 @@ from lollms_core import (
     ConfigurationError,
     ContextWindowError,
     EmptyPromptError,
+    GenerationRequest,
     ImageError,
     InvalidRequestError,
     Message,
     ModelRequiredError,
+    SamplingParams,
     UnsupportedOptionError,
 )
 from lollms_core.testing import png
+from tests.support.ollama_server import Reply
 
 INSTRUCT = ELF_COMPLETION_FORMAT.Instruct
 DEFAULTS = {"num_predict": 2048, "temperature": 0.1, "top_k": 50, "top_p": 0.95, "repeat_last_n": 40, "num_ctx": 2048}
@@ -151,7 +162,7 @@ def test_model_options_join_every_request(connect, server):
     client.generate("Hello", extra={"options": {"num_gpu": 0, "mirostat": 1}})
     client.embed("Hello")
     assert server.bodies("/api/chat")[0]["options"] == DEFAULTS | {"num_gpu": 0, "num_batch": 64, "mirostat": 1}
-    assert server.bodies("/api/embed")[0]["options"] == {"num_gpu": 12, "num_batch": 64}
+    assert server.bodies("/api/embed")[0]["options"] == {"num_gpu": 12, "num_batch": 64, "num_ctx": 2048}
 
 
 def test_extra_fields_are_passed_on(connect, server):
@@ -172,6 +183,91 @@ def test_options_that_are_wrong_are_refused_when_the_client_is_made(connect):
         connect(keep_alife="5m")
     with pytest.raises(ConfigurationError, match="num_ctx is set with the argument ctx_size"):
         connect(model_options={"num_ctx": 4096})
+
+
+WRONG = [
+    ("num_gpu", "20"), ("num_batch", 64.0), ("num_batch", True), ("main_gpu", None), ("mirostat", "on"),
+    ("typical_p", "0.5"), ("typical_p", False), ("tfs_z", float("nan")), ("presence_penalty", float("inf")),
+    ("use_mmap", 1), ("penalize_newline", "yes"), ("numa", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_an_option_of_the_wrong_type_is_refused_when_the_client_is_made(connect, server, name, value):
+    with pytest.raises(InvalidRequestError, match=f"{name} in model_options must be (an? |true)"):
+        connect(model_options={name: value})
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [*WRONG, ("num_ctx", 0), ("num_ctx", "4096"), ("stop", "END"), ("stop", [1]), ("seed", 0.5)]
+)
+def test_an_option_of_the_wrong_type_is_refused_before_a_call_is_sent(connect, server, name, value):
+    with pytest.raises(InvalidRequestError, match=rf"{name} in extra\['options'\] must be"):
+        connect().generate("Hello", extra={"options": {name: value}})
+    assert server.bodies("/api/chat") == []
+
+
+def test_options_of_the_right_type_pass(connect, server):
+    options = {
+        "num_gpu": -1, "use_mmap": False, "typical_p": 1, "mirostat_tau": 0.5, "presence_penalty": -2, "newer": "any",
+    }  # fmt: skip
+    connect(model_options=options).generate("Hello", extra={"options": {"stop": ["a"], "num_keep": 8}})
+    assert options.items() <= server.bodies("/api/chat")[0]["options"].items()
+
+
+def test_type_that_only_the_server_knows_to_be_wrong_is_not_asked_again(connect, server):
+    answer = {"error": 'option "newer" must be of type integer'}
+    server.replies["/api/chat"].append(Reply(500, [answer], content_type="application/json"))
+    with pytest.raises(InvalidRequestError, match="must be of type integer") as caught:
+        connect(max_retries=2, model_options={"newer": "x"}).generate("Hello")
+    assert (caught.value.status_code, len(server.bodies("/api/chat"))) == (500, 1)
+    assert "model_options" in caught.value.hint
+
+
+@given(st.sampled_from(["num_gpu", "temperature", "use_mmap", "stop", "seed", "num_ctx"]), st.from_type(object))
+def test_any_value_is_an_option_or_refused(name, value):
+    with contextlib.suppress(InvalidRequestError):
+        check_options({name: value}, "options")
+        json.dumps(value, allow_nan=False)
+
+
+@pytest.mark.parametrize("seed", [-1, 0, 2**32 - 1])
+def test_seeds(connect, server, seed):
+    connect().generate("Hello", 3, seed=seed)
+    assert server.bodies("/api/chat")[0]["options"]["seed"] == seed
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**32 + 7, -2])
+def test_a_seed_that_stands_for_another_one_is_refused(connect, server, seed):
+    with pytest.raises(InvalidRequestError, match=f"between -1 and 4294967295: {seed} is none"):
+        connect().generate("Hello", seed=seed)
+    with pytest.raises(InvalidRequestError, match=str(seed)):
+        connect().generate("Hello", extra={"options": {"seed": seed}})
+    assert server.bodies("/api/chat") == []
+
+
+def test_the_stand_in_takes_seeds_modulo_two_to_the_32(server):
+    def answer(seed):
+        options = {"seed": seed, "temperature": 1.5, "num_predict": 20}
+        body = {"model": "tiny-text", "prompt": "Hello", "raw": True, "options": options}
+        return [json.loads(line).get("response") for line in _post(f"{server.address}/api/generate", body)]
+
+    assert answer(7) == answer(2**32 + 7) != answer(8)
+
+
+def _post(url, body):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as response:
+        return response.read().splitlines()
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_limits_that_mean_something_else_to_the_server_are_never_sent(limit):
+    """0 is no limit there, and a negative number ten windows. The client refuses them; so does the backend."""
+    request = GenerationRequest(prompt="Hello", sampling=SamplingParams(n_predict=limit, chosen={"n_predict"}))
+    with pytest.raises(InvalidRequestError, match="n_predict must be at least 1"):
+        answer_body(request, "tiny", OllamaOptions(), None)
 
 
 def test_no_model_and_no_text_are_errors(connect, server):

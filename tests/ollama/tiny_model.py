@@ -17,7 +17,10 @@ from typing import Any
 
 __all__ = ["END", "answer_tokens", "embedding", "json_for", "thinking_tokens", "tokens_of"]
 
-_TOKENS = re.compile(r"\s?[^\W\d_]{1,5}|\s?\d{1,3}|\s?[^\w\s]|\s|.", re.DOTALL)
+_TOKENS = re.compile(
+    r" ?[A-Za-z\u00aa-\u024f]{1,5}|[\u2e80-\ud7ff]| ?[^\W\d_]{1,2}| ?\d{1,3}| ?[^\w\s]|\s|.", re.DOTALL
+)
+"""About as many as a small vocabulary makes, in any script."""
 _WORDS = (
     " the sea is blue and wide; a ship with white sails goes slowly over it, past old towers. "
     "Nobody knows where to: naïve gulls cry “日本語” 👩‍👩‍👧‍👦 é\nthen silence\n\tagain for hours…"
@@ -41,8 +44,8 @@ def answer_tokens(prompt: Sequence[str], options: Mapping[str, Any], luck: int) 
         prompt: the tokens that the model sees.
         luck: takes the place of a seed where none is given.
     """
-    seed = options.get("seed", luck)
-    rng = random.Random(seed)
+    seed = options.get("seed", -1)
+    rng = random.Random(luck if seed == -1 else seed % 2**32)  # as Ollama 0.33 does
     digest = hashlib.sha256("\0".join(prompt).encode()).digest()
     said: list[str] = []
     while True:

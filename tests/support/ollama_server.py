@@ -1,14 +1,15 @@
 """A stand-in for an Ollama server, over real HTTP. Ollama itself cannot run in a test: it is a program of gigabytes.
 
 Every request body is validated against Ollama's published OpenAPI description, and so is every answer. Answers come
-from a tiny model (`tests/ollama/tiny_model.py`) that honours the options that Ollama honours, and repeats. What the
-real server does without a word, this one does too: it cuts prompts that are longer than the window, and reports what
-was left.
+from a tiny model (`tests/ollama/tiny_model.py`) that honours the options that Ollama honours, and repeats. What a real
+server does without a word, this one does too (`tests/ollama/runner.py`): it loads models anew, cuts prompts that are
+longer than the window, and gives up on a model that loops.
 
     with OllamaServer() as server:
         client = LollmsClient(default_generation_mode="ollama", host_address=server.address, model_name="tiny")
 
-Models: `tiny` (text, images, thinking when asked to, embeddings), `tiny-text` (text alone), `tiny-embed`, `silent`
+Models: `tiny` (text, images, embeddings, and thinking when asked to, as servers before 0.12 had it), `tiny-thinking`
+(thinks unless told not to), `tiny-text` (text alone), `tiny-embed`, `stuck` (says the same again and again), `silent`
 (never says a word) and `endless` (never stops); the last two until the client has gone.
 
 By hand: `python -m tests.support.ollama_server [PORT]`.
@@ -18,7 +19,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import functools
 import json
 import select
 import socket
@@ -26,23 +26,19 @@ import sys
 import threading
 import zlib
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any, Literal
 
-import jsonschema
-import yaml
-
+from tests.ollama.openapi import problems, request_schema
+from tests.ollama.runner import Loaded, Runners, cut, fitting, full_name, limit_of, mistyped, until_loop
 from tests.ollama.tiny_model import answer_tokens, embedding, json_for, thinking_tokens, tokens_of
 
-__all__ = ["MODELS", "OllamaServer", "Received", "Reply", "problems"]
+__all__ = ["MODELS", "Model", "OllamaServer", "Received", "Reply"]
 
-_OPENAPI = Path(__file__).parents[1] / "ollama" / "ollama-openapi.yaml"
 _CREATED = "2025-10-17T23:14:07.414671Z"
-_KEPT = 4
-"""How many tokens of its beginning a cut prompt keeps."""
+_STUCK = " and on"
 
 
 @dataclass(frozen=True)
@@ -51,14 +47,19 @@ class Model:
     context_length: int = 2048
     parameters: str = 'stop    "<|end|>"\ntemperature    0.7'
     size: int = 98_000_000
+    vocabulary: int = 49152
+    thinks_unasked: bool = True
+    """As Ollama 0.33 does, if thinking is among the capabilities."""
 
 
 MODELS: Mapping[str, Model] = {
-    "tiny": Model(("completion", "vision", "thinking", "embedding")),
+    "tiny": Model(("completion", "vision", "thinking", "embedding"), thinks_unasked=False),
+    "tiny-thinking": Model(("completion", "thinking")),
     "tiny-text": Model(("completion",)),
     "tiny-pinned": Model(("completion",), parameters="num_ctx    512\ntemperature    0.7"),
     "tiny-large": Model(("completion",), context_length=131072),
     "tiny-embed": Model(("embedding",), context_length=64),
+    "stuck": Model(("completion",)),
     "silent": Model(("completion",)),
     "endless": Model(("completion",)),
 }
@@ -84,30 +85,13 @@ class Reply:
     content_type: str = "application/x-ndjson"
 
 
-@functools.cache
-def _description() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(_OPENAPI.read_text())
-    return loaded
-
-
-@functools.cache
-def _validator(schema: str) -> jsonschema.Draft202012Validator:
-    # References such as `#/components/schemas/ModelOptions` are resolved within the whole document.
-    document = {"$ref": f"#/components/schemas/{schema}", "components": _description()["components"]}
-    return jsonschema.Draft202012Validator(document)
-
-
-def problems(schema: str, value: Any) -> list[str]:
-    """What a value violates of a schema of the OpenAPI description."""
-    return [f"{error.json_path}: {error.message}" for error in _validator(schema).iter_errors(value)]
-
-
 class OllamaServer:
     """Serves until the block ends.
 
     Args:
         key: what `Authorization: Bearer` must carry; `None` asks for none.
-        cut: what a prompt that is too long leaves of the window: half of it, as current servers do, or all of it.
+        cut: what a prompt that is too long leaves of the window: half of it, as Ollama 0.33 does, or all of it, as
+            those before 0.30 do.
         ignore_format: answer as if no `format` had been sent, as some versions do for some models.
         port: 0 is any.
     """
@@ -125,6 +109,7 @@ class OllamaServer:
         self.cut = cut
         self.ignore_format = ignore_format
         self.models = dict(models)
+        self.runners = Runners()
         self.requests: list[Received] = []
         self.invalid: list[str] = []
         """What was wrong with requests, and with answers; a test of a client wants it empty."""
@@ -187,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
     # --- routing --------------------------------------------------------------------------------------------------
 
     def do_GET(self) -> None:
-        self._serve({"/api/tags": self._tags, "/api/version": self._version}, None)
+        self._serve({"/api/tags": self._tags, "/api/ps": self._ps, "/api/version": self._version}, None)
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
@@ -226,8 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _validate(self, body: Any) -> None:
-        content = _description()["paths"][self.path]["post"]["requestBody"]["content"]
-        schema = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        schema = request_schema(self.path)
         if found := problems(schema, body):
             self.ollama.invalid += [f"{schema}: {problem}" for problem in found]
             raise _Refused(400, found[0])
@@ -236,18 +220,31 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _chat(self, body: dict[str, Any]) -> None:
         model = self._model(body)
-        prompt = ""
-        for message in body["messages"]:
-            pictures = "".join(self._picture(model, image) for image in message.get("images", ()))
-            prompt += f"<|{message['role']}|>{pictures}{message['content']}<|end|>"
+        loaded = self._loaded(body, model, "chat")
+
+        def prompt(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+            return tokens_of("".join(self._rendered(model, message) for message in messages) + "<|assistant|>")
+
+        tokens = prompt(body["messages"])
+        if body.get("truncate") is not False:
+            tokens = prompt(fitting(body["messages"], loaded.window, lambda left: len(prompt(left))))
 
         def line(kind: str, text: str) -> dict[str, Any]:
             return {"message": {"role": "assistant", "content": "", kind: text}}
 
-        self._answer(body, model, prompt + "<|assistant|>", line, "content", "ChatStreamEvent")
+        self._answer(body, model, loaded, tokens, line, "content", "ChatStreamEvent")
+
+    def _rendered(self, model: Model, message: Mapping[str, Any]) -> str:
+        pictures = "".join(self._picture(model, image) for image in message.get("images", ()))
+        return f"<|{message['role']}|>{pictures}{message['content']}<|end|>"
 
     def _generate(self, body: dict[str, Any]) -> None:
         model = self._model(body)
+        loaded = self._loaded(body, model, "generate")
+        if not body.get("prompt"):  # as Ollama 0.33 does: it only loads the model
+            answer = {"model": body["model"], "created_at": _CREATED, "response": "", "done": True}
+            self._send(200, answer | {"done_reason": "load"}, "GenerateResponse")
+            return
         if not body.get("raw"):
             raise _Refused(400, "this stand-in answers /api/generate for raw prompts alone")
         if body.get("system"):
@@ -256,53 +253,68 @@ class _Handler(BaseHTTPRequestHandler):
         def line(kind: str, text: str) -> dict[str, Any]:
             return {"response": "", kind: text}
 
-        self._answer(body, model, body.get("prompt", ""), line, "response", "GenerateStreamEvent")
+        tokens = tokens_of(body["prompt"])
+        self._answer(body, model, loaded, tokens, line, "response", "GenerateStreamEvent")
 
-    def _answer(self, body: dict[str, Any], model: Model, prompt: str, line: Any, text_field: str, schema: str) -> None:
-        if "completion" not in model.capabilities:
-            raise _Refused(400, f'"{body["model"]}" does not support chat')
-        think = body.get("think")
-        if think and "thinking" not in model.capabilities:
+    def _loaded(self, body: Mapping[str, Any], model: Model, route: str) -> Loaded:
+        """The model, loaded as the request will have it."""
+        if route != "embed" and "completion" not in model.capabilities:
+            raise _Refused(400, f'"{body["model"]}" does not support {route}')
+        if body.get("think") and "thinking" not in model.capabilities:
             raise _Refused(400, f'"{body["model"]}" does not support thinking')
         options = body.get("options", {})
-        seen = self._seen(tokens_of(prompt), min(options.get("num_ctx", 4096), model.context_length), body)
+        if problem := mistyped(options):
+            raise _Refused(500, problem)
+        return self.ollama.runners.load(full_name(body["model"]), options, model.parameters, model.context_length)
+
+    def _answer(
+        self, body: dict[str, Any], model: Model, loaded: Loaded, tokens: list[str], line: Any, field: str, schema: str
+    ) -> None:
+        options = body.get("options", {})
+        seen = self._seen(tokens, loaded.window, options, body.get("truncate"))
+        think = body.get("think", model.thinks_unasked and "thinking" in model.capabilities)
         thinking = thinking_tokens(seen, think) if think else []
         head = {"model": body["model"], "created_at": _CREATED}
         self._begin()
         if body["model"] in ("silent", "endless"):
-            self._never_end(body["model"], head | line(text_field, " more") | {"done": False})
-        limit = options.get("num_predict", -1)
-        said, reason = self._said(seen, options, body.get("format"), limit - len(thinking) if limit >= 0 else None)
-        pieces = [("thinking", token) for token in thinking[: max(limit, 0) if limit >= 0 else None]]
-        pieces += [(text_field, token) for token in said]
-        for kind, token in pieces:
-            self._line(schema, head | line(kind, token) | {"done": False})
+            self._never_end(body["model"], head | line(field, " more") | {"done": False})
+        limit = limit_of(options, loaded.window)
+        said, reason = self._said(body, seen, None if limit is None else max(limit - len(thinking), 0))
+        if limit is not None and len(thinking) >= limit:
+            said, reason = [], "length"  # as Ollama 0.33 does: thinking can use up the whole limit
+        pieces = [("thinking", token) for token in thinking[:limit]] + [(field, token) for token in said]
+        for piece in until_loop(iter(pieces)):
+            if piece is None:
+                self._end()
+                return
+            self._line(schema, head | line(*piece) | {"done": False})
         counts = {"prompt_eval_count": len(seen), "prompt_eval_duration": 10**6 * len(seen)}
         counts |= {"eval_count": max(len(pieces), 1), "eval_duration": 10**7 * len(pieces)}
         durations = {"total_duration": 10**8 + 10**7 * len(pieces), "load_duration": 10**7}
-        self._line(schema, head | line(text_field, "") | {"done": True, "done_reason": reason} | durations | counts)
+        self._line(schema, head | line(field, "") | {"done": True, "done_reason": reason} | durations | counts)
         self._end()
 
-    def _seen(self, tokens: list[str], window: int, body: Mapping[str, Any]) -> list[str]:
+    def _seen(self, tokens: list[str], window: int, options: Mapping[str, Any], truncate: bool | None) -> list[str]:
         """What of the prompt the model sees."""
-        if len(tokens) <= window:
-            return tokens
-        if body.get("truncate") is False:
+        if len(tokens) > window and truncate is False:
             inner = {
                 "code": 400,
                 "message": f"request ({len(tokens)} tokens) exceeds the available context size ({window} tokens), "
                 "try increasing it",
             }
             raise _Refused(400, json.dumps({"error": inner}))
-        room = window - _KEPT if self.ollama.cut == "full" else (window - _KEPT) // 2
-        return tokens[:_KEPT] + tokens[len(tokens) - room :]
+        keep = options.get("num_keep", 4)
+        if self.ollama.cut == "half":
+            return cut(tokens, window, keep)
+        return tokens if len(tokens) <= window else tokens[:keep] + tokens[len(tokens) - (window - keep) :]
 
-    def _said(
-        self, seen: list[str], options: Mapping[str, Any], format: Any, limit: int | None
-    ) -> tuple[list[str], str]:
+    def _said(self, body: Mapping[str, Any], seen: list[str], limit: int | None) -> tuple[list[str], str]:
         """The tokens of the answer and why it ends."""
+        options, format = body.get("options", {}), body.get("format")
         tokens: Iterable[str]
-        if format is not None and not self.ollama.ignore_format:
+        if body["model"] == "stuck" and options.get("repeat_penalty", 1.0) <= 1.0:
+            tokens = ["It", " goes", *[_STUCK] * 1000]
+        elif format is not None and not self.ollama.ignore_format:
             schema = format if isinstance(format, dict) else {"type": "object"}
             tokens = tokens_of(json_for(schema, seen))
         else:
@@ -342,20 +354,34 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             return self.ollama.models[body["model"].removesuffix(":latest")]
         except KeyError:
-            raise _Refused(404, f"model '{body['model']}' not found") from None
+            raise _Refused(404, f"model '{full_name(body['model'])}' not found") from None
 
     def _version(self, _: Any) -> None:
-        self._send(200, {"version": "0.12.6"}, "VersionResponse")
+        self._send(200, {"version": "0.33.0"}, "VersionResponse")
 
     def _tags(self, _: Any) -> None:
         models = [
             {
-                "name": name, "model": name, "modified_at": _CREATED, "size": model.size, "digest": "c6eb396dbd59",
-                "details": self._details(),
+                "name": full_name(name), "model": full_name(name), "modified_at": _CREATED, "size": model.size,
+                "digest": "c6eb396dbd59",
+                # As Ollama 0.33 does: its own idea of what a model can, which is not that of `/api/show`.
+                "capabilities": [what for what in model.capabilities if what != "thinking"],
+                "details": self._details() | {"context_length": model.context_length},
             }
             for name, model in self.ollama.models.items()
         ]  # fmt: skip
         self._send(200, {"models": models}, "ListResponse")
+
+    def _ps(self, _: Any) -> None:
+        """As Ollama 0.33 does: the window that is really loaded."""
+        models = [
+            {
+                "name": loaded.name, "model": loaded.name, "size": 98_000_000, "size_vram": 0, "digest": "c6eb396dbd59",
+                "details": self._details(), "expires_at": _CREATED, "context_length": loaded.window,
+            }
+            for loaded in self.ollama.runners.running()
+        ]  # fmt: skip
+        self._send(200, {"models": models}, "PsResponse")
 
     def _details(self) -> dict[str, Any]:
         return {
@@ -376,22 +402,32 @@ class _Handler(BaseHTTPRequestHandler):
                 "general.architecture": "tiny",
                 "general.parameter_count": 134515008,
                 "tiny.context_length": model.context_length,
+                "tiny.vocab_size": model.vocabulary,
             },
         }
         self._send(200, answer, "ShowResponse")
 
     def _embed(self, body: Mapping[str, Any]) -> None:
         model = self._model(body)
-        if "embedding" not in model.capabilities:
-            raise _Refused(501, "this model does not support embeddings")
+        loaded = self._loaded(body, model, "embed")
+        if "embedding" not in model.capabilities:  # as Ollama 0.33 does: the words are those of its engine
+            raise _Refused(501, "This server does not support embeddings. Start it with `--embeddings`")
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
-        counts = [len(tokens_of(text)) for text in texts]
-        window = min(body.get("options", {}).get("num_ctx", 4096), model.context_length)
-        if max(counts) > window and body.get("truncate") is False:
-            raise _Refused(400, "the input length exceeds the context length")
-        vectors = [embedding("".join(tokens_of(text)[:window])) for text in texts]
-        answer = {"model": body["model"], "embeddings": vectors, "total_duration": 1, "prompt_eval_count": sum(counts)}
+        seen = [self._embeddable(tokens_of(text), loaded, body.get("truncate") is not False) for text in texts]
+        vectors = [embedding("".join(tokens)) for tokens in seen]
+        count = sum(map(len, seen))
+        answer = {"model": body["model"], "embeddings": vectors, "total_duration": 1, "prompt_eval_count": count}
         self._send(200, answer, "EmbedResponse")
+
+    def _embeddable(self, tokens: list[str], loaded: Loaded, truncate: bool) -> list[str]:
+        """As Ollama 0.33 does: a batch is the limit, but what is too long is cut to the window."""
+        if len(tokens) > loaded.batch and truncate:
+            if len(tokens) <= loaded.window:
+                raise _Refused(400, "input exceeds maximum context length and cannot be truncated further")
+            tokens = tokens[: loaded.window]
+        if len(tokens) > loaded.batch:
+            raise _Refused(400, "the input length exceeds the context length")
+        return tokens
 
     def _pull(self, body: Mapping[str, Any]) -> None:
         name = body["model"]

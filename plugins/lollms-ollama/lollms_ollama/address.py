@@ -46,6 +46,8 @@ def client_address(text: str) -> str:
     else:
         scheme, rest, default = "http", text, DEFAULT_PORT
     authority, slash, path = rest.partition("/")
+    if "@" in path:
+        return text  # a password that was not percent-encoded; whoever parses it says so, without showing it
     credentials, at, host_and_port = authority.rpartition("@")
     host, port = _split(host_and_port)
     if not separator and host.lower() == "ollama.com":

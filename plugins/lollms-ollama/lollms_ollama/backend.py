@@ -7,42 +7,36 @@ from collections.abc import Mapping
 from typing import Any
 
 from lollms_core import (
-    APIStatusError,
     BackendSettings,
     Capabilities,
     EmbedRequest,
     GenerationRequest,
     ImageError,
-    InvalidRequestError,
     ListModelsRequest,
     LollmsError,
     ModelInfo,
     ModelInfoRequest,
     ModelRequiredError,
+    Pending,
     ProtocolError,
     PullModelRequest,
-    RateLimitError,
-    ServerError,
-    TokenCount,
-    TokenizeRequest,
     hookimpl,
 )
 from lollms_core.http import Exchange, HTTPRequest, StreamCall, answer_error
 from lollms_core.http_backend import HTTPBackend
-from lollms_core.tokenizers import encoding_for
 from lollms_ollama.address import DEFAULT_PORT, client_address
 from lollms_ollama.answers import AnswerDecoder, PullDecoder
-from lollms_ollama.bodies import answer_body, is_raw
+from lollms_ollama.bodies import answer_body, fit_limit, is_raw
 from lollms_ollama.ending import Ending
-from lollms_ollama.errors import plain, plain_body, recognised
-from lollms_ollama.meter import TokenMeter
-from lollms_ollama.models import UNKNOWN, Shown, listed_models, shown_model
+from lollms_ollama.errors import plain, plain_body, recognised, recognised_embedding
+from lollms_ollama.models import Shown, listed_models
+from lollms_ollama.option_types import check_options
 from lollms_ollama.options import OllamaOptions, duration
 from lollms_ollama.pull import PullRequest, PullStream
+from lollms_ollama.windows import KnownModels, num_ctx, window_of
 
 __all__ = ["OllamaBackend"]
 
-_KNOWN_MODELS = 64
 _PULL_SILENCE = 900.0
 """Seconds. While it checks what it has downloaded, a server says nothing; hundreds of gigabytes take minutes."""
 
@@ -53,7 +47,8 @@ class OllamaBackend(HTTPBackend):
     The window (`num_ctx`): a `ctx_size` that was chosen is sent as it is. The guide's default is not, for it could ask
     for far more memory than anybody wants: it is bounded by the window that the model was trained for, and gives way
     to a `num_ctx` that the model's own Modelfile sets, and to the host of a model that runs elsewhere. `ctx_size=None`
-    leaves the window to the server. The server is asked about a model once (`/api/show`).
+    leaves the window to the server. The server is asked about a model once (`/api/show`, and `/api/ps` for a window
+    that nobody chose).
     """
 
     contract_version = 1
@@ -78,8 +73,8 @@ class OllamaBackend(HTTPBackend):
 
     def __init__(self, settings: BackendSettings) -> None:
         super().__init__(settings)
-        self._meter = TokenMeter()
-        self._shown: dict[str, Shown] = {}
+        check_options(self.options.model_options, "model_options")
+        self._known = KnownModels()
 
     def base_address(self) -> str:
         """The server's address, from whichever form `OLLAMA_HOST` or `host_address` has."""
@@ -96,21 +91,21 @@ class OllamaBackend(HTTPBackend):
     # --- generations -----------------------------------------------------------------------------------------------
 
     def open_stream(self, request: GenerationRequest) -> Exchange[StreamCall]:
-        """The request for an answer; for a model that was not used before, `/api/show` comes first."""
+        """The request for an answer; for a model that was not used before, questions about it come first."""
         model = self._model(request.model)
         if isinstance(request, PullRequest):
             return self._pull_call(model)
-        shown = yield from self._known(model)
+        shown = yield from self._known.shown(model)
         self._must_see(request, model, shown)
-        num_ctx, window = self._window(shown)
-        body = answer_body(request, model, self.options, num_ctx, window)
-        asked = body.get("options", {}).get("num_ctx", num_ctx)
-        if asked != num_ctx and isinstance(asked, int):  # set through `extra`
-            window = min(asked, shown.context_length or asked)
-        ending = Ending(request, model, window, shown, self._meter)
+        body = answer_body(request, model, self.options, num_ctx(self.settings, shown))
+        window = yield from self._known.window(model, shown, body.get("options", {}))
+        if window is not None:
+            fit_limit(body, request, window)
+        ending = Ending(request, model, window, shown)
+        formatted = body.get("format") is not None
         return StreamCall(
             request=HTTPRequest(path="/api/generate" if is_raw(request) else "/api/chat", json=body),
-            decoder=lambda _: AnswerDecoder(self._failure, ending),
+            decoder=lambda _: AnswerDecoder(self._failure, ending, formatted=formatted),
         )
 
     def _model(self, name: str | None) -> str:
@@ -128,111 +123,74 @@ class OllamaBackend(HTTPBackend):
                 f"the model {model} does not take images", hint="Choose a model whose capabilities name vision."
             )
 
-    def _window(self, shown: Shown) -> tuple[int | None, int | None]:
-        """What to ask for as `num_ctx`, and what the window will then be, as far as that is known."""
-        size, length, own = self.settings.ctx_size, shown.context_length, shown.own_num_ctx
-        if size is not None and self.settings.ctx_size_chosen:
-            return size, min(size, length or size)
-        if own is not None:
-            return None, min(own, length or own)
-        if size is None or length is None or shown.remote:
-            return None, None
-        return min(size, length), min(size, length)
-
-    def _known(self, model: str) -> Exchange[Shown]:
-        """What the server says about a model, asked once. A server that has no such route knows nothing about it."""
-        shown = self._shown.get(model)
-        if shown is None:
-            try:
-                shown, _ = yield from self._show(model)
-            except (RateLimitError, ServerError) as error:
-                if error.status_code != 501:
-                    raise
-                shown = UNKNOWN
-            except (APIStatusError, InvalidRequestError, ProtocolError):
-                shown = UNKNOWN
-            if len(self._shown) >= _KNOWN_MODELS:
-                self._shown.clear()
-            self._shown[model] = shown
-        return shown
-
-    def _show(self, model: str) -> Exchange[tuple[Shown, ModelInfo]]:
-        response = yield HTTPRequest(path="/api/show", json={"model": model})
-        return shown_model(model, response.json())
-
     def _failure(self, item: Mapping[str, Any]) -> LollmsError:
         """The error that a line of a stream says."""
         status = item.get("status")
         known = status if isinstance(status, int) and status >= 400 else None
         return recognised(answer_error(plain(item), where=str(self.address), status=known))
 
-    # --- tokens ----------------------------------------------------------------------------------------------------
-
-    @hookimpl
-    def count_tokens(self, request: TokenizeRequest) -> TokenCount | None:
-        """An estimate, corrected by what the server reported for earlier prompts; `None` as long as there are none.
-
-        Ollama has no route that tokenizes.
-        """
-        factor = self.correction(request.model)
-        if factor is None:
-            return None
-        count = len(encoding_for(request.model).encode(request.text))
-        return TokenCount(max(1, round(count * factor)) if request.text else 0, exact=False)
-
-    def correction(self, model: str | None = None) -> float | None:
-        """How many tokens of the model one of tiktoken's stands for; `None` before the first prompt long enough."""
-        name = model or self.settings.model_name
-        if not name:
-            return None
-        return self._meter.factor(name, "tiktoken", lambda text: len(encoding_for(name).encode(text)))
-
     # --- questions -------------------------------------------------------------------------------------------------
 
     @hookimpl
-    def list_models(self, request: ListModelsRequest) -> list[ModelInfo]:
+    def list_models(self, request: ListModelsRequest) -> Pending[list[ModelInfo]]:
         """The models that the server has (`/api/tags`)."""
 
         def ask() -> Exchange[list[ModelInfo]]:
             return listed_models((yield HTTPRequest(method="GET", path="/api/tags")).json())
 
-        return self.run(ask())
+        return self.ask(ask(), request)
 
     @hookimpl
-    def model_info(self, request: ModelInfoRequest) -> ModelInfo:
-        """What `/api/show` says. `context_window` is the window that this client's requests get, as far as known."""
+    def model_info(self, request: ModelInfoRequest) -> Pending[ModelInfo]:
+        """What `/api/show` says. Raises `ModelNotFoundError` if the server does not have the model.
+
+        `context_window` is the window that this client's requests get. One that nobody chose is known while the model
+        is loaded; otherwise it is the window that the model was trained for.
+        """
         model = self._model(request.model)
 
         def ask() -> Exchange[ModelInfo]:
-            shown, info = yield from self._show(model)
-            self._shown[model] = shown
-            _, window = self._window(shown)
+            shown, info = yield from self._known.show(model)
+            window = window_of(num_ctx(self.settings, shown), shown)
+            if window is None and not shown.remote:
+                window = yield from self._known.loaded(model)
             return dataclasses.replace(info, context_window=window or shown.context_length)
 
-        return self.run(ask())
+        return self.ask(ask(), request)
 
     @hookimpl
-    def embed(self, request: EmbedRequest) -> list[list[float]]:
-        """One vector for each text (`/api/embed`). A text longer than the window is an error, see `truncate`."""
-        body: dict[str, Any] = {"model": self._model(request.model), "input": list(request.texts)}
-        body["truncate"] = bool(self.options.truncate)
+    def embed(self, request: EmbedRequest) -> Pending[list[list[float]]]:
+        """One vector for each text (`/api/embed`). A text that is too long is an error, see `truncate`."""
+        model = self._model(request.model)
+        body: dict[str, Any] = {"model": model, "input": list(request.texts), "truncate": bool(self.options.truncate)}
         if self.options.keep_alive is not None:
             body["keep_alive"] = duration(self.options.keep_alive)
-        options = dict(self.options.model_options)
-        if self.settings.ctx_size_chosen and self.settings.ctx_size is not None:
-            options["num_ctx"] = self.settings.ctx_size
-        if options:
-            body["options"] = options
 
         def ask() -> Exchange[list[list[float]]]:
-            return _vectors((yield HTTPRequest(path="/api/embed", json=body)).json(), len(request.texts))
+            shown = yield from self._known.shown(model)
+            if options := self._loading_options(shown):
+                body["options"] = options
+            try:
+                response = yield HTTPRequest(path="/api/embed", json=body)
+            except LollmsError as error:
+                raise recognised_embedding(error, model) from error.__cause__
+            return _vectors(response.json(), len(request.texts))
 
-        return self.run(ask())
+        return self.ask(ask(), request)
+
+    def _loading_options(self, shown: Shown) -> dict[str, Any]:
+        """The options with which generations have the model loaded. With others it would be loaded anew each time."""
+        options = dict(self.options.model_options)
+        if (size := num_ctx(self.settings, shown)) is not None:
+            options["num_ctx"] = size
+        if self.settings.n_threads_chosen:
+            options["num_thread"] = self.settings.n_threads
+        return options
 
     @hookimpl
     def pull_model(self, request: PullModelRequest) -> PullStream:
         """Make the server download a model (`/api/pull`). Nothing begins before the first step."""
-        self._shown.pop(request.model, None)
+        self._known.forget(request.model)
         return PullStream(self.generate(PullRequest(model=request.model, cancel=request.cancel)))
 
     def _pull_call(self, model: str) -> StreamCall:

@@ -15,9 +15,10 @@ from lollms_core import (
     Message,
 )
 from lollms_core.images import base64_text
+from lollms_ollama.option_types import check_options
 from lollms_ollama.options import OLLAMA_NAMES, OllamaOptions, duration
 
-__all__ = ["answer_body", "conversation", "is_raw", "raw_text"]
+__all__ = ["answer_body", "conversation", "fit_limit", "is_raw", "raw_text"]
 
 _OURS = frozenset({"model", "messages", "prompt", "raw", "stream"})
 """Fields of a body that `extra` may not set: the answer could not be read as it is, or the request would be another."""
@@ -47,20 +48,16 @@ def raw_text(request: GenerationRequest) -> str:
     return f"{request.system_prompt}\n\n{request.prompt}" if request.system_prompt else request.prompt
 
 
-def answer_body(
-    request: GenerationRequest, model: str, settings: OllamaOptions, num_ctx: int | None, window: int | None
-) -> dict[str, Any]:
-    """The body that asks for an answer, streamed.
+def answer_body(request: GenerationRequest, model: str, settings: OllamaOptions, num_ctx: int | None) -> dict[str, Any]:
+    """The body that asks for an answer, streamed. See `fit_limit`.
 
     Args:
         num_ctx: the window to ask for; `None` leaves it to the server.
-        window: the window that the request will have, as far as it is known.
 
     Raises:
         ImageError: an image that is a URL, which Ollama does not fetch, or one beside a raw prompt.
         EmptyPromptError: a raw prompt without text: the server would only load the model.
-        ContextWindowError: `n_predict` was chosen, and is more than the window.
-        InvalidRequestError: `extra` sets a field that the request itself sets.
+        InvalidRequestError: `extra` sets a field that the request itself sets, or an option to what it cannot be.
     """
     if reserved := sorted(_OURS & set(request.extra)):
         raise InvalidRequestError(
@@ -81,12 +78,30 @@ def answer_body(
     further = extra.pop("options", {})
     if not isinstance(further, dict):
         raise InvalidRequestError(f"extra['options'] must be a dictionary, not {type(further).__name__}")
-    options = {**settings.model_options, **_sampling(request, window)}
+    check_options(further, "extra['options']")
+    options = {**settings.model_options, **_sampling(request)}
     if num_ctx is not None:
         options["num_ctx"] = num_ctx
     if options := {**options, **further}:
         body["options"] = options
     return {**body, **extra}
+
+
+def fit_limit(body: dict[str, Any], request: GenerationRequest, window: int) -> None:
+    """Bound the limit of new tokens in a body by the window, which prompt and answer share.
+
+    Raises `ContextWindowError` if `n_predict` was chosen and is more. A limit that `extra` set stays as it is.
+    """
+    limit = request.sampling.n_predict
+    options = body.get("options", {})
+    if limit is None or limit <= window or options.get("num_predict") != limit:
+        return
+    if "n_predict" in request.sampling.chosen:
+        raise ContextWindowError(
+            f"n_predict={limit} is more than the window of {window} tokens, which prompt and answer share",
+            hint="Lower n_predict, or set a larger ctx_size if the model has one.",
+        )
+    body["options"] = options | {"num_predict": window}
 
 
 def _raw(request: GenerationRequest) -> dict[str, Any]:
@@ -108,7 +123,7 @@ def _message(message: Message) -> dict[str, Any]:
     return body
 
 
-def _sampling(request: GenerationRequest, window: int | None) -> dict[str, Any]:
+def _sampling(request: GenerationRequest) -> dict[str, Any]:
     sampling = request.sampling
     options: dict[str, Any] = {}
     for ours, theirs in OLLAMA_NAMES.items():
@@ -117,17 +132,9 @@ def _sampling(request: GenerationRequest, window: int | None) -> dict[str, Any]:
             continue
         if ours == "n_threads" and ours not in sampling.chosen:
             continue  # the server knows the machine it runs on; the guide's 8 is about another one
-        if ours == "n_predict" and window is not None and value > window:
-            value = _fitting(request, window)
         options[theirs] = list(sampling.stop) if ours == "stop" else value
+    if options.get("num_predict", 1) < 1:
+        # 0 would mean no limit at all, and a negative number ten windows.
+        raise InvalidRequestError(f"n_predict must be at least 1, not {sampling.n_predict}")
+    check_options(options, "the call")
     return options
-
-
-def _fitting(request: GenerationRequest, window: int) -> int:
-    if "n_predict" in request.sampling.chosen:
-        raise ContextWindowError(
-            f"n_predict={request.sampling.n_predict} is more than the window of {window} tokens, "
-            "which prompt and answer share",
-            hint="Lower n_predict, or set a larger ctx_size if the model has one.",
-        )
-    return window

@@ -1,4 +1,4 @@
-"""What `/api/show` and `/api/tags` say about models. Pure."""
+"""What `/api/show`, `/api/tags` and `/api/ps` say about models. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from lollms_core import ModelInfo, ProtocolError
 
-__all__ = ["UNKNOWN", "Shown", "listed_models", "parameter_count", "shown_model"]
+__all__ = ["UNKNOWN", "Shown", "listed_models", "loaded_window", "parameter_count", "same_model", "shown_model"]
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _COUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMBT]?)\s*", re.IGNORECASE)
@@ -26,6 +26,8 @@ class Shown:
     """The `num_ctx` that whoever made the model set for it (`PARAMETER num_ctx` in its Modelfile)."""
     capabilities: frozenset[str] | None = None
     """Such as `completion`, `vision`, `thinking`, `tools`, `embedding`."""
+    vocabulary: int | None = None
+    """How many tokens the model knows."""
     remote: bool = False
     """The server passes requests on to another host, which has its own memory."""
 
@@ -44,9 +46,10 @@ def shown_model(name: str, value: Any) -> tuple[Shown, ModelInfo]:
     known = tuple(str(item) for item in capabilities) if isinstance(capabilities, list) else None
     own = _NUM_CTX.search(str(value.get("parameters") or ""))
     shown = Shown(
-        context_length=_context_length(facts),
-        own_num_ctx=int(own[1]) if own else None,
+        context_length=_fact(facts, "context_length"),
+        own_num_ctx=int(own[1]) or None if own else None,
         capabilities=None if known is None else frozenset(known),
+        vocabulary=_fact(facts, "vocab_size"),
         remote=bool(value.get("remote_host")),
     )
     info = ModelInfo(
@@ -61,13 +64,45 @@ def shown_model(name: str, value: Any) -> tuple[Shown, ModelInfo]:
 
 
 def listed_models(value: Any) -> list[ModelInfo]:
-    """The answer of `/api/tags`. Raises `ProtocolError` if it is no list of models."""
+    """The answer of `/api/tags`. Raises `ProtocolError` if it is no list of models.
+
+    `context_window` is the one that the model was trained for. The capabilities can be others than those of
+    `/api/show`, which knows better.
+    """
+    return [_listed(model) for model in _models(value, "/api/tags")]
+
+
+def loaded_window(value: Any, name: str) -> int | None:
+    """The window that a model is loaded with, by the answer of `/api/ps`; `None` if it is not loaded.
+
+    Raises `ProtocolError` if the answer is no list of models.
+    """
+    for model in _models(value, "/api/ps"):
+        if any(same_model(str(model.get(field)), name) for field in ("name", "model")):
+            return _positive(model.get("context_length"))
+    return None
+
+
+def same_model(name: str, other: str) -> bool:
+    """Whether two names mean one model: the tag `latest` is implied, and case does not matter.
+
+    >>> same_model("llama3.2", "Llama3.2:latest"), same_model("localhost:5000/me/a", "localhost:5000/me/a:7b")
+    (True, False)
+    """
+    return _full(name) == _full(other)
+
+
+def _full(name: str) -> str:
+    return (name if ":" in name.rpartition("/")[2] else f"{name}:latest").lower()
+
+
+def _models(value: Any, path: str) -> list[Mapping[str, Any]]:
     models = value.get("models") if isinstance(value, Mapping) else None
     if models is None and isinstance(value, Mapping) and "models" in value:
         return []  # a server without models may say null
     if not isinstance(models, list) or not all(isinstance(model, Mapping) for model in models):
-        raise ProtocolError("/api/tags answered with something else than a list of models")
-    return [_listed(model) for model in models]
+        raise ProtocolError(f"{path} answered with something else than a list of models")
+    return models
 
 
 def _listed(model: Mapping[str, Any]) -> ModelInfo:
@@ -75,6 +110,7 @@ def _listed(model: Mapping[str, Any]) -> ModelInfo:
     capabilities = model.get("capabilities")
     return ModelInfo(
         name=str(model.get("name") or model.get("model") or ""),
+        context_window=_positive(details.get("context_length")),
         parameters=parameter_count(details.get("parameter_size")),
         dtype=_text(details.get("quantization_level")),
         size_bytes=_positive(model.get("size")),
@@ -93,11 +129,12 @@ def parameter_count(text: Any) -> int | None:
     return round(float(match[1]) * _UNITS[match[2].upper()]) or None if match else None
 
 
-def _context_length(facts: Mapping[str, Any]) -> int | None:
-    found = _positive(facts.get(f"{facts.get('general.architecture')}.context_length"))
+def _fact(facts: Mapping[str, Any], name: str) -> int | None:
+    """A number that stands below the model's architecture: `llama.context_length`."""
+    found = _positive(facts.get(f"{facts.get('general.architecture')}.{name}"))
     if found is None:
-        lengths = [facts[key] for key in facts if str(key).endswith(".context_length") and str(key).count(".") == 1]
-        found = _positive(lengths[0]) if len(lengths) == 1 else None
+        values = [facts[key] for key in facts if str(key).endswith(f".{name}") and str(key).count(".") == 1]
+        found = _positive(values[0]) if len(values) == 1 else None
     return found
 
 

@@ -38,7 +38,8 @@ class OllamaOptions(BaseModel):
     `TruncatedPromptWarning` where it is noticed; texts to embed no, because there it could not be noticed. `False` is
     sent as `truncate` and makes servers that know the field refuse such a prompt (`ContextWindowError`)."""
     model_options: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of Ollama's `options` for every request, such as `num_gpu`, `num_batch` or `main_gpu`."""
+    """Further fields of Ollama's `options` for every request, such as `num_gpu`, `num_batch` or `main_gpu`. Their types
+    are checked by the backend, which raises `InvalidRequestError`."""
 
     @field_validator("model_options")
     @classmethod

@@ -1,65 +1,73 @@
 """Noticing that the server cut a prompt, which it does without a word.
 
-What Ollama does with a prompt that is longer than its window (`num_ctx`), and what it then reports as
-`prompt_eval_count`, differs:
+What is left of a prompt that is longer than the window (`num_ctx`), as `prompt_eval_count` reports it:
 
-- it keeps the prompt's beginning (`num_keep`, 4 tokens) and fills the *whole* window with its end;
-- since its engine is llama-server, it fills *half* of the window: `num_ctx=4096` reports 2050;
-- it leaves out the oldest messages of a conversation until the rest fits, and reports whatever remains.
+- of a conversation, the oldest messages are left out until the rest fits (`chatPrompt` in Ollama's server/prompt.go);
+- of a text, or of a last message that is too long by itself, the first `num_keep` tokens and the end are kept, so many
+  that *half* of the window is filled: `num_ctx=4096` reports 2050 (ollama/ollama#17427). Servers before 0.30 fill it.
 
-See the threads ollama/ollama#3839, #4967 and #17427. A small count alone means nothing: a server may leave it out, or
-count only what was not in its cache (ollama/ollama#3427, #16414).
+The count includes what came from the server's cache. So the prompt's own size, as far as it can be estimated, is
+compared with the count that is reported: of a whole prompt they are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
-__all__ = ["TruncatedPromptWarning", "was_cut"]
+from lollms_ollama.estimate import Estimate, estimate
 
-_BELOW_FULL = 8
-"""How many tokens short of the window a filled window may be reported."""
-_ABOVE_HALF = 16
-"""How many tokens above half of the window a half-filled one may be: half of what is kept from the beginning."""
-_CORRECTED_MARGIN = 1.1
-_PLAIN_MARGIN = 1.25
-_DROPPED_MARGIN = 1.25
+__all__ = ["TruncatedPromptWarning", "size_if_cut"]
+
+_MARGIN = 1.25
+"""How far the least estimate can be above the true number (see `estimate`): a prompt that fits is no alarm.
+
+A text that was cut to half of the window had at least twice what is reported, so it is noticed where the estimate is at
+least five eighths of the truth; where it is lower, once the text is longer yet.
+"""
+_HALF = range(1, 5)
+"""How many tokens above half of the window the count of a cut text is: half of `num_keep`, and of what a tokenizer puts
+before a text. By chance a prompt has such a count four times in as many as the window has tokens."""
+_MARKED_MARGIN = 1.1
+"""So with that mark a likely estimate just above the count is enough, and a cut is seen at once in any language."""
+_TEMPLATE = 2
+"""Tokens that a chat template adds to a message, as few as any: 1.5 (DeepSeek) to 5 (ChatML, Llama)."""
+_TEMPLATE_AT_MOST = 10
+"""The same, as many as any."""
 
 
 class TruncatedPromptWarning(UserWarning):
     """The server cut the prompt: the model did not see all of it."""
 
 
-def was_cut(
-    reported: int | None,
-    window: int | None,
-    size: int,
-    estimate: Callable[[], tuple[int, bool]],
-    *,
-    several_messages: bool,
-) -> bool:
-    """Whether the model cannot have seen the whole prompt.
+def size_if_cut(
+    reported: int, window: int | None, texts: Sequence[str], *, raw: bool, small_vocabulary: bool = False
+) -> int | None:
+    """About how many tokens the prompt has, if the model cannot have seen all of it; else `None`.
 
     Args:
-        reported: `prompt_eval_count`; `None` if the server did not say.
+        reported: `prompt_eval_count`.
         window: how many tokens prompt and answer share; `None` if unknown.
-        size: the prompt's length in UTF-8 bytes. A token is at least a byte, so a prompt of fewer bytes always fits.
-        estimate: about how many tokens the prompt has, and whether that was corrected by earlier reports. Called only
-            if the rest looks like a cut prompt.
-        several_messages: the server may have left some out.
-
-    True only where two things agree. Either the report is what a cut leaves behind (the window full, or half of it),
-    and the prompt is well above the window by the estimate: a tenth, or a quarter where the estimate was never
-    corrected. Or several messages were sent, and by a corrected estimate they are a quarter above the window and a
-    quarter above the report. A report that is missing proves nothing.
+        texts: the messages' contents, or the one raw text. Images are not among them: they add to what is reported,
+            so they can hide a cut but not feign one.
+        raw: the text went to the model without a template.
+        small_vocabulary: the model's vocabulary is one of those that have many tokens for scripts other than Latin.
     """
-    if not reported or not window or size <= window or reported > window:
-        return False
-    half = window // 2
-    marked = reported >= window - _BELOW_FULL or half <= reported <= half + _ABOVE_HALF
-    if not marked and not several_messages:
-        return False
-    tokens, corrected = estimate()
-    if marked and tokens >= window * (_CORRECTED_MARGIN if corrected else _PLAIN_MARGIN):
-        return True
-    return several_messages and corrected and tokens >= _DROPPED_MARGIN * max(window, reported)
+    if reported <= 0:
+        return None
+    if window is not None:
+        # A token is at least a byte. Most prompts are known to fit by this alone.
+        most = sum(len(text.encode()) for text in texts) + (0 if raw else _TEMPLATE_AT_MOST * len(texts))
+        if most <= window or reported > window:
+            return None
+    size = _size(texts, raw)
+    if window is not None and reported - window // 2 in _HALF:
+        cut = size.likely > _MARKED_MARGIN * reported
+    else:
+        cut = (size.likely if small_vocabulary else size.least) > _MARGIN * reported
+    return round(size.likely) if cut else None
+
+
+def _size(texts: Sequence[str], raw: bool) -> Estimate:
+    sizes = [estimate(text) for text in texts]
+    template = 0 if raw else _TEMPLATE * len(texts)
+    return Estimate(sum(size.latin for size in sizes) + template, sum(size.other for size in sizes))
