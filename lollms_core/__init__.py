@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lollms_core.backend import Backend as Backend
     from lollms_core.bridges.pending import FuturePending as FuturePending
     from lollms_core.bridges.pending import Pending as Pending
+    from lollms_core.bridges.pending import Ready as Ready
     from lollms_core.client import LollmsClient as LollmsClient
     from lollms_core.errors import *  # noqa: F403
     from lollms_core.hookspecs import CONTRACT_VERSION as CONTRACT_VERSION
@@ -40,8 +41,8 @@ _TYPES = (
     "DEFAULTS", "ELF_COMPLETION_FORMAT", "ELF_GENERATION_FORMAT", "MSG_TYPE", "BackendSettings", "CancelToken",
     "Capabilities", "Chunk", "CloseRequest", "CodeBlock", "Completion", "DetokenizeRequest", "EmbedRequest",
     "FinishReason", "GenerationRequest", "Image", "ListModelsRequest", "ListPersonalitiesRequest", "Message",
-    "ModelInfo", "ModelInfoRequest", "Personality", "PullModelRequest", "PullProgress", "Request", "SamplingParams", "Timeouts",
-    "Timings", "TokenCount", "TokenizeRequest", "Usage",
+    "ModelInfo", "ModelInfoRequest", "Personality", "PullModelRequest", "PullProgress", "Request", "SamplingParams",
+    "Timeouts", "Timings", "TokenCount", "TokenizeRequest", "Usage",
 )  # fmt: skip
 
 _HOMES = {
@@ -53,6 +54,7 @@ _HOMES = {
     "GenerateOptions": "lollms_core.parameters",
     "LollmsClient": "lollms_core.client",
     "Pending": "lollms_core.bridges.pending",
+    "Ready": "lollms_core.bridges.pending",
     "hookimpl": "lollms_core.hookspecs",
     "installed_formats": "lollms_core.registry",
     "wrap_stream": "lollms_core.streaming",

@@ -332,9 +332,10 @@ class LollmsClient(AsyncCalls):
         try:
             progress = queries.pulling(self, self._hook("pull_model", request))
             self._running.add(request.cancel)
-            if not hasattr(progress, "__iter__"):
-                progress = iterate_in_loop(lambda: aiter(progress), self._portal, request.cancel)
-            yield from progress
+            if hasattr(progress, "__iter__"):
+                yield from progress
+            else:
+                yield from iterate_in_loop(lambda: aiter(progress), self._portal, request.cancel)
         except Exception as error:
             known = self._failed(error, request.cancel)
             raise known from known.__cause__

@@ -267,10 +267,10 @@ class AsyncCalls(ClientBase):
             progress = queries.pulling(self, await self._ahook("pull_model", request))
             self._running.add(request.cancel)
             if not hasattr(progress, "__aiter__"):
-                progress = iterate_in_thread(lambda: progress, request.cancel)
-            elif not getattr(progress, "ends_when_cancelled", False):
-                progress = iterate_unless_cancelled(lambda: aiter(progress), request.cancel)
-            async with contextlib.aclosing(aiter(progress)) as steps:
+                steps = iterate_in_thread(lambda: progress, request.cancel)
+            else:
+                steps = iterate_unless_cancelled(lambda: aiter(progress), request.cancel)
+            async with contextlib.aclosing(steps):
                 async for step in steps:
                     yield step
         except Exception as error:

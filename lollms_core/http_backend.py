@@ -136,10 +136,6 @@ class HTTPBackend(Backend):
         """
         return HTTPCall(self, exchange, request.cancel)
 
-    def run(self, exchange: Exchange[T]) -> T:
-        """Deprecated: `ask`."""
-        return HTTPCall(self, exchange, CancelToken()).wait()
-
     # --- hooks -------------------------------------------------------------------------------------------------
 
     @hookimpl

@@ -56,6 +56,7 @@ OFFICIAL_PACKAGES: Mapping[str, str] = {
 }
 """The package to install for each format that the guide names and the core does not contain."""
 
+
 @dataclass(frozen=True, slots=True)
 class FormatInfo:
     """An installed format: its name, where it comes from, and the object it names."""

@@ -457,6 +457,7 @@ class BackendSettings:
     ctx_size: int | None = None
     ctx_size_chosen: bool = False
     n_threads: int | None = None
+    n_threads_chosen: bool = False
     api_key: SecretStr | None = None
     verify_ssl_certificate: bool | str = True
     """`False` accepts any certificate, a string is the path of a CA bundle."""

@@ -7,9 +7,9 @@ address is asked of the server, once for a client; the user need not know.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
-from lollms_core.backends.lollms_classic import OPTIONS as CLASSIC_OPTIONS
-from lollms_core.backends.lollms_classic import ClassicServer
+from lollms_core.backends.lollms_classic import ClassicServer, no_model_error, says_no_model
 from lollms_core.backends.lollms_current import CurrentServer
 from lollms_core.bridges.pending import Pending
 from lollms_core.errors import (
@@ -46,13 +46,16 @@ class LollmsBackend(HTTPBackend):
     """Generates with a LoLLMS server, classic or current.
 
     A classic server gets prompts as raw text; a conversation, or a prompt with a system prompt, in the `!@>` layout.
-    When an answer is cancelled or abandoned it is sent `POST /stop_gen`, which stops *whatever* it is generating,
-    another client's answer included. A current server gets everything as chat messages.
+    When an answer is cancelled or abandoned while it is running, the server is sent `POST /stop_gen`, and the answer is
+    read to its end. A `model_name` switches the model of the server for everyone.
+
+    A current server gets everything as chat messages. It has one engine for each user, so that the generations of one
+    client run one after another; those of two clients with the same key end each other's.
     """
 
     contract_version = 1
     capabilities = Capabilities(
-        options=CLASSIC_OPTIONS,
+        options=ClassicServer.options | CurrentServer.options,
         vision=True,
         embeddings=True,
         personalities=True,
@@ -73,15 +76,28 @@ class LollmsBackend(HTTPBackend):
             "format with default_generation_mode (`lollms formats` lists them)."
         )
 
+    def error_from(self, status: int, headers: Mapping[str, str], body: bytes) -> LollmsError:
+        error = super().error_from(status, headers, body)
+        if says_no_model(error.message):
+            return no_model_error()
+        if status == 403 and self._server is not None:
+            error.hint = self._server.forbidden_hint(error.message) or error.hint
+        if status == 500 and isinstance(self._server, ClassicServer):
+            error.retryable = False  # an exception in its handler, which will be there the next time
+        return error
+
     # --- generations -----------------------------------------------------------------------------------------------
 
     def open_stream(self, request: GenerationRequest) -> Exchange[StreamCall]:
-        asked_before = self._server is not None
+        declared = self.capabilities.options
         server = yield from self._which()
-        # From the second call on the client knows what this server takes and says so itself.
-        if not asked_before and (ignored := request.sampling.chosen - server.options - {"stop"}):
-            self.not_honoured(ignored, by="this LoLLMS server")
+        # Of what is not declared, the client has said that it has no effect.
+        if ignored := server.ignored(request) & declared:
+            self.not_honoured(ignored, by="this LoLLMS server" + (", for images," if request.all_images else ""))
         return (yield from server.generate(request))
+
+    def revise(self, request: GenerationRequest, call: StreamCall, error: LollmsError) -> Exchange[StreamCall | None]:
+        return None if self._server is None else (yield from self._server.revise(call, error))
 
     def farewell(self, request: GenerationRequest) -> HTTPRequest | None:
         return None if self._server is None else self._server.farewell()
@@ -136,17 +152,24 @@ class LollmsBackend(HTTPBackend):
         """The kind of server that answers; asked once.
 
         Only a classic server answers `/get_generation_status` or `/list_models` with JSON. A current server answers
-        `/v1/models`, with a list or, without a key, with a refusal. What answers none of them is taken for classic,
-        so that the error comes from the request that the user made.
+        `/v1/models`, with a list or, without a key or where its API is off, with a refusal. What answers none of them
+        is taken for classic, so that the error comes from the request that the user made, and is asked again the next
+        time: it may be starting.
         """
-        if self._server is None:
-            if (yield from self._is_classic()) or not (yield from self._is_current()):
-                self._server = ClassicServer(self.settings.model_name)
-            else:
-                self._server = CurrentServer(self.settings.model_name)
-                self.capabilities = dataclasses.replace(
-                    self.capabilities, options=self._server.options, raw_prompt=False
-                )
+        if self._server is not None:
+            return self._server
+        server: ClassicServer | CurrentServer = ClassicServer(self.settings.model_name)
+        if not (yield from self._is_classic()):
+            if not (yield from self._is_current()):
+                return server
+            server = CurrentServer(self.settings.model_name)
+        if self._server is None:  # no other thread has found it out meanwhile, whose turns must be everybody's
+            self._server = server
+        self.capabilities = dataclasses.replace(
+            self.capabilities,
+            options=server.options,
+            raw_prompt=server.raw_prompt,
+        )
         return self._server
 
     def _is_classic(self) -> Exchange[bool]:

@@ -1,18 +1,30 @@
 """The classic LoLLMS server's protocol, without IO: text over HTTP, port 9600.
 
 Source: the server's own routes `lollms_generate`, `lollms_generate_with_images`, `lollms_tokenize`,
-`lollms_detokenize`, `lollms_embed`, `list_models`, `list_mounted_personalities` and `stop_gen`.
+`lollms_detokenize`, `lollms_embed`, `list_models`, `list_mounted_personalities`, `get_active_model`,
+`get_model_status` and `stop_gen`, and what a server (v20) was seen to do with them.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lollms_core.errors import ImageError, ModelLoadError, ProtocolError, UnsupportedError
+from lollms_core.errors import (
+    BackendError,
+    ImageError,
+    InvalidRequestError,
+    LollmsError,
+    ModelLoadError,
+    ProtocolError,
+    ServerError,
+    UnsupportedError,
+)
 from lollms_core.http.failures import answer_error
-from lollms_core.http.messages import Decoder, Exchange, HTTPRequest, StreamCall, parse_json
+from lollms_core.http.messages import Decoder, Exchange, HTTPRequest, HTTPResponse, StreamCall, parse_json
 from lollms_core.http.sse import MAX_SIZE
 from lollms_core.http.text import TextDecoder
 from lollms_core.text.layouts import conversation_text, prompt_text
@@ -25,34 +37,53 @@ from lollms_core.types import (
     Image,
     ModelInfo,
     Personality,
+    SamplingParams,
     TokenizeRequest,
 )
 
-__all__ = ["ClassicServer", "RawTextDecoder"]
+__all__ = ["ClassicServer", "EmptyAnswerError", "RawTextDecoder", "no_model_error", "says_no_model"]
 
-_SAMPLING = ("n_predict", "temperature", "top_k", "top_p", "repeat_penalty", "repeat_last_n", "seed", "n_threads")
+_SAMPLING = ("n_predict", "temperature", "top_k", "top_p", "repeat_penalty", "repeat_last_n")
+"""What reaches the model. The server takes `seed`, `n_threads` and `personality` too, and drops them."""
+_WITH_IMAGES = ("temperature",)
+"""The same for a request with images."""
+_NEARLY_GREEDY = 0.001
+_ONLY_THE_BEST = 1e-6
+_ALL_TOKENS = 1_000_000
+_NO_MODEL = re.compile(r"'NoneType' object has no attribute")
+"""What the server says of its model when there is none."""
 
-OPTIONS = frozenset({*_SAMPLING, "personality", "system_prompt", "messages"})
-"""What a request to this server can say."""
+
+class EmptyAnswerError(BackendError):
+    """The server answered with nothing at all, under status 200."""
+
+    default_hint = (
+        "Possible causes: the prompt is longer than the model's window, no model is loaded, or another client stopped "
+        "the server's generation. Shorten the prompt, or look at the server's console."
+    )
+    default_retryable = True
 
 
 class ClassicServer:
     """What to send to a classic server, and what its answers mean."""
 
-    options = OPTIONS
+    options = frozenset({*_SAMPLING, "system_prompt", "messages"})
+    raw_prompt = True
 
     def __init__(self, model: str | None) -> None:
         self._model = model
 
+    def ignored(self, request: GenerationRequest) -> frozenset[str]:
+        """The options of this request that were chosen and do not reach the model."""
+        reaching = _WITH_IMAGES if request.all_images else _SAMPLING
+        return request.sampling.chosen - {*reaching, "stop"}
+
     def generate(self, request: GenerationRequest) -> Exchange[StreamCall]:
         yield from ()
-        personality = -1 if request.personality is None else request.personality
-        body: dict[str, Any] = {"prompt": _text(request), "personality": personality, "stream": True}
+        body: dict[str, Any] = {"prompt": _text(request), "personality": -1, "stream": True}
         if model := request.model or self._model:
             body["model_name"] = model
-        for name in _SAMPLING:
-            if (value := getattr(request.sampling, name)) is not None:
-                body[name] = value
+        body.update(_sampling(request.sampling))
         path = "/lollms_generate"
         if images := request.all_images:
             path = "/lollms_generate_with_images"
@@ -60,39 +91,94 @@ class ClassicServer:
         body.update(request.extra)
         return StreamCall(request=HTTPRequest(path=path, json=body), decoder=RawTextDecoder)
 
+    def revise(self, call: StreamCall, error: LollmsError) -> Exchange[StreamCall | None]:
+        """Ask once more where nothing came: somebody else's stop, or an answer that the server lost."""
+        if isinstance(error, EmptyAnswerError):
+            if call.decoder is RawTextDecoder:
+                return StreamCall(request=call.request, decoder=functools.partial(RawTextDecoder))
+            yield from self._raise_if_no_model()
+        elif isinstance(error, ServerError | InvalidRequestError) and error.status_code in (400, 500):
+            yield from self._raise_if_no_model()
+        return None
+
     def farewell(self) -> HTTPRequest | None:
-        """The server goes on generating when its reader has gone. This stops whatever it generates, for anyone."""
+        """The server goes on generating when its reader has gone.
+
+        This sets its one flag, which the next piece of a running answer consumes, whoever's it is; if none is running,
+        the next request of any client is answered with nothing.
+        """
         return HTTPRequest(path="/stop_gen", json={})
 
+    def forbidden_hint(self, text: str) -> str:
+        """What to do about status 403."""
+        return ""
+
+    def _raise_if_no_model(self) -> Exchange[None]:
+        """Raise `ModelLoadError` if the server says that no model is loaded; say nothing if it does not tell."""
+        try:
+            value = (yield HTTPRequest(method="GET", path="/get_model_status")).json()
+        except LollmsError:
+            return
+        if isinstance(value, dict) and value.get("status") is False:
+            raise no_model_error()
+
+    def _told(self, request: HTTPRequest) -> Exchange[HTTPResponse]:
+        """A response; where the server fails, it is asked whether that is for want of a model."""
+        try:
+            return (yield request)
+        except (ServerError, InvalidRequestError):
+            yield from self._raise_if_no_model()
+            raise
+
+    def _list(self, path: str, what: str) -> Exchange[Any]:
+        try:
+            return _value((yield HTTPRequest(method="GET", path=path)).json())
+        except ServerError as error:
+            if error.status_code != 500:
+                raise
+            raise UnsupportedError(
+                f"this LoLLMS server does not list its {what}: it answered with status 500, as in headless mode",
+                hint="Name what you want, or start the server without headless mode.",
+                status_code=500,
+            ) from None
+
     def list_models(self) -> Exchange[list[ModelInfo]]:
-        names = _value((yield HTTPRequest(method="GET", path="/list_models")).json())
+        names = yield from self._list("/list_models", "models")
         if not isinstance(names, list):
             raise ProtocolError("the server's list of models is not a list")
         return [ModelInfo(name=str(name)) for name in names]
 
     def model_info(self, model: str | None) -> Exchange[ModelInfo]:
-        """The name is all that this server tells."""
+        """The name, and whether it is the one that is loaded: all that this server tells."""
         name = model or self._model
+        active = yield from self._active_model()
         if name:
-            return ModelInfo(name=name)
-        models = yield from self.list_models()
-        if len(models) == 1:
-            return models[0]
+            return ModelInfo(name=name, metadata={} if active is None else {"active": name == active})
+        if active:
+            return ModelInfo(name=active, metadata={"active": True})
+        yield from self._raise_if_no_model()
         raise UnsupportedError(
             "this LoLLMS server does not tell which of its models is the active one",
             hint="Name one: model_info(model_name), or the client's model_name. list_models() gives the names.",
         )
 
+    def _active_model(self) -> Exchange[str | None]:
+        try:
+            value = (yield HTTPRequest(method="GET", path="/get_active_model")).json()
+        except (BackendError, InvalidRequestError):
+            return None
+        return str(value["model"]) if isinstance(value, dict) and value.get("status") and "model" in value else None
+
     def tokenize(self, request: TokenizeRequest) -> Exchange[list[int]]:
         body = {"prompt": request.text, "return_named": False}
-        tokens = _value((yield HTTPRequest(path="/lollms_tokenize", json=body)).json())
+        tokens = _value((yield from self._told(HTTPRequest(path="/lollms_tokenize", json=body))).json())
         if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
             raise ProtocolError("the server's tokens are not a list of whole numbers")
         return tokens
 
     def detokenize(self, request: DetokenizeRequest) -> Exchange[str]:
         body = {"tokens": list(request.tokens), "return_named": False}
-        text = _value((yield HTTPRequest(path="/lollms_detokenize", json=body)).json())
+        text = _value((yield from self._told(HTTPRequest(path="/lollms_detokenize", json=body))).json())
         if not isinstance(text, str):
             raise ProtocolError("the server's text for these tokens is not a string")
         return text
@@ -100,7 +186,13 @@ class ClassicServer:
     def embed(self, request: EmbedRequest) -> Exchange[list[list[float]]]:
         vectors = []
         for text in request.texts:
-            value = _value((yield HTTPRequest(path="/lollms_embed", json={"text": text})).json())
+            try:
+                value = _value((yield HTTPRequest(path="/lollms_embed", json={"text": text})).json())
+            except ServerError as error:
+                error.hint = (
+                    error.hint or "The server's vector library may be too new for it: see the server's console."
+                )
+                raise
             try:
                 vectors.append([float(number) for number in value["vector"]])
             except (KeyError, TypeError, ValueError):
@@ -108,7 +200,7 @@ class ClassicServer:
         return vectors
 
     def list_personalities(self) -> Exchange[list[Personality]]:
-        value = _value((yield HTTPRequest(method="GET", path="/list_mounted_personalities")).json())
+        value = yield from self._list("/list_mounted_personalities", "personalities")
         names = value.get("personalities") if isinstance(value, dict) else None
         if not isinstance(names, list):
             raise ProtocolError("the server's answer contains no personalities")
@@ -126,6 +218,8 @@ class ClassicServer:
 class RawTextDecoder(Decoder):
     """Decodes the text that `lollms_generate` streams: no framing, no end mark; newlines are content.
 
+    An answer without any text is an `EmptyAnswerError`: that is how the server tells nearly everything.
+
     The server tells a failure as JSON in the place of text, `{"status": false, "error": …}`, under status 200 and
     possibly under the content type of a stream. Text is held back only while it could still become that; `null`
     labelled as JSON means that no model is loaded.
@@ -137,10 +231,12 @@ class RawTextDecoder(Decoder):
         self._held: list[str] | None = []
         self._size = 0
         self._shape = ""
+        self._empty = True
 
     def feed(self, data: bytes) -> Iterator[Chunk]:
         """The text that these bytes complete. Raises `ProtocolError` if an error object has no end in sight."""
         text = self._text.feed(data)
+        self._empty = self._empty and not text
         if self._held is None:
             if text:
                 yield Chunk(text)
@@ -160,6 +256,8 @@ class RawTextDecoder(Decoder):
             rest = self._judged("".join(self._held))
         if rest:
             yield Chunk(rest)
+        elif self._empty:
+            raise EmptyAnswerError("the LoLLMS server answered with nothing")
         yield Chunk(finish_reason="unknown")
 
     def _may_be_error(self, text: str) -> bool:
@@ -194,15 +292,42 @@ _ENOUGH = len(_ERROR_BEGINS)
 """As many words have at least as many characters; what stands behind them need not be looked at."""
 
 
+def no_model_error() -> ModelLoadError:
+    """The error of a server that has no model loaded."""
+    return ModelLoadError(
+        "the LoLLMS server has no model loaded", hint="Choose a model in the server's settings, then try again."
+    )
+
+
+def says_no_model(text: str) -> bool:
+    """Whether a server's error message is the one that it has without a model."""
+    return _NO_MODEL.search(text) is not None
+
+
 def _value(value: Any) -> Any:
     """A JSON answer of this server. Raises what it means if it is an error object or `null`."""
     if value is None:
-        raise ModelLoadError(
-            "the LoLLMS server has no model loaded", hint="Choose a model in the server's settings, then try again."
-        )
+        raise no_model_error()
     if isinstance(value, dict) and value.get("status") is False and "error" in value:
+        if says_no_model(str(value["error"])):
+            raise no_model_error()
         raise answer_error(value, where="the LoLLMS server")
     return value
+
+
+def _sampling(sampling: SamplingParams) -> dict[str, Any]:
+    """The parameters as they must be sent: the server replaces a value that is false by its own setting."""
+    values = {name: value for name in _SAMPLING if (value := getattr(sampling, name)) is not None}
+    if values.get("temperature") == 0:
+        values["temperature"] = _NEARLY_GREEDY
+    if values.get("top_k") == 0:
+        values["top_k"] = _ALL_TOKENS
+    if values.get("top_p") == 0:
+        values["top_p"] = _ONLY_THE_BEST
+    if values.get("repeat_last_n") == 0:
+        del values["repeat_last_n"]
+        values["repeat_penalty"] = 1.0  # a penalty that looks at no token is none
+    return values
 
 
 def _text(request: GenerationRequest) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lollms_core.errors import ModelRequiredError, ProtocolError, UnsupportedError
+from lollms_core.backend import near_misses
+from lollms_core.errors import IncompleteStreamError, InvalidRequestError, LollmsError, ProtocolError, UnsupportedError
 from lollms_core.http.failures import answer_error
-from lollms_core.http.messages import Exchange, HTTPRequest, HTTPResponse, StreamCall
-from lollms_core.http.openai_protocol import CORE_FIELDS, ChatDecoder, chat_body, read_embeddings
+from lollms_core.http.messages import Decoder, Exchange, HTTPRequest, HTTPResponse, StreamCall
+from lollms_core.http.openai_protocol import ChatDecoder, chat_body, read_embeddings
+from lollms_core.http.turns import Turns
 from lollms_core.types import (
     ELF_COMPLETION_FORMAT,
     DetokenizeRequest,
@@ -21,98 +23,127 @@ from lollms_core.types import (
 
 __all__ = ["CurrentServer"]
 
-OPTIONS = frozenset({*CORE_FIELDS, "personality", "system_prompt", "messages", "json_schema"})
-"""What a request to this server can say."""
+_FIELDS = {"n_predict": "max_tokens", "temperature": "temperature"}
+"""What of the sampling reaches the model. The server takes other fields of OpenAI's and drops them."""
 
 
 class CurrentServer:
-    """What to send to a current server, and what its answers mean. Remembers the only model, and personality ids."""
+    """What to send to a current server, and what its answers mean.
 
-    options = OPTIONS
+    It has one engine for each user, and every request of the user's that ends also ends the others, whose streams then
+    close without a finish reason. So the generations of one client take turns.
+    """
+
+    options = frozenset({*_FIELDS, "personality", "system_prompt", "messages"})
+    raw_prompt = False
 
     def __init__(self, model: str | None) -> None:
         self._model = model
-        self._personality_ids: list[Any] | None = None
+        self._turns = Turns()
+
+    def ignored(self, request: GenerationRequest) -> frozenset[str]:
+        """The options of this request that were chosen and do not reach the model."""
+        return request.sampling.chosen - self.options - {"stop"}
 
     def generate(self, request: GenerationRequest) -> Exchange[StreamCall]:
         if request.completion_format is ELF_COMPLETION_FORMAT.Instruct and not request.messages:
             raise UnsupportedError(
                 "this LoLLMS server has no route for raw prompts", hint="Leave completion_format at Chat."
             )
-        body = chat_body(request, model=(yield from self._model_name(request.model)), include_usage=False)
-        if request.personality is not None and request.personality >= 0:
+        body = chat_body(request, model=self._name(request.model), fields=_FIELDS, include_usage=False)
+        body.pop("response_format", None)
+        body.update(request.extra)
+        if request.personality is not None:
             body["personality"] = yield from self._personality_id(request.personality)
-        return StreamCall(request=HTTPRequest(path="/v1/chat/completions", json=body), decoder=ChatDecoder)
+        return self._call(body)
+
+    def _call(self, body: dict[str, Any]) -> StreamCall:
+        return StreamCall(
+            request=HTTPRequest(path="/v1/chat/completions", json=body), decoder=_decoder, turns=self._turns
+        )
+
+    def revise(self, call: StreamCall, error: LollmsError) -> Exchange[StreamCall | None]:
+        """An empty stream hides an error of the model; without streaming, the server tells it."""
+        yield from ()
+        if isinstance(error, IncompleteStreamError) and call.request.json.get("stream"):
+            return self._call({**call.request.json, "stream": False})
+        return None
 
     def farewell(self) -> HTTPRequest | None:
         """Closing the connection is enough."""
         return None
+
+    def forbidden_hint(self, text: str) -> str:
+        """What to do about status 403."""
+        if "not enabled" in text or "disabled" in text:
+            return (
+                "The API is switched off in the server's settings, as it is on a fresh server; the key is not to blame."
+            )
+        return ""
 
     def list_models(self) -> Exchange[list[ModelInfo]]:
         data = yield from _listed("/v1/models")
         return [ModelInfo(name=str(item.get("id", "")), metadata=item) for item in data]
 
     def model_info(self, model: str | None) -> Exchange[ModelInfo]:
-        name = yield from self._model_name(model)
+        name = self._name(model)
         value = _object((yield HTTPRequest(path="/v1/context_size", json={"model": name})))
         size = value.get("context_size")
         return ModelInfo(name=name, context_window=size if isinstance(size, int) else None)
 
     def tokenize(self, request: TokenizeRequest) -> Exchange[list[int]]:
-        body = {"model": (yield from self._model_name(request.model)), "text": request.text}
+        body = {"model": self._name(request.model), "text": request.text}
         tokens = _object((yield HTTPRequest(path="/v1/tokenize", json=body))).get("tokens")
         if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
             raise ProtocolError("the server's tokens are not a list of whole numbers")
         return tokens
 
     def detokenize(self, request: DetokenizeRequest) -> Exchange[str]:
-        body = {"model": (yield from self._model_name(request.model)), "tokens": list(request.tokens)}
+        body = {"model": self._name(request.model), "tokens": list(request.tokens)}
         text = _object((yield HTTPRequest(path="/v1/detokenize", json=body))).get("text")
         if not isinstance(text, str):
             raise ProtocolError("the server's text for these tokens is not a string")
         return text
 
     def embed(self, request: EmbedRequest) -> Exchange[list[list[float]]]:
-        body = {"model": (yield from self._model_name(request.model)), "input": list(request.texts)}
+        body = {"model": self._name(request.model), "input": list(request.texts)}
         return read_embeddings((yield HTTPRequest(path="/v1/embeddings", json=body)).json(), len(request.texts))
 
     def list_personalities(self) -> Exchange[list[Personality]]:
         data = yield from _listed("/v1/personalities")
-        self._personality_ids = [item.get("id") for item in data]
         return [
             Personality(
-                id=item["id"] if isinstance(item.get("id"), int) else index,
+                id=item["id"] if isinstance(item.get("id"), int) else str(item.get("id", "")),
                 name=str(item.get("name", "")),
                 category=item.get("category") if isinstance(item.get("category"), str) else None,
             )
-            for index, item in enumerate(data)
+            for item in data
         ]
 
-    def _personality_id(self, number: int) -> Exchange[Any]:
-        """What the server calls the personality that `list_personalities` gives as `number`: its ids may be text."""
-        if self._personality_ids is None:
-            yield from self.list_personalities()
-        ids = self._personality_ids or []
-        if number in ids or number >= len(ids) or isinstance(ids[number], int):
-            return number
-        return ids[number]
+    def _personality_id(self, wanted: int | str) -> Exchange[int | str]:
+        """The server's id for a personality that is named by its index in the list, its name or its id."""
+        known = yield from self.list_personalities()
+        for personality in known:
+            if wanted == personality.id:
+                return personality.id
+        if isinstance(wanted, int) and 0 <= wanted < len(known):
+            return known[wanted].id
+        for personality in known:
+            if str(wanted).lower() in (personality.name.lower(), f"{personality.category}/{personality.name}".lower()):
+                return personality.id
+        raise InvalidRequestError(
+            f"this LoLLMS server has no personality {wanted!r}",
+            hint=near_misses(str(wanted), [personality.name for personality in known])
+            or "It has none at all; leave the personality out.",
+        )
 
-    def _model_name(self, asked: str | None) -> Exchange[str]:
-        if name := asked or self._model:
-            return name
-        models = yield from self.list_models()
-        if len(models) != 1:
-            names = ", ".join(model.name for model in models[:5])
-            raise ModelRequiredError(
-                "this LoLLMS server has several models and none was named"
-                if models
-                else "this LoLLMS server has no model",
-                hint=f"Pass model_name, such as one of: {names}."
-                if models
-                else "Add a binding and a model to the server.",
-            )
-        self._model = models[0].name
-        return self._model
+    def _name(self, asked: str | None) -> str:
+        """The model's name; the empty one is the server's default."""
+        return asked or self._model or ""
+
+
+def _decoder(headers: Mapping[str, str]) -> Decoder:
+    return ChatDecoder(headers, needs_finish_reason=True)
 
 
 def _listed(path: str) -> Exchange[list[Mapping[str, Any]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
 import weakref
 from collections.abc import Awaitable
@@ -101,7 +102,5 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _stop(loop: asyncio.AbstractEventLoop) -> None:
-    try:
+    with contextlib.suppress(RuntimeError):  # it is closed already
         loop.call_soon_threadsafe(loop.stop)
-    except RuntimeError:
-        pass  # it is closed already

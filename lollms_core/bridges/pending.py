@@ -5,13 +5,14 @@ from __future__ import annotations
 import abc
 import asyncio
 import concurrent.futures
+import contextlib
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
 from lollms_core.errors import CallCancelledError
 from lollms_core.types import CancelToken
 
-__all__ = ["FuturePending", "Pending"]
+__all__ = ["FuturePending", "Pending", "Ready"]
 
 T = TypeVar("T")
 
@@ -29,6 +30,20 @@ class Pending(abc.ABC, Generic[T]):
     @abc.abstractmethod
     def __await__(self) -> Generator[Any, None, T]:
         """The value, without blocking the event loop. Raises as `wait` does."""
+
+
+class Ready(Pending[T]):
+    """A value that is there already, for a hook that otherwise has one to wait for."""
+
+    def __init__(self, value: T) -> None:
+        self._value = value
+
+    def wait(self) -> T:
+        return self._value
+
+    def __await__(self) -> Generator[Any, None, T]:
+        yield from ()
+        return self._value
 
 
 class FuturePending(Pending[T]):
@@ -80,7 +95,5 @@ class FuturePending(Pending[T]):
 def _cancelled(future: concurrent.futures.Future[Any]) -> None:
     """Cancel a future, also one whose work runs: nobody is to wait for that."""
     if not future.cancel() and not future.done():
-        try:
+        with contextlib.suppress(concurrent.futures.InvalidStateError):  # its value came in this moment
             future.set_exception(CallCancelledError("the call was cancelled"))
-        except concurrent.futures.InvalidStateError:
-            pass  # its value came in this moment

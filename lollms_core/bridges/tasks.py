@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
@@ -199,10 +200,8 @@ def _outcome(work: asyncio.Task[None]) -> BaseException | None:
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
-    try:
+    with contextlib.suppress(RuntimeError):  # the loop is closed, and so is everything in it
         loop.call_soon_threadsafe(function)
-    except RuntimeError:
-        pass  # the loop is closed, and so is everything in it
 
 
 def _next(items: queue.SimpleQueue[T | _End], loop: asyncio.AbstractEventLoop) -> T | _End:

@@ -19,15 +19,19 @@ from lollms_core import (
     ConfigurationError,
     LollmsClient,
     LollmsError,
+    ModelLoadError,
+    ModelNotFoundError,
+    ModelRequiredError,
     UnknownFormatError,
     UnsupportedError,
 )
 
 __all__ = ["Finding", "Status", "check_extensions", "check_format", "run_checks"]
 
-Status = Literal["ready", "unreachable", "failed", "broken", "not installed", "no answer"]
-"""`unreachable`: nothing listens at its address. `failed`: it answered with an error. `broken`: its package or its
-configuration is wrong. `no answer`: the time was up."""
+Status = Literal["ready", "no model", "unreachable", "failed", "broken", "not installed", "no answer"]
+"""`no model`: there is none, or not the one that was named, or it cannot answer. `unreachable`: nothing listens at its
+address. `failed`: it answered with an error. `broken`: its package or its configuration is wrong. `no answer`: the time
+was up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +63,48 @@ def check_format(arguments: Mapping[str, Any]) -> Finding:
 
 
 def _ask(client: LollmsClient) -> Finding:
+    models: list[str] | None
     try:
-        models = client.list_models()
-    except UnsupportedError:
-        return Finding("ready", "it has no list of models, so more cannot be checked")
+        models, detail = client.list_models(), ""  # type: ignore[assignment]
+    except UnsupportedError as error:
+        models, detail = None, error.message
     except APIConnectionError as error:
         return Finding("unreachable", error.message, error.hint, error)
     except LollmsError as error:
         return Finding("failed", error.message, error.hint, error)
-    detail = f"{len(models)} model{'' if len(models) == 1 else 's'}"
+    if models is not None:
+        if not models:
+            return _without_models(client)
+        detail = f"{len(models)} model{'' if len(models) == 1 else 's'}"
+    if client.backend.capabilities.local:
+        return _chosen(client, models, detail)  # asking about a model here would load it
+    try:
+        info: Any = client.model_info()
+    except (ModelRequiredError, UnsupportedError):
+        return _chosen(client, models, detail)
+    except (ModelNotFoundError, ModelLoadError) as error:
+        return Finding("no model", error.message, error.hint, error)
+    except LollmsError as error:
+        return Finding("failed", error.message, error.hint, error)
+    if info.capabilities and not {"completion", "chat"} & set(info.capabilities):
+        return Finding(
+            "no model",
+            f"{info.name} cannot answer prompts; it can do: {', '.join(info.capabilities)}",
+            "Choose another model with --model.",
+        )
+    return Finding("ready", f"{detail}, {info.name} {'chosen' if client.model_name else 'by default'}")
+
+
+def _without_models(client: LollmsClient) -> Finding:
+    if not client.backend.capabilities.needs_model:
+        return Finding("ready", "0 models")
+    hint = "Name one with --model."
+    if client.backend.capabilities.pull:
+        hint = f"Download one: `lollms models -f {client.format} --pull NAME`."
+    return Finding("no model", "there is no model", hint)
+
+
+def _chosen(client: LollmsClient, models: list[str] | None, detail: str) -> Finding:
     if client.model_name:
         return Finding("ready", f"{detail}, {client.model_name} chosen")
     if client.backend.capabilities.needs_model:

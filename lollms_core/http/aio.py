@@ -278,18 +278,16 @@ class AsyncCall:
         self._raise_if_stopping()
         return self.response
 
-    async def _until_open(
-        self, opening: asyncio.Task[Any], upload: _Upload | None, timeouts: Timeouts
-    ) -> float | None:
+    async def _until_open(self, opening: asyncio.Task[Any], upload: _Upload | None, timeouts: Timeouts) -> float | None:
         """Wait for the headers; how much of the first-token limit is left then. Raises `APITimeoutError`."""
         if upload is not None:
             while not (opening.done() or upload.done):
                 # Connecting has a limit of its own, and comes before the first piece.
                 begun, limit = upload.progress, timeouts.idle if upload.begun else None
                 await asyncio.wait({opening}, timeout=_PATIENCE if limit is None else min(limit, _PATIENCE))
-                if limit is not None and upload.progress == begun and self._loop.time() >= begun + limit:
-                    if not (opening.done() or upload.done):
-                        raise timeout_error("upload", limit, self.where)
+                stands_still = limit is not None and upload.progress == begun and self._loop.time() >= begun + limit
+                if stands_still and not (opening.done() or upload.done):
+                    raise timeout_error("upload", limit, self.where)
         started = self._loop.time() if upload is None else upload.progress
         limit = timeouts.first_token
         if limit is not None:

@@ -38,7 +38,16 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
-__all__ = ["READ_SIZE", "BulkResponse", "PlainConnection", "TLSConnection", "UploadTimeout", "Watch", "connect", "watched"]
+__all__ = [
+    "READ_SIZE",
+    "BulkResponse",
+    "PlainConnection",
+    "TLSConnection",
+    "UploadTimeout",
+    "Watch",
+    "connect",
+    "watched",
+]
 
 READ_SIZE = 65536
 _MAX_LINE = 65536
@@ -47,7 +56,7 @@ _NEXT_ADDRESS = 0.25
 """Seconds that an address has before the next one is tried beside it (RFC 8305, section 5)."""
 
 
-class UploadTimeout(TimeoutError):  # noqa: N818 -- a kind of TimeoutError
+class UploadTimeout(TimeoutError):
     """The server stopped taking the request."""
 
 

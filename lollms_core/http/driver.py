@@ -278,7 +278,7 @@ async def arun(plan: Generator[Callable[[], Awaitable[Any]], Any, T]) -> T:
 def chunks(
     plan: Generator[Step | Chunk, Any, None], advance: Callable[[], Any] | None = None
 ) -> Generator[Chunk, None, None]:
-    """Carry out a generation over a sync transport, and hand out its chunks. `advance` is the first step's; not given."""
+    """Carry out a generation over a sync transport, and hand out its chunks. `advance` is for itself alone."""
     advance = advance or plan.__next__
     try:
         while True:

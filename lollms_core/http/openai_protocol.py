@@ -149,9 +149,17 @@ class ChatDecoder(Decoder):
     Args:
         headers: of the response.
         inspect: called with each parsed event that carries no text, for what a server adds to the protocol.
+        needs_finish_reason: for a server that marks the end of an answer which it has cut off, too: `[DONE]` without a
+            finish reason is no end then.
     """
 
-    def __init__(self, headers: Mapping[str, str], inspect: Callable[[dict[str, Any]], None] | None = None) -> None:
+    def __init__(
+        self,
+        headers: Mapping[str, str],
+        inspect: Callable[[dict[str, Any]], None] | None = None,
+        *,
+        needs_finish_reason: bool = False,
+    ) -> None:
         self.finished = False
         self._content_type = headers.get("content-type", "")
         self._events = SSEDecoder()
@@ -161,6 +169,8 @@ class ChatDecoder(Decoder):
         self._reason: FinishReason | None = None
         self._usage: Usage | None = None
         self._inspect = inspect
+        self._needs_finish_reason = needs_finish_reason
+        self._extras = Extras()
 
     def feed(self, data: bytes) -> Iterator[Chunk]:
         """The chunks that these bytes complete.
@@ -192,6 +202,8 @@ class ChatDecoder(Decoder):
                     and choice["finish_reason"] is None
                     and "error" not in value
                     and value.get("usage") is None
+                    and not choice.get("index")
+                    and choice.get("logprobs") is None
                     and text.__class__ is str
                 )
             except (KeyError, IndexError, TypeError):
@@ -233,8 +245,11 @@ class ChatDecoder(Decoder):
         return data
 
     def _closing(self) -> Chunk:
+        if self._reason is None and self._needs_finish_reason:
+            raise IncompleteStreamError("the server cut its answer off: it closed the stream without a finish reason")
         self.finished = True
-        return Chunk(finish_reason=self._reason or "unknown", usage=self._usage)
+        reason = self._reason or ("tool_calls" if self._extras.tool_calls else "unknown")
+        return Chunk(finish_reason=reason, usage=self._usage, metadata=self._extras.metadata() or None)
 
     def _read(self, value: Any) -> Iterator[Chunk]:
         if not isinstance(value, dict):
@@ -245,8 +260,12 @@ class ChatDecoder(Decoder):
             self._inspect(value)
         if isinstance(value.get("usage"), Mapping):
             self._usage = read_usage(value["usage"])
-        for choice in _objects(value.get("choices"))[:1]:
+        self._extras.read_event(value)
+        for choice in _objects(value.get("choices")):
+            if choice.get("index"):
+                continue  # another answer to the same question
             part = _first_object(choice.get("delta"), choice.get("message"))
+            self._extras.read_choice(choice, part)
             for name in ("reasoning", "reasoning_content"):
                 if isinstance(thought := part.get(name), str) and thought:
                     yield Chunk(thought, _REASONING)
@@ -260,6 +279,82 @@ class ChatDecoder(Decoder):
                 if reason == "error":
                     raise answer_error(choice)
                 self._reason = finish_reason(reason)
+
+
+class Extras:
+    """What an answer says beyond text, reasoning, usage and finish reason: kept, so that nothing vanishes."""
+
+    def __init__(self) -> None:
+        self.tool_calls: list[dict[str, Any]] = []
+        """The model's calls of functions, in the protocol's form, put together from their pieces."""
+        self._fields: dict[str, Any] = {}
+
+    def read_event(self, event: Mapping[str, Any]) -> None:
+        """Take the answer's own fields, such as `id` and `system_fingerprint`."""
+        for name, value in event.items():
+            if name not in _READ_OF_EVENT and value is not None:
+                self._fields[name] = value
+
+    def read_choice(self, choice: Mapping[str, Any], part: Mapping[str, Any]) -> None:
+        """Take what a choice and its delta have besides text."""
+        for name, value in (*choice.items(), *part.items()):
+            if name == "tool_calls":
+                for call in _objects(value):
+                    self._add_call(call)
+            elif name not in _READ_OF_CHOICE and value is not None and value != []:
+                self._fields[name] = _joined(self._fields.get(name), value)
+
+    def _add_call(self, piece: Mapping[str, Any]) -> None:
+        index = piece.get("index")
+        if isinstance(index, int) and 0 <= index < len(self.tool_calls) and not self._is_another(index, piece):
+            _merge(self.tool_calls[index], piece)
+        elif index is None and self.tool_calls and not piece.get("id"):
+            _merge(self.tool_calls[-1], piece)
+        else:
+            self.tool_calls.append({name: value for name, value in piece.items() if name != "index"})
+
+    def _is_another(self, index: int, piece: Mapping[str, Any]) -> bool:
+        # Some servers give every parallel call the index 0; each begins with an id of its own.
+        known = self.tool_calls[index].get("id")
+        return bool(piece.get("id")) and bool(known) and piece["id"] != known
+
+    def metadata(self) -> dict[str, Any]:
+        """All of it, under the protocol's own names."""
+        found = dict(self._fields)
+        if self.tool_calls:
+            found["tool_calls"] = self.tool_calls
+        return found
+
+
+_READ_OF_EVENT = frozenset({"choices", "usage", "object", "created", "error"})
+_READ_OF_CHOICE = frozenset(
+    {
+        "index", "delta", "message", "text", "finish_reason", "role", "content", "reasoning", "reasoning_content",
+        "refusal", "tool_calls",
+    }
+)  # fmt: skip
+
+
+def _merge(call: dict[str, Any], piece: Mapping[str, Any]) -> None:
+    """Add a piece of a tool call: its name and its arguments come in pieces, the rest once."""
+    for name, value in piece.items():
+        if name == "index" or value is None:
+            continue
+        if isinstance(value, dict) and isinstance(call.get(name), dict):
+            for inner, part in value.items():
+                call[name][inner] = _joined(call[name].get(inner), part)
+        elif name not in call or call[name] in (None, ""):
+            call[name] = value
+
+
+def _joined(known: Any, value: Any) -> Any:
+    if isinstance(known, str) and isinstance(value, str):
+        return known + value
+    if isinstance(known, list) and isinstance(value, list):
+        return known + value
+    if isinstance(known, dict) and isinstance(value, dict):
+        return {**known, **{name: _joined(known.get(name), part) for name, part in value.items()}}
+    return known if value is None else value
 
 
 def finish_reason(said: Any) -> FinishReason:

@@ -1,8 +1,8 @@
 """The sockets of this process's transports, of which a forked child lets go.
 
 A child shares the open sockets of its parent. Whatever it did to one, a TLS farewell, a shutdown, taking it out of an
-epoll object that is shared as well, would reach the parent's calls; and as long as it holds them, no server notices that
-the parent has closed one. So in the child their descriptors are made to refer to a dead socket at once.
+epoll object that is shared as well, would reach the parent's calls; and as long as it holds them, no server notices
+that the parent has closed one. So in the child their descriptors are made to refer to a dead socket at once.
 """
 
 from __future__ import annotations

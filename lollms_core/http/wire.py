@@ -206,4 +206,3 @@ def _brotli() -> Any:
         except ImportError:
             continue
     return None
-

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import itertools
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -17,17 +16,13 @@ from lollms_core.errors import (
     APIConnectionError,
     AuthenticationError,
     ImageError,
-    LollmsError,
-    ModelLoadError,
-    ModelNotFoundError,
-    ModelRequiredError,
+    InvalidRequestError,
     ServerError,
     UnsupportedError,
 )
 from lollms_core.types import (
     ELF_COMPLETION_FORMAT,
     BackendSettings,
-    CancelToken,
     Chunk,
     CloseRequest,
     DetokenizeRequest,
@@ -37,8 +32,6 @@ from lollms_core.types import (
     ListModelsRequest,
     ListPersonalitiesRequest,
     Message,
-    ModelInfo,
-    ModelInfoRequest,
     Personality,
     SamplingParams,
     TokenizeRequest,
@@ -131,24 +124,22 @@ async def test_async_gives_the_same(stub: LollmsStub) -> None:
     await asyncio.to_thread(backend.close, CloseRequest())
 
 
-def test_everything_that_is_chosen_reaches_a_classic_server(classic: LollmsStub) -> None:
+def test_what_reaches_a_classic_servers_model_is_sent(classic: LollmsStub) -> None:
     sampling = SamplingParams(
-        n_predict=7, temperature=0.0, top_k=3, top_p=0.5, repeat_penalty=0.8, repeat_last_n=0, seed=0, n_threads=2
+        n_predict=7, temperature=0.5, top_k=3, top_p=0.5, repeat_penalty=0.8, repeat_last_n=5, seed=0, n_threads=2
     )
     text(make(classic, model_name="stub-model"), prompt="hi", sampling=sampling, personality=1, extra={"x": 1})
     assert classic.last("/lollms_generate").body == {
         "prompt": "hi",
         "model_name": "stub-model",
-        "personality": 1,
+        "personality": -1,
         "stream": True,
         "n_predict": 7,
-        "temperature": 0.0,
+        "temperature": 0.5,
         "top_k": 3,
         "top_p": 0.5,
         "repeat_penalty": 0.8,
-        "repeat_last_n": 0,
-        "seed": 0,
-        "n_threads": 2,
+        "repeat_last_n": 5,
         "x": 1,
     }
 
@@ -164,7 +155,7 @@ def test_a_current_server_gets_messages_and_warns_of_the_rest(current: LollmsStu
     with pytest.warns(UserWarning, match="top_k"):
         text(backend, prompt="one two three", system_prompt="Be brief.", sampling=sampling)
     assert current.last("/v1/chat/completions").body == {
-        "model": "stub-model",
+        "model": "",
         "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "one two three"}],
         "stream": True,
         "max_tokens": 2,
@@ -172,12 +163,6 @@ def test_a_current_server_gets_messages_and_warns_of_the_rest(current: LollmsStu
     }
     assert "top_k" not in backend.capabilities.options
     assert not backend.capabilities.raw_prompt
-
-
-def test_a_current_servers_finish_reason(current: LollmsStub) -> None:
-    request = GenerationRequest(prompt="one two three", sampling=SamplingParams(n_predict=2))
-    chunks = list(make(current).generate(request))
-    assert chunks == [Chunk("one "), Chunk("two "), Chunk(finish_reason="length")]
 
 
 def test_a_current_server_has_no_raw_prompts(current: LollmsStub) -> None:
@@ -241,7 +226,7 @@ def broken(body: object) -> list[str]:
     raise RuntimeError("the binding crashed")
 
 
-def test_a_failure_under_status_200(stub: LollmsStub) -> None:
+def test_a_failure_of_the_model(stub: LollmsStub) -> None:
     stub.answer = broken
     with pytest.raises(ServerError, match="the binding crashed"):
         text(make(stub, max_retries=0), prompt="hi")
@@ -291,79 +276,12 @@ def test_text_is_held_back_no_longer_than_it_could_be_a_failure(classic: LollmsS
     assert list(stream) == [Chunk(finish_reason="unknown")]
 
 
-def test_no_model_is_loaded() -> None:
-    with LollmsStub(models=()) as stub, pytest.raises(ModelLoadError) as caught:
-        text(make(stub), prompt="hi")
-    assert "no model" in str(caught.value)
-    assert caught.value.hint
-
-
-def test_a_current_server_with_one_model_needs_no_name(current: LollmsStub) -> None:
-    assert text(make(current), prompt="hi") == "hi "
-
-
-@pytest.mark.parametrize(("models", "said"), [((), "no model"), (("alias/a", "alias/b"), "several")])
-def test_a_current_server_without_one_clear_model(models: tuple[str, ...], said: str) -> None:
-    with LollmsStub("current", models=models) as stub, pytest.raises(ModelRequiredError, match=said) as caught:
-        text(make(stub), prompt="hi")
-    assert all(model in caught.value.hint for model in models)
-
-
-def test_an_unknown_model(current: LollmsStub) -> None:
-    with pytest.raises(ModelNotFoundError):
-        text(make(current, model_name="nope"), prompt="hi")
-
-
-# --- stopping ---------------------------------------------------------------------------------------------------------
-
-
-def endless(body: object) -> Iterator[str]:
-    return (f"{number} " for number in itertools.count())
-
-
-def test_cancel_stops_a_classic_server(classic: LollmsStub) -> None:
-    classic.answer = endless
-    cancel = CancelToken()
-    stream = iter(make(classic).generate(GenerationRequest(prompt="hi", cancel=cancel)))
-    assert next(stream).text.startswith("0 ")
-    cancel.cancel()
-    assert [chunk.finish_reason for chunk in stream][-1] == "cancelled"
-    assert classic.stopped.is_set()
-    assert classic.ended.wait(10)
-
-
-def test_an_abandoned_answer_stops_a_classic_server(classic: LollmsStub) -> None:
-    classic.answer = endless
-    stream = iter(make(classic).generate(GenerationRequest(prompt="hi")))
-    next(stream)
-    del stream
-    assert classic.stopped.is_set()
-    assert classic.ended.wait(10)
-
-
-async def test_a_cancelled_task_stops_a_classic_server(classic: LollmsStub) -> None:
-    classic.answer = endless
-    begun = asyncio.Event()
-
-    async def read() -> None:
-        async for _ in make(classic).generate(GenerationRequest(prompt="hi")):
-            begun.set()
-
-    task = asyncio.create_task(read())
-    await begun.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert classic.stopped.is_set()
-    assert await asyncio.to_thread(classic.ended.wait, 10)
-
-
-def test_a_whole_answer_or_a_failed_one_stops_nothing(classic: LollmsStub) -> None:
-    text(make(classic), prompt="hi")
-    classic.answer = broken
-    with pytest.raises(LollmsError):
-        text(make(classic, max_retries=0), prompt="hi")
-    assert "/stop_gen" not in classic.paths()
+@pytest.mark.parametrize("models", [(), ("alias/a", "alias/b")])
+def test_a_current_server_chooses_the_model_itself(models: tuple[str, ...]) -> None:
+    with LollmsStub("current", models=models) as stub:
+        assert text(make(stub), prompt="hi") == "hi "
+        assert stub.last("/v1/chat/completions").body["model"] == ""
+        assert stub.paths().count("/v1/models") == 1  # to find out what kind of server it is
 
 
 # --- questions --------------------------------------------------------------------------------------------------------
@@ -371,34 +289,43 @@ def test_a_whole_answer_or_a_failed_one_stops_nothing(classic: LollmsStub) -> No
 
 def test_questions(stub: LollmsStub) -> None:
     backend = make(stub)
-    assert [model.name for model in backend.list_models(ListModelsRequest())] == ["stub-model"]
-    tokens = backend.tokenize(TokenizeRequest(text="é 😀\n"))
-    assert backend.detokenize(DetokenizeRequest(tokens=tuple(tokens))) == "é 😀\n"
-    assert backend.embed(EmbedRequest(texts=("one", "two words"))) == [[3.0, 1.0], [9.0, 2.0]]
+    assert [model.name for model in backend.list_models(ListModelsRequest()).wait()] == ["stub-model"]
+    tokens = backend.tokenize(TokenizeRequest(text="é 😀\n")).wait()
+    assert backend.detokenize(DetokenizeRequest(tokens=tuple(tokens))).wait() == "é 😀\n"
+    assert backend.embed(EmbedRequest(texts=("one", "two words"))).wait() == [[3.0, 1.0], [9.0, 2.0]]
     backend.close(CloseRequest())
 
 
-def test_model_info(classic: LollmsStub, current: LollmsStub) -> None:
-    assert make(classic, model_name="a").model_info(ModelInfoRequest()) == ModelInfo(name="a")
-    assert make(current).model_info(ModelInfoRequest()) == ModelInfo(name="stub-model", context_window=8192)
+async def test_questions_in_an_event_loop(stub: LollmsStub) -> None:
+    backend = make(stub)
+    assert [model.name for model in await backend.list_models(ListModelsRequest())] == ["stub-model"]
+    assert await backend.embed(EmbedRequest(texts=("one",))) == [[3.0, 1.0]]
+    backend.close(CloseRequest())
 
 
 def test_personalities_of_a_classic_server(classic: LollmsStub) -> None:
-    assert make(classic).list_personalities(ListPersonalitiesRequest()) == [
+    assert make(classic).list_personalities(ListPersonalitiesRequest()).wait() == [
         Personality(id=0, name="generic/lollms", category="generic", active=True),
         Personality(id=1, name="coding/python_expert", category="coding"),
     ]
 
 
-def test_personalities_of_a_current_server_have_ids_of_its_own(current: LollmsStub) -> None:
+PERSONALITIES = ["00000000-aaaa-4bbb-8ccc-dddddddddddd", "00000001-aaaa-4bbb-8ccc-dddddddddddd"]
+
+
+@pytest.mark.parametrize("wanted", [1, "python_expert", "coding/Python_Expert", PERSONALITIES[1]])
+def test_personalities_of_a_current_server_by_index_name_and_id(current: LollmsStub, wanted: int | str) -> None:
     backend = make(current)
-    assert backend.list_personalities(ListPersonalitiesRequest()) == [
-        Personality(id=0, name="lollms", category="generic"),
-        Personality(id=1, name="python_expert", category="coding"),
+    assert backend.list_personalities(ListPersonalitiesRequest()).wait() == [
+        Personality(id=PERSONALITIES[0], name="lollms", category="generic"),
+        Personality(id=PERSONALITIES[1], name="python_expert", category="coding"),
     ]
-    text(backend, prompt="hi", personality=1)
-    assert current.last("/v1/chat/completions").body["personality"] == "id-1"
-    text(make(current), prompt="hi", personality=0)  # not listed before
-    assert current.last("/v1/chat/completions").body["personality"] == "id-0"
-    text(backend, prompt="hi", personality=-1)
-    assert "personality" not in current.last("/v1/chat/completions").body
+    text(make(current), prompt="hi", personality=wanted)  # not listed before
+    assert current.last("/v1/chat/completions").body["personality"] == PERSONALITIES[1]
+
+
+@pytest.mark.parametrize("wanted", [2, -7, "python_expertt"])
+def test_a_personality_that_is_not_there(current: LollmsStub, wanted: int | str) -> None:
+    with pytest.raises(InvalidRequestError, match="personality") as caught:
+        text(make(current), prompt="hi", personality=wanted)
+    assert "python_expert" in caught.value.hint

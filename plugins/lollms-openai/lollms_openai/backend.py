@@ -29,6 +29,7 @@ from lollms_core import (
     ModelInfoRequest,
     ModelNotFoundError,
     ModelRequiredError,
+    Pending,
     TokenizeRequest,
     UnsupportedError,
     hookimpl,
@@ -318,14 +319,14 @@ class OpenAIBackend(HTTPBackend):
         )
 
     @hookimpl
-    def list_models(self, request: ListModelsRequest) -> list[ModelInfo]:
+    def list_models(self, request: ListModelsRequest) -> Pending[list[ModelInfo]]:
         """What `/v1/models` lists, in its order."""
-        return self.run(self._models())
+        return self.ask(self._models(), request)
 
     @hookimpl
-    def model_info(self, request: ModelInfoRequest) -> ModelInfo:
+    def model_info(self, request: ModelInfoRequest) -> Pending[ModelInfo]:
         """The model's entry in `/v1/models`. OpenAI's own does not give the window."""
-        return self.run(self._model_info(request.model))
+        return self.ask(self._model_info(request.model), request)
 
     # --- tokens and vectors ------------------------------------------------------------------------------------------
 
@@ -338,10 +339,13 @@ class OpenAIBackend(HTTPBackend):
             return None  # several models and none chosen, or a server without a list: it may not mind
 
     def _tokenize(self, routes: TokenRoutes, request: TokenizeRequest) -> Exchange[list[int] | None]:
-        if routes.absent:
-            return None
-        model = yield from self._token_model(request.model)
-        return (yield from routes.tokenize(request.text, model))
+        tokens = None
+        if not routes.absent:
+            model = yield from self._token_model(request.model)
+            tokens = yield from routes.tokenize(request.text, model)
+        if self.capabilities.exact_tokens != (tokens is not None):
+            self.capabilities = replace(self.capabilities, exact_tokens=tokens is not None)
+        return tokens
 
     def _detokenize(self, routes: TokenRoutes, request: DetokenizeRequest) -> Exchange[str | None]:
         if routes.absent:
@@ -350,26 +354,23 @@ class OpenAIBackend(HTTPBackend):
         return (yield from routes.detokenize(request.tokens, model))
 
     @hookimpl
-    def tokenize(self, request: TokenizeRequest) -> list[int] | None:
+    def tokenize(self, request: TokenizeRequest) -> Pending[list[int] | None] | None:
         """The tokens by the server's own route; `None`, for tiktoken, where it has none, as at OpenAI."""
         if self._token_routes is None:
             return None
-        tokens = self.run(self._tokenize(self._token_routes, request))
-        if self.capabilities.exact_tokens != (tokens is not None):
-            self.capabilities = replace(self.capabilities, exact_tokens=tokens is not None)
-        return tokens
+        return self.ask(self._tokenize(self._token_routes, request), request)
 
     @hookimpl
-    def detokenize(self, request: DetokenizeRequest) -> str | None:
+    def detokenize(self, request: DetokenizeRequest) -> Pending[str | None] | None:
         """The text by the server's own route, or `None`."""
         if self._token_routes is None:
             return None
-        return self.run(self._detokenize(self._token_routes, request))
+        return self.ask(self._detokenize(self._token_routes, request), request)
 
     @hookimpl
-    def embed(self, request: EmbedRequest) -> list[list[float]]:
+    def embed(self, request: EmbedRequest) -> Pending[list[list[float]]]:
         """The vectors that `/v1/embeddings` gives, with the model of the option `embedding_model`."""
-        return self.run(self._embed(request))
+        return self.ask(self._embed(request), request)
 
     def _embed(self, request: EmbedRequest) -> Exchange[list[list[float]]]:
         model = yield from self._resolve(self.options.embedding_model or request.model)

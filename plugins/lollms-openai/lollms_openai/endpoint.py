@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from lollms_core.http import Address
+from lollms_core.http import Address, refuse_bare_password
 
 __all__ = ["Endpoint"]
 
@@ -45,6 +45,7 @@ class Endpoint:
         Raises:
             ConfigurationError: it is no HTTP address.
         """
+        refuse_bare_password(text.strip())
         scheme, mark, rest = text.strip().partition("://")
         if not mark:
             scheme, rest = "", scheme

@@ -15,6 +15,8 @@ from lollms_core import (
     ModelInfo,
     ModelInfoRequest,
     ModelNotFoundError,
+    Pending,
+    Ready,
     TokenizeRequest,
     UnsupportedOptionError,
     hookimpl,
@@ -79,35 +81,35 @@ class VLLMBackend(VLLMServer):
             )
 
     @hookimpl
-    def list_models(self, request: ListModelsRequest) -> list[ModelInfo]:
+    def list_models(self, request: ListModelsRequest) -> Pending[list[ModelInfo]]:
         """The models of the server, or the one model of the engine."""
         if self._engine is None:
             return super().list_models(request)
-        return [ModelInfo(name=str(self.settings.model_name))]
+        return Ready([ModelInfo(name=str(self.settings.model_name))])
 
     @hookimpl
-    def model_info(self, request: ModelInfoRequest) -> ModelInfo:
+    def model_info(self, request: ModelInfoRequest) -> Pending[ModelInfo]:
         """The server's entry, or what the engine knows; starts the engine."""
         if self._engine is None:
             return super().model_info(request)
         self._check_model(request.model)
-        return self._engine.model_info()
+        return self._engine.model_info(request)
 
     @hookimpl
-    def tokenize(self, request: TokenizeRequest) -> list[int] | None:
+    def tokenize(self, request: TokenizeRequest) -> Pending[list[int] | None] | None:
         """The model's own tokens; starts the engine."""
         if self._engine is None:
             return super().tokenize(request)
         self._check_model(request.model)
-        return self._engine.tokenize(request.text)
+        return self._engine.tokenize(request)
 
     @hookimpl
-    def detokenize(self, request: DetokenizeRequest) -> str | None:
+    def detokenize(self, request: DetokenizeRequest) -> Pending[str | None] | None:
         """The text of tokens; starts the engine."""
         if self._engine is None:
             return super().detokenize(request)
         self._check_model(request.model)
-        return self._engine.detokenize(request.tokens)
+        return self._engine.detokenize(request)
 
     @hookimpl
     def embed(self, request: EmbedRequest) -> Any:

@@ -17,10 +17,16 @@ from lollms_core import (
     Chunk,
     ClientClosedError,
     ConfigurationError,
+    DetokenizeRequest,
     FinishReason,
+    FuturePending,
     GenerationRequest,
     InvalidRequestError,
     ModelInfo,
+    ModelInfoRequest,
+    Pending,
+    Request,
+    TokenizeRequest,
     Usage,
 )
 from lollms_core.mailbox import Mailbox, MailboxStream
@@ -74,17 +80,20 @@ class Engine:
 
         return MailboxStream(start)
 
-    def tokenize(self, text: str) -> list[int]:
+    def tokenize(self, request: TokenizeRequest) -> Pending[list[int] | None]:
         """The token ids of a text, without special tokens around it."""
-        return self._run(self._encode(text))
+        return self._pending(lambda: self._encode(request.text), request)
 
-    def detokenize(self, tokens: Sequence[int]) -> str:
+    def detokenize(self, request: DetokenizeRequest) -> Pending[str | None]:
         """The text of token ids. Raises `InvalidRequestError` for one that is not in the vocabulary."""
-        return self._run(self._decode(tokens))
+        return self._pending(lambda: self._decode(request.tokens), request)
 
-    def model_info(self) -> ModelInfo:
+    def model_info(self, request: ModelInfoRequest) -> Pending[ModelInfo]:
         """What the running engine knows about its model."""
-        return self._run(self._describe())
+        return self._pending(self._describe, request)
+
+    def _pending(self, work: Callable[[], Coroutine[Any, Any, T]], request: Request) -> Pending[T]:
+        return FuturePending(lambda: self._submit(work()), request.cancel)
 
     def close(self) -> None:
         """End the engine's process and the thread. Generations under way end as cancelled."""
@@ -107,9 +116,6 @@ class Engine:
             work.close()
             raise
         return asyncio.run_coroutine_threadsafe(work, loop)
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self._submit(work).result()
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -211,11 +217,11 @@ class Engine:
             )
         )
 
-    async def _encode(self, text: str) -> list[int]:
+    async def _encode(self, text: str) -> list[int] | None:
         tokenizer = (await self._started()).get_tokenizer()
         return list(tokenizer.encode(text, add_special_tokens=False))
 
-    async def _decode(self, tokens: Sequence[int]) -> str:
+    async def _decode(self, tokens: Sequence[int]) -> str | None:
         tokenizer = (await self._started()).get_tokenizer()
         size = len(tokenizer)
         unknown = next((token for token in tokens if token >= size), None)

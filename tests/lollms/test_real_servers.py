@@ -1,0 +1,512 @@
+"""What the real LoLLMS servers were seen to do, and that none of it is taken for an answer that it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from lollms_core import (
+    APITimeoutError,
+    IncompleteStreamError,
+    InvalidRequestError,
+    LollmsClient,
+    LollmsError,
+    ModelLoadError,
+    PermissionDeniedError,
+    ServerError,
+    Timeouts,
+    UnsupportedError,
+)
+from tests.support.lollms_stub import LollmsStub
+
+Body = dict[str, Any]
+
+
+def numbers(pause: float = 0.01) -> Callable[[Body], Iterator[str]]:
+    def answer(body: Body) -> Iterator[str]:
+        for number in itertools.count():
+            yield f"{number} "
+            time.sleep(pause)
+
+    return answer
+
+
+def first_counts(body: Body) -> Iterator[str]:
+    """Counts without an end, except for whoever asks what is next."""
+    return iter(["all ", "well"]) if "next" in str(body) else numbers()(body)
+
+
+def client(stub: LollmsStub, **settings: Any) -> LollmsClient:
+    return LollmsClient(host_address=stub.address, raise_errors=True, **settings)
+
+
+@pytest.fixture
+def classic() -> Iterator[LollmsStub]:
+    with LollmsStub(answer=first_counts) as stub:
+        yield stub
+
+
+@pytest.fixture
+def current() -> Iterator[LollmsStub]:
+    with LollmsStub("current") as stub:
+        yield stub
+
+
+# --- after any stop, the next answer is whole -------------------------------------------------------------------------
+
+
+def by_callback(client: LollmsClient) -> None:
+    pieces: list[str] = []
+    client.generate("count", streaming_callback=lambda piece, _: pieces.append(piece) or len(pieces) < 3)
+
+
+def by_stop_sequence(client: LollmsClient) -> None:
+    assert client.generate("count", stop="3") == "0 1 2 "
+
+
+def by_closed_iterator(client: LollmsClient) -> None:
+    stream = client.stream("count")
+    next(stream)
+    stream.close()
+
+
+def by_abandoned_iterator(client: LollmsClient) -> None:
+    for _ in client.stream("count"):
+        break
+
+
+def by_cancel_from_another_thread(client: LollmsClient) -> None:
+    begun = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.generate, "count", streaming_callback=lambda *_: begun.set())
+        assert begun.wait(10)
+        client.cancel()
+        assert answer.result(20)
+
+
+def by_cancelled_task(client: LollmsClient) -> None:
+    async def main() -> None:
+        begun = asyncio.Event()
+        task = asyncio.create_task(client.agenerate("count", streaming_callback=lambda *_: begun.set()))
+        await asyncio.wait_for(begun.wait(), 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+
+def by_async_callback(client: LollmsClient) -> None:
+    asyncio.run(client.agenerate("count", streaming_callback=lambda *_: False))
+
+
+def by_closed_async_iterator(client: LollmsClient) -> None:
+    async def main() -> None:
+        stream = client.astream("count")
+        await anext(stream)
+        await stream.aclose()
+
+    asyncio.run(main())
+
+
+def by_async_cancel(client: LollmsClient) -> None:
+    async def main() -> None:
+        begun = asyncio.Event()
+        task = asyncio.create_task(client.agenerate("count", streaming_callback=lambda *_: begun.set()))
+        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.to_thread(client.cancel)
+        assert await task
+
+    asyncio.run(main())
+
+
+def by_exception_in_callback(client: LollmsClient) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        client.generate("count", streaming_callback=fail)
+
+
+STOPS = [
+    by_callback,
+    by_stop_sequence,
+    by_closed_iterator,
+    by_abandoned_iterator,
+    by_cancel_from_another_thread,
+    by_cancelled_task,
+    by_async_callback,
+    by_closed_async_iterator,
+    by_async_cancel,
+    by_exception_in_callback,
+]
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_the_answer_after_a_stop_is_whole(classic: LollmsStub, stop: Callable[[LollmsClient], None]) -> None:
+    with client(classic) as ours, client(classic) as somebody_elses:
+        for _ in range(3):
+            stop(ours)
+            assert somebody_elses.generate("what is next?") == "all well"
+    assert classic.killed == 0, "a stop request ended somebody's next answer"
+    assert classic.consumed == 3, "the server was not made to stop"
+    assert classic.abandoned == 0
+    assert classic.paths().count("/lollms_generate") == 6
+
+
+SCRIPT = """
+import sys
+from lollms_core import LollmsClient
+client = LollmsClient(host_address=sys.argv[1], raise_errors=True)
+client.generate("count", streaming_callback=lambda piece, _: print(piece, flush=True))
+"""
+
+
+def test_ctrl_c_stops_the_server(classic: LollmsStub) -> None:
+    with subprocess.Popen([sys.executable, "-c", SCRIPT, classic.address], stdout=-1, stderr=-1, text=True) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline()
+        program.send_signal(signal.SIGINT)
+        program.communicate(timeout=30)
+    assert (classic.consumed, classic.killed) == (1, 0)
+    with client(classic) as other:
+        assert other.generate("what is next?") == "all well"
+
+
+def test_a_reader_who_has_read_enough_stops_the_server(classic: LollmsStub) -> None:
+    command = [sys.executable, "-m", "lollms_core.cli", "generate", "--host-address", classic.address, "count"]
+    with subprocess.Popen(command, stdout=-1, stderr=-1) as program:
+        assert program.stdout is not None
+        program.stdout.read(4)
+        program.stdout.close()  # what `head` does
+        program.wait(timeout=30)
+    assert (classic.consumed, classic.killed) == (1, 0)
+
+
+def test_no_stop_is_sent_where_no_answer_of_ours_is_running(classic: LollmsStub) -> None:
+    waiting, go_on = threading.Event(), threading.Event()
+
+    def thinks(body: Body) -> Iterator[str]:
+        waiting.set()
+        go_on.wait(30)
+        yield "too late"
+
+    with client(classic) as ours, ThreadPoolExecutor(1) as pool:
+        ours.generate("what is next?")
+        classic.answer = thinks
+        answer = pool.submit(ours.generate, "count")
+        assert waiting.wait(10)
+        ours.cancel()
+        assert answer.result(30) == ""
+        go_on.set()
+    assert "/stop_gen" not in classic.paths()
+
+
+def test_no_stop_is_sent_for_a_call_that_waits_for_its_retry(classic: LollmsStub) -> None:
+    with client(classic, max_retries=5) as ours, ThreadPoolExecutor(1) as pool:
+        classic.lose_answers = 1000
+        answer = pool.submit(ours.generate, "what is next?")
+        while classic.paths().count("/lollms_generate") < 3:
+            if answer.done():
+                break
+            time.sleep(0.005)
+        ours.cancel()
+        assert answer.result(30) == ""
+    assert "/stop_gen" not in classic.paths()
+
+
+def test_a_server_that_does_not_stop_is_left(classic: LollmsStub) -> None:
+    classic.answer = numbers()
+    with client(classic) as ours:
+        # Its flag is taken by nobody: the server has lost the request.
+        stream = ours.stream("count")
+        next(stream)
+        classic.stop_flag = threading.Event()
+        stubborn = classic.stop_flag
+        stubborn.set = lambda: None  # type: ignore[method-assign]
+        stream.close()
+        assert classic.ended.wait(10)
+    assert classic.abandoned == 1
+
+
+# --- an empty answer --------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_answer_is_asked_for_once_more(classic: LollmsStub) -> None:
+    classic.lose_answers = 1
+    with client(classic, max_retries=0) as ours:
+        assert ours.generate("what is next?") == "all well"
+    assert classic.paths().count("/lollms_generate") == 2
+
+
+def test_somebody_elses_stop_is_survived(classic: LollmsStub) -> None:
+    classic.stop_flag.set()
+    with client(classic, max_retries=0) as ours:
+        assert ours.generate("what is next?") == "all well"
+
+
+def test_a_prompt_over_the_window_is_an_error(classic: LollmsStub) -> None:
+    classic.window = 4
+    with client(classic, max_retries=0) as ours:
+        with pytest.raises(LollmsError) as caught:
+            ours.generate("what is the next word of this long prompt?")
+    assert "nothing" in caught.value.message
+    for cause in ("window", "model", "stopped"):
+        assert cause in caught.value.hint
+    assert classic.paths().count("/lollms_generate") == 2
+
+
+def test_an_empty_answer_async(classic: LollmsStub) -> None:
+    classic.lose_answers = 1
+
+    async def main() -> object:
+        async with client(classic, max_retries=0) as ours:
+            return await ours.agenerate("what is next?")
+
+    assert asyncio.run(main()) == "all well"
+
+
+# --- no model, and which ------------------------------------------------------------------------------------------------
+
+
+def ask_for_text(client: LollmsClient) -> None:
+    client.generate("hi")
+
+
+def ask_with_image(client: LollmsClient) -> None:
+    client.generate_with_images("hi", [b"\x89PNG\r\n\x1a\n" + b"\0" * 30])
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        ask_for_text,
+        ask_with_image,
+        lambda client: client.tokenize("hi"),
+        lambda client: client.detokenize([104]),
+        lambda client: client.model_info(),
+    ],
+    ids=["text", "image", "tokenize", "detokenize", "model_info"],
+)
+def test_no_model_is_loaded(ask: Callable[[LollmsClient], None]) -> None:
+    with LollmsStub(models=()) as stub, client(stub) as ours:
+        with pytest.raises(ModelLoadError) as caught:
+            ask(ours)
+        assert "no model" in caught.value.message
+        assert caught.value.hint
+        posts = [request.path for request in stub.requests if request.method == "POST"]
+        assert len(posts) <= 1, "it was asked again, though only a person can change it"
+
+
+def test_which_model_is_active(classic: LollmsStub) -> None:
+    classic.models.append("other")
+    with client(classic) as ours:
+        assert ours.model_info().name == "stub-model"
+        ours.generate("what is next?", model_name="other")
+        info = ours.model_info()
+        assert (info.name, info.metadata["active"]) == ("other", True)
+        assert ours.model_info("stub-model").metadata["active"] is False
+
+
+def test_a_headless_server_has_no_lists() -> None:
+    with LollmsStub(headless=True) as stub, client(stub) as ours:
+        for ask in (ours.list_models, ours.listMountedPersonalities):
+            with pytest.raises(UnsupportedError, match="headless"):
+                ask()
+        assert stub.paths().count("/list_models") == 1
+
+
+# --- what does not reach the model is said ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", [{"seed": 1}, {"n_threads": 2}, {"personality": 1}, {"json_schema": {}}])
+def test_what_a_classic_server_drops_is_said(classic: LollmsStub, option: Body) -> None:
+    with client(classic) as ours:
+        ours.generate("what is next?")
+        with pytest.warns(UserWarning, match=next(iter(option))):
+            try:
+                ours.generate("what is next?", **option)
+            except LollmsError:
+                assert "json_schema" in option  # the answer is not JSON
+
+
+@pytest.mark.parametrize("option", [{"seed": 1}, {"top_p": 0.5}, {"top_k": 2}, {"json_schema": {}}])
+@pytest.mark.parametrize("calls_before", [0, 1])
+def test_what_a_current_server_drops_is_said(current: LollmsStub, option: Body, calls_before: int) -> None:
+    with client(current) as ours:
+        for _ in range(calls_before):
+            ours.generate("hi")
+        with pytest.warns(UserWarning, match=next(iter(option))):
+            try:
+                ours.generate("hi", **option)
+            except LollmsError:
+                assert "json_schema" in option
+
+
+def test_stop_sequences_hold_on_both(classic: LollmsStub, current: LollmsStub) -> None:
+    current.answer = lambda body: ["a ", "b ", "c"]
+    with client(current) as ours:
+        assert ours.generate("hi", stop="b") == "a "
+    with client(classic) as ours:
+        assert ours.generate("what is next?", stop="well") == "all "
+
+
+@pytest.mark.parametrize(
+    ("option", "reaches"),
+    [
+        ({"temperature": 0}, lambda seen: 0 < seen["temperature"] < 0.01),
+        ({"top_k": 0}, lambda seen: seen["top_k"] >= 100_000),
+        ({"top_p": 0}, lambda seen: 0 < seen["top_p"] < 0.001),
+        ({"repeat_last_n": 0}, lambda seen: seen["repeat_penalty"] == 1.0),
+    ],
+)
+def test_zero_means_zero_on_a_classic_server(
+    classic: LollmsStub, option: Body, reaches: Callable[[Body], bool]
+) -> None:
+    with client(classic) as ours:
+        ours.generate("what is next?", **option)
+    assert reaches(classic.sampled[-1]), classic.sampled[-1]
+
+
+def test_what_images_drop_is_said(classic: LollmsStub) -> None:
+    image = b"\x89PNG\r\n\x1a\n" + b"\0" * 30
+    with client(classic) as ours, pytest.warns(UserWarning, match="for images, does not honour: n_predict, top_k"):
+        ours.generate_with_images("what is next?", [image], n_predict=5, top_k=3, temperature=0.5)
+
+
+# --- the current server ---------------------------------------------------------------------------------------------------
+
+
+def test_done_without_a_finish_reason_is_a_cut_answer(current: LollmsStub) -> None:
+    go_on = threading.Event()
+
+    def answer(body: Body) -> Iterator[str]:
+        if "quick" in str(body):
+            yield "done"
+            return
+        yield "begun "
+        go_on.wait(10)
+        yield "never read"
+
+    current.answer = answer
+    with client(current) as ours, client(current) as others:
+        stream = ours.stream("slow")
+        assert next(stream).text == "begun "
+        assert others.generate("quick") == "done"
+        go_on.set()
+        with pytest.raises(IncompleteStreamError) as caught:
+            list(stream)
+    assert caught.value.retryable
+    assert caught.value.partial_text == "begun "
+
+
+@pytest.mark.parametrize("times", range(3))
+def test_ten_threads_on_one_client(current: LollmsStub, times: int) -> None:
+    current.answer = lambda body: (f"{word} " for word in body["messages"][-1]["content"].split())
+    prompts = [f"the answer of thread {number} is whole" for number in range(10)]
+    with client(current, max_retries=0) as ours, ThreadPoolExecutor(10) as pool:
+        assert list(pool.map(ours.generate, prompts)) == [f"{prompt} " for prompt in prompts]
+
+
+def test_ten_tasks_on_one_client(current: LollmsStub) -> None:
+    current.answer = lambda body: (f"{word} " for word in body["messages"][-1]["content"].split())
+    prompts = [f"the answer of task {number} is whole" for number in range(10)]
+
+    async def main() -> list[object]:
+        async with client(current, max_retries=0) as ours:
+            return list(await asyncio.gather(*(ours.agenerate(prompt) for prompt in prompts)))
+
+    assert asyncio.run(main()) == [f"{prompt} " for prompt in prompts]
+
+
+def test_a_call_that_would_wait_for_itself_says_so(current: LollmsStub) -> None:
+    with client(current) as ours:
+        stream = ours.stream("one two three")
+        next(stream)
+        with pytest.raises(InvalidRequestError, match="still open") as caught:
+            ours.generate("hi")
+        assert "close it" in caught.value.hint
+        stream.close()
+        assert ours.generate("hi") == "hi "
+
+
+def test_a_task_that_would_wait_for_itself_says_so(current: LollmsStub) -> None:
+    async def main() -> None:
+        async with client(current) as ours:
+            stream = ours.astream("one two three")
+            await anext(stream)
+            with pytest.raises(InvalidRequestError, match="still open"):
+                await ours.agenerate("hi")
+            await stream.aclose()
+            assert await ours.agenerate("hi") == "hi "
+
+    asyncio.run(main())
+
+
+def test_a_call_that_waits_for_its_turn_can_be_cancelled(current: LollmsStub) -> None:
+    with client(current) as ours, ThreadPoolExecutor(1) as pool:
+        stream = ours.stream("one two three")
+        next(stream)
+        answer = pool.submit(ours.generate, "hi")
+        while current.paths().count("/v1/chat/completions") < 1 or not ours._running - {None}:
+            time.sleep(0.005)
+        time.sleep(0.05)  # it need not wait yet: the cancel must hold either way
+        ours.cancel()
+        assert answer.result(10) == ""
+        stream.close()
+        assert ours.generate("hi") == "hi "
+
+
+def test_an_empty_stream_is_asked_for_again_so_that_the_reason_is_told(current: LollmsStub) -> None:
+    def broken(body: Body) -> Iterator[str]:
+        raise RuntimeError("CUDA out of memory")
+
+    current.answer = broken
+    with client(current, max_retries=0) as ours:
+        with pytest.raises(ServerError, match="CUDA out of memory"):
+            ours.generate("hi")
+    streamed = [request.body["stream"] for request in current.requests if request.path == "/v1/chat/completions"]
+    assert streamed == [True, False]
+
+
+def test_a_switched_off_api_says_which_switch() -> None:
+    with LollmsStub("current", enabled=False) as stub, client(stub) as ours:
+        with pytest.raises(PermissionDeniedError) as caught:
+            ours.generate("hi")
+        assert "settings" in caught.value.hint
+        assert "key is not to blame" in caught.value.hint
+
+
+def test_the_kind_of_a_server_that_is_starting_is_asked_again() -> None:
+    with LollmsStub("current") as stub, client(stub, max_retries=0) as ours:
+        stub.flavour = "classic"  # a gateway that knows none of the routes yet: 405 to a POST, 500 to a GET
+        stub.key = "not yet"
+        with pytest.raises(LollmsError):
+            ours.generate("hi")
+        stub.flavour, stub.key = "current", None
+        assert ours.generate("hi") == "hi "
+
+
+# --- a stream that hangs ----------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_that_hangs_ends_at_the_idle_limit_with_the_text_so_far(classic: LollmsStub) -> None:
+    def hangs(body: Body) -> Iterator[str]:
+        yield "so far "
+        yield "so good"
+        raise RuntimeError("in mid-stream")
+
+    classic.answer = hangs
+    with client(classic, timeouts=Timeouts(idle=0.3)) as ours, pytest.raises(APITimeoutError) as caught:
+        ours.generate("hi")
+    assert caught.value.partial_text == "so far so good"
