@@ -199,9 +199,14 @@ def _is_pil_image(source: object) -> bool:
 
 
 def _from_pil(source: PILImage, max_bytes: int) -> Image:
+    from PIL import ImageOps  # who has such an image has Pillow
+
     buffer = BytesIO()
     try:
-        if source.mode not in _PNG_MODES:
+        source = ImageOps.exif_transpose(source)  # PNG has no place for how a camera was held
+        if source.mode == "F":
+            source = _with_whole_numbers(source)
+        elif source.mode not in _PNG_MODES:
             source = source.convert(_MODES_TO_CONVERT.get(source.mode, "RGB"))
         source.save(buffer, "PNG")
     except (OSError, ValueError) as error:
@@ -209,6 +214,14 @@ def _from_pil(source: PILImage, max_bytes: int) -> Image:
             f"the PIL image cannot be encoded: {error}", hint="Check that its file is complete."
         ) from error
     return _checked(buffer.getvalue(), "the PIL image", max_bytes)
+
+
+def _with_whole_numbers(source: PILImage) -> PILImage:
+    """An image of floating-point brightness: from 0 to 1, as arrays of numbers have it, or from 0 to 255."""
+    low, high = source.getextrema()
+    if isinstance(high, float) and isinstance(low, float) and 0 <= low and high <= 1:
+        source = source.point(lambda brightness: brightness * 255 + 0.5)
+    return source.convert("L")
 
 
 _PNG_MODES = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})

@@ -132,6 +132,17 @@ def encoding_for(model: str | None, *, allow_download: bool | None = None) -> To
 
 
 _lock = threading.Lock()
+
+
+def _forked() -> None:
+    """A thread that the child does not have may have held the lock, for as long as a vocabulary takes to load."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
 _chosen: dict[tuple[str | None, bool], Tokenizer] = {}
 _failures: dict[str, str] = {}
 _warned: set[str] = set()

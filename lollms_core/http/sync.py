@@ -236,7 +236,7 @@ class SyncCall:
         """
         limit = self._transport.timeouts.first_token
         deadline = None if limit is None else time.monotonic() + limit
-        if not turns.join(self, threading.get_ident(), self._give_turn):
+        if not turns.join(self, None, self._give_turn):
             raise own_turn_error(self.where)
         while not self._turn:
             if self.stopping:

@@ -144,9 +144,9 @@ class Life(Setting):
         settings = self.settings()
         client = LollmsClient(**{**self._options, "raise_errors": True})
         client.generate(self.prompt, **settings)
+        asyncio.run(client.agenerate(self.prompt, **settings))
         abandoned = client.stream(self.prompt, **settings)
         next(abandoned)
-        asyncio.run(client.agenerate(self.prompt, **settings))
         client.close()
         second = _error_of(client.close)
         after = {

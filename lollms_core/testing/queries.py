@@ -155,6 +155,8 @@ class Queries(Setting):
             "the id is what a request carries.",
         )
 
+    # What an option does not do for images may be said here; it is not what is looked at.
+    @pytest.mark.filterwarnings("ignore::lollms_core.UnsupportedOptionWarning")
     @behaviour
     def test_images_or_an_error(self) -> None:
         result = self.client.generate_with_images("Describe this image:", [png(255, 0, 0)], **self.settings())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lollms_core.text.captions import file_name_for, language_of, last_heading
-from lollms_core.text.fences import FenceScanner, with_plain_line_ends
+from lollms_core.text.commonmark import FenceScanner, with_plain_line_ends
 from lollms_core.types import CodeBlock
 
 __all__ = ["extract_code_blocks"]

@@ -1,20 +1,25 @@
 """As much of CommonMark's block structure as decides where fenced code is (https://spec.commonmark.org/0.31.2/).
 
-Agrees with the specification's algorithm line by line. `lollms_core.text.fences` spares most of the lines the way
-through here.
+Agrees with the specification's algorithm line by line, and takes time that is linear in the text, whatever the text.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections import deque
 from functools import cache
 from typing import NamedTuple
 
-__all__ = ["OPENER", "Fence", "LineParser", "other_than_code"]
+__all__ = ["Fence", "FenceScanner", "with_plain_line_ends"]
 
-OPENER = re.compile(r"(`{3,})([^`\n]*)(?=\n|\Z)|(~{3,})([^\n]*)")
+_OPENER = re.compile(r"(`{3,})([^`\n]*)(?=\n|\Z)|(~{3,})([^\n]*)")
 """An opening fence: a run of backticks and the info string, or a run of tildes and the info string."""
+
+
+def with_plain_line_ends(text: str) -> str:
+    r"""`text` with CommonMark's other two line ends, `\r\n` and `\r`, replaced by `\n`."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 class Fence(NamedTuple):
@@ -38,19 +43,22 @@ _QUOTE = 0
 _NOTHING, _PARAGRAPH, _FENCE, _HTML = range(4)
 
 
-class LineParser:
-    """CommonMark's first phase, less the kinds of blocks that make no difference to fences.
+class FenceScanner:
+    r"""Finds the fenced code blocks of a text whose line ends are `\n`, in order.
 
-    Tracks the open containers and what kind of leaf block is open: a paragraph (which can be continued lazily and may
-    not be interrupted by everything), a fence, an HTML block, or none of them.
+    CommonMark's first phase, less the kinds of blocks that make no difference to fences. Tracks the open containers and
+    what kind of leaf block is open: a paragraph (which can be continued lazily and may not be interrupted by
+    everything), a fence, an HTML block, or none of them.
     """
 
     def __init__(self, text: str, position: int = 0) -> None:
-        """`position`: the beginning of a line that is outside of any block."""
-        self.fences: list[Fence] = []
+        """`position`: where to begin; it is taken for the first line of a document."""
         self._text = text
         self._next = position  # the next line
+        self._found: deque[Fence] = deque()
+        self._last_end = position  # of the last fence that `end_of_fence_around` has seen
         self._containers: list[int] = []
+        self._indents = 0  # the columns of all list items together
         self._quotes: list[int] = []  # the indices of the block quotes among them
         self._item_is_empty = False  # the last container is a list item in which nothing stands yet
         self._leaf = _NOTHING
@@ -68,29 +76,33 @@ class LineParser:
         self._inside_tab = False
         self._solid = 0
         self._solid_column = 0
+        self._breaks: dict[str, int] = {}  # for each character, from where on the line is a thematic break of it
 
-    def parse_until_outside(self, minimum: int) -> int:
-        """Read on to the first line behind `minimum` that is outside of any block; its beginning, or the text's end."""
-        text = self._text
-        length = len(text)
-        after_blank = False
-        while (line := self._next) < length:
+    def next(self, limit: int | None = None) -> Fence | None:
+        """The next block, if it begins before `limit`. A later call with a higher limit goes on from there."""
+        text, length = self._text, len(self._text)
+        limit = length if limit is None else limit
+        while not self._found and self._next < length and (self._next < limit or self._leaf == _FENCE):
             if self._leaf == _FENCE and not self._quotes and self._skip_fence_lines():
                 continue
-            outside = not self._containers or (after_blank and text[line] not in " \t\n")
-            if line > minimum and outside and self._leaf == _NOTHING:
-                return line
+            line = self._next
             newline = text.find("\n", line)
             self._end = length if newline < 0 else newline
             self._next = min(self._end + 1, length)
             self._at, self._column, self._inside_tab = line, 0, False
+            self._breaks.clear()
             self._find_solid()
-            after_blank = self._solid == self._end
             self._read_line(line)
-        if self._leaf == _FENCE:
+        if self._leaf == _FENCE and self._next >= length and not self._found:
             ending = "\n" if self._fence_lines and text.endswith("\n") else ""
             self._add_fence(length, ending, complete=False)
-        return length
+        return self._found.popleft() if self._found and self._found[0].start < limit else None
+
+    def end_of_fence_around(self, position: int) -> int | None:
+        """The end of the block around `position`; `None` outside. Ask for ascending positions, and not for `next`."""
+        while self._last_end <= position and (fence := self.next(position)):
+            self._last_end = fence.end
+        return self._last_end if self._last_end > position else None
 
     # --- one line ---
 
@@ -180,7 +192,7 @@ class LineParser:
         """The leaf that is open after this line, if a block other than a paragraph or container begins in it."""
         text, solid, end = self._text, self._solid, self._end
         if character in "`~":
-            opener = OPENER.match(text, solid, end)
+            opener = _OPENER.match(text, solid, end)
             if opener is None:
                 return None
             self._fence_start = line
@@ -196,9 +208,20 @@ class LineParser:
             return _NOTHING if patterns.heading.match(text, solid, end) else None
         if in_paragraph and character in "=-" and patterns.underline.match(text, solid, end):
             return _NOTHING
-        if character in "*-_" and patterns.thematic_break.match(text, solid, end):
+        if character in "*-_" and self._is_thematic_break(character):
             return _NOTHING
         return None
+
+    def _is_thematic_break(self, character: str) -> bool:
+        """Whether the rest of the line is three or more of this character, and white space.
+
+        How far back that holds is found once for a line: in a line of ten thousand list markers, each begins with one.
+        """
+        begin = self._breaks.get(character)
+        if begin is None:
+            line = self._text[self._solid : self._end]
+            begin = self._breaks[character] = self._solid + len(line.rstrip(character + " \t"))
+        return self._solid >= begin and self._text.count(character, self._solid, self._end) >= 3
 
     def _html_that_begins(self, *, may_be_any_tag: bool) -> int | None:
         patterns = _patterns()
@@ -244,10 +267,10 @@ class LineParser:
         False if the next line is none of them, or may close the fence: that is for `_read_line`.
         """
         text, begin = self._text, self._next
-        indent = sum(self._containers) + self._fence_indent
+        indent = self._indents + self._fence_indent
         if indent > _MOST_INDENT:
             return False
-        stop = other_than_code(indent).search(text, begin - 1)
+        stop = _other_than_code(indent).search(text, begin - 1)
         end = stop.start() if stop else len(text) - text.endswith("\n")
         if end < begin:
             return False
@@ -258,7 +281,7 @@ class LineParser:
 
     def _add_fence(self, end: int, ending: str, *, complete: bool) -> None:
         content = "\n".join(self._fence_lines) + (ending if self._fence_lines else "")
-        self.fences.append(Fence(self._fence_start, end, self._fence_info, content, complete))
+        self._found.append(Fence(self._fence_start, end, self._fence_info, content, complete))
         self._leaf = _NOTHING
         self._fence_lines = []
 
@@ -268,12 +291,14 @@ class LineParser:
         if offset == _QUOTE:
             self._quotes.append(len(self._containers))
         self._containers.append(offset)
+        self._indents += offset
         self._item_is_empty = offset != _QUOTE
         self._leaf = _NOTHING
 
     def _close_containers(self, count: int) -> None:
         """Close all but the first `count`."""
         if count < len(self._containers):
+            self._indents -= sum(self._containers[count:])
             del self._containers[count:]
             while self._quotes and self._quotes[-1] >= count:
                 self._quotes.pop()
@@ -348,7 +373,7 @@ _MOST_INDENT = 40
 
 
 @cache
-def other_than_code(indent: int) -> re.Pattern[str]:
+def _other_than_code(indent: int) -> re.Pattern[str]:
     """A line, after its predecessor's line end, that is neither empty nor code with such an indentation in spaces."""
     return re.compile(rf"\n(?! {{{indent}}}(?! {{0,3}}(?:```|~~~))|\n)")
 
@@ -359,7 +384,6 @@ _STARTS = frozenset("`~<#=-*_+0123456789")
 class _Patterns(NamedTuple):
     heading: re.Pattern[str]
     underline: re.Pattern[str]
-    thematic_break: re.Pattern[str]
     list_marker: re.Pattern[str]
     html: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...]
     html_block_tag: re.Pattern[str]
@@ -382,7 +406,6 @@ def _patterns() -> _Patterns:
     return _Patterns(
         heading=re.compile(r"#{1,6}(?:[ \t]|\Z)"),
         underline=re.compile(r"(?:=+|-+)[ \t]*\Z"),
-        thematic_break=re.compile(r"(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})\Z"),
         list_marker=re.compile(r"(?:[-+*]|([0-9]{1,9})[.)])(?=[ \t]|\Z)"),
         html=(
             (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lollms_core.text.fences import FenceScanner, with_plain_line_ends
+from lollms_core.text.commonmark import FenceScanner, with_plain_line_ends
 
 __all__ = ["join_continuation", "read_continuation"]
 

@@ -136,7 +136,7 @@ class _Block(NamedTuple):
 
 
 def _blocks(text: str) -> Iterator[_Block]:
-    from lollms_core.text.fences import FenceScanner  # not needed for streams
+    from lollms_core.text.commonmark import FenceScanner  # not needed for streams
 
     # For finding fences only: every index must stay what it is.
     plain = text.replace("\r\n", " \n").replace("\r", "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from typing import ClassVar
@@ -23,11 +22,6 @@ def repeat(body):
     if text is None:
         content = body["messages"][-1]["content"]
         text = content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
-    if "response_format" in body:
-        schema = body["response_format"]["json_schema"]["schema"]
-        text = json.dumps(dict.fromkeys(schema["required"], "a word"))
-    for stop in body.get("stop", ()):
-        text = text.partition(stop)[0]
     return re.findall(r"\s*\S+|\s+\Z", text)
 
 
@@ -84,6 +78,12 @@ class TestClassicServer(OverAStub):
 
 
 class TestCurrentServer(OverAStub):
+    deviations: ClassVar = {
+        "test_two_streams_side_by_side": "the server ends one answer of a user when another one ends, so the second "
+        "stream is refused while the first is open in the same thread",
+        "test_cut_answer_says_length": "the server says `stop` also at the limit",
+    }
+
     @pytest.fixture
     def stub(self, current):
         return current
