@@ -134,11 +134,7 @@ class LollmsClient(AsyncCalls):
         return self._chunks(self._prepare(text, messages, n_predict, options))
 
     def _chunks(self, run: Run) -> Generator[Chunk, None, None]:
-        self._running.add(run.request.cancel)
-        try:
-            yield from drive(lambda: self._open_sync(run.request), run.pipeline)
-        finally:
-            self._running.discard(run.request.cancel)
+        return drive(lambda: self._open_sync(run.request), run.pipeline, self._running)
 
     def _complete(
         self,

@@ -91,27 +91,18 @@ class AsyncCalls(ClientBase):
         text, messages = prompt_or_messages(prompt)
         return await self._acomplete(text, messages, n_predict, streaming_callback, options)
 
-    async def astream(
+    def astream(
         self,
         prompt: str | Iterable[Message | Mapping[str, Any]],
         n_predict: int | None = None,
         **options: Unpack[GenerateOptions],
     ) -> AsyncGenerator[Chunk, None]:
-        """`stream` for async callers. Errors are raised at the first step of the iteration."""
+        """`stream` for async callers."""
         text, messages = prompt_or_messages(prompt)
-        run = self._prepare(text, messages, n_predict, options)
-        async with contextlib.aclosing(self._achunks(run)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        return self._achunks(self._prepare(text, messages, n_predict, options))
 
-    async def _achunks(self, run: Run) -> AsyncGenerator[Chunk, None]:
-        self._running.add(run.request.cancel)
-        try:
-            async with contextlib.aclosing(adrive(lambda: self._open_async(run.request), run.pipeline)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        finally:
-            self._running.discard(run.request.cancel)
+    def _achunks(self, run: Run) -> AsyncGenerator[Chunk, None]:
+        return adrive(lambda: self._open_async(run.request), run.pipeline, self._running)
 
     async def _acomplete(
         self,

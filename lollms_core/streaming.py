@@ -236,11 +236,18 @@ def as_lollms_error(error: Exception, format: str) -> LollmsError:
     return known
 
 
-def drive(open_stream: Callable[[], Iterable[Chunk]], pipeline: Pipeline) -> Generator[Chunk, None, None]:
-    """The caller's chunks of a sync stream, the closing record last. Closes the stream on every path."""
+def drive(
+    open_stream: Callable[[], Iterable[Chunk]], pipeline: Pipeline, running: set[CancelToken]
+) -> Generator[Chunk, None, None]:
+    """The caller's chunks of a sync stream, the closing record last. Closes the stream on every path.
+
+    Args:
+        running: where the stream's token is while it is under way.
+    """
     cancel = pipeline.cancel
     feed = pipeline.feed
     iterator: Iterator[Chunk] | None = None
+    running.add(cancel)
     try:
         try:
             iterator = iter(open_stream())
@@ -265,15 +272,18 @@ def drive(open_stream: Callable[[], Iterable[Chunk]], pipeline: Pipeline) -> Gen
         raise
     finally:
         _close(iterator)
+        running.discard(cancel)
 
 
 async def adrive(
-    open_stream: Callable[[], Awaitable[AsyncIterator[Chunk]]], pipeline: Pipeline
+    open_stream: Callable[[], Awaitable[AsyncIterator[Chunk]]], pipeline: Pipeline, running: set[CancelToken]
 ) -> AsyncGenerator[Chunk, None]:
     """What `drive` does, for an async stream."""
+    # One generator and not one inside another: a loop that ends closes each of them by itself.
     cancel = pipeline.cancel
     feed = pipeline.feed
     stream: AsyncIterator[Chunk] | None = None
+    running.add(cancel)
     try:
         try:
             stream = await open_stream()
@@ -299,6 +309,7 @@ async def adrive(
         raise
     finally:
         await _aclose(stream)
+        running.discard(cancel)
 
 
 def _close(iterator: object) -> None:
@@ -312,7 +323,8 @@ def _close(iterator: object) -> None:
 
 async def _aclose(stream: object) -> None:
     aclose = getattr(stream, "aclose", None)
-    if aclose is not None:
+    # A loop that ends closes all generators that are still open at once, the inner beside the outer.
+    if aclose is not None and not getattr(stream, "ag_running", False):
         try:
             await aclose()
         except Exception:

@@ -82,8 +82,6 @@ class LollmsBackend(HTTPBackend):
             return no_model_error()
         if status == 403 and self._server is not None:
             error.hint = self._server.forbidden_hint(error.message) or error.hint
-        if status == 500 and isinstance(self._server, ClassicServer):
-            error.retryable = False  # an exception in its handler, which will be there the next time
         return error
 
     # --- generations -----------------------------------------------------------------------------------------------

@@ -50,6 +50,8 @@ _WITH_IMAGES = ("temperature",)
 _NEARLY_GREEDY = 0.001
 _ONLY_THE_BEST = 1e-6
 _ALL_TOKENS = 1_000_000
+_FAILED = frozenset({500})
+"""An exception in the server's handler: for want of a model, a list, or a newer library. It will be there again."""
 _NO_MODEL = re.compile(r"'NoneType' object has no attribute")
 """What the server says of its model when there is none."""
 
@@ -116,7 +118,7 @@ class ClassicServer:
     def _raise_if_no_model(self) -> Exchange[None]:
         """Raise `ModelLoadError` if the server says that no model is loaded; say nothing if it does not tell."""
         try:
-            value = (yield HTTPRequest(method="GET", path="/get_model_status")).json()
+            value = (yield HTTPRequest(method="GET", path="/get_model_status", final=_FAILED)).json()
         except LollmsError:
             return
         if isinstance(value, dict) and value.get("status") is False:
@@ -132,7 +134,7 @@ class ClassicServer:
 
     def _list(self, path: str, what: str) -> Exchange[Any]:
         try:
-            return _value((yield HTTPRequest(method="GET", path=path)).json())
+            return _value((yield HTTPRequest(method="GET", path=path, final=_FAILED)).json())
         except ServerError as error:
             if error.status_code != 500:
                 raise
@@ -164,21 +166,21 @@ class ClassicServer:
 
     def _active_model(self) -> Exchange[str | None]:
         try:
-            value = (yield HTTPRequest(method="GET", path="/get_active_model")).json()
+            value = (yield HTTPRequest(method="GET", path="/get_active_model", final=_FAILED)).json()
         except (BackendError, InvalidRequestError):
             return None
         return str(value["model"]) if isinstance(value, dict) and value.get("status") and "model" in value else None
 
     def tokenize(self, request: TokenizeRequest) -> Exchange[list[int]]:
         body = {"prompt": request.text, "return_named": False}
-        tokens = _value((yield from self._told(HTTPRequest(path="/lollms_tokenize", json=body))).json())
+        tokens = _value((yield from self._told(HTTPRequest(path="/lollms_tokenize", json=body, final=_FAILED))).json())
         if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
             raise ProtocolError("the server's tokens are not a list of whole numbers")
         return tokens
 
     def detokenize(self, request: DetokenizeRequest) -> Exchange[str]:
         body = {"tokens": list(request.tokens), "return_named": False}
-        text = _value((yield from self._told(HTTPRequest(path="/lollms_detokenize", json=body))).json())
+        text = _value((yield from self._told(HTTPRequest(path="/lollms_detokenize", json=body, final=_FAILED))).json())
         if not isinstance(text, str):
             raise ProtocolError("the server's text for these tokens is not a string")
         return text

@@ -344,6 +344,7 @@ class AsyncCall:
             return
         self.stopping = True
         if self._process != processes.current:
+            self.aborted = True
             return
         if last_word is None or not self.streaming:
             self.abort()
@@ -398,7 +399,7 @@ class AsyncCall:
 
     def abort(self) -> None:
         """End whatever the call waits for, at once. From any thread."""
-        self.stopping = True
+        self.stopping = self.aborted = True
         with contextlib.suppress(RuntimeError):  # if the loop is closed, so is everything in it
             self._loop.call_soon_threadsafe(self._abort)
 

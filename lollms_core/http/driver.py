@@ -58,6 +58,10 @@ class Call(Protocol):
     """It has been asked to end."""
 
     @property
+    def aborted(self) -> bool:
+        """Nothing more is to be expected of its connection."""
+
+    @property
     def response(self) -> Response | None: ...
     @property
     def where(self) -> str: ...
@@ -131,7 +135,7 @@ def _fetch(request: HTTPRequest, call: Call, policy: Policy) -> Generator[Step, 
             return HTTPResponse(response.status, response.headers, (yield response.read_all))
         except LollmsError as error:
             call.close()
-            wait = None if call.stopping else retries.wait(error)
+            wait = None if call.stopping or error.status_code in request.final else retries.wait(error)
             if wait is None:
                 raise
         yield functools.partial(call.wait, wait)
@@ -169,20 +173,26 @@ def answer(generation: Generation, call: Call, policy: Policy) -> Generator[Step
         if turns is not None:
             turns.leave(call)
     if call.stopping:
-        yield call.settled
+        yield from _settled(call)
         yield Chunk(finish_reason="cancelled")
 
 
 def _rest(call: Call) -> Generator[Step, Any, None]:
     """Read on, to the end or until the call is aborted: a server that was asked to stop must do so in its stream."""
     try:
-        if (response := call.response) is not None:
+        if not call.aborted and (response := call.response) is not None:
             while (yield response.read):
                 call.noticed()
     except LollmsError:
         pass
     call.end()
-    yield call.settled
+    yield from _settled(call)
+
+
+def _settled(call: Call) -> Generator[Step, Any, None]:
+    # Only where there is something to wait for: whoever closes a stream should not have to wait a turn of the loop.
+    if not call.aborted:
+        yield call.settled
 
 
 def _attempts(

@@ -54,6 +54,8 @@ class HTTPRequest:
     """Besides those of the backend. Not in the repr: they may carry keys."""
     timeouts: Timeouts | None = None
     """In place of the client's, for this request alone."""
+    final: frozenset[int] = frozenset()
+    """Statuses after which it is not repeated, though others of their kind pass: they would be there again."""
 
 
 @dataclass(frozen=True, slots=True)

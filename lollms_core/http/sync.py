@@ -170,6 +170,11 @@ class SyncCall:
         self.streaming = False
 
     @property
+    def aborted(self) -> bool:
+        """Nothing more is to be expected of its connection."""
+        return self._watch.aborted
+
+    @property
     def where(self) -> str:
         """The server's address, for messages."""
         return str(self._transport.address)

@@ -24,7 +24,7 @@ from lollms_core.errors import (
     RateLimitError,
 )
 from lollms_core.http import HTTPRequest
-from lollms_core.types import CancelToken, Chunk, CloseRequest, GenerationRequest, Timeouts
+from lollms_core.types import CancelToken, Chunk, CloseRequest, GenerationRequest, ListModelsRequest, Timeouts
 from tests.http.backends import DIALECTS, ChatBackend, make
 from tests.support.dialects import LOLLMS, OPENAI
 from tests.support.fault_server import TEXT, FaultServer, refused_address
@@ -424,7 +424,7 @@ def test_a_question_is_retried_like_an_answer(server: FaultServer) -> None:
     def question() -> object:
         return (yield HTTPRequest(path="/v1/completions", json={})).body
 
-    assert TEXT[0].split()[0].encode() in backend.run(question())
+    assert TEXT[0].split()[0].encode() in backend.ask(question(), ListModelsRequest()).wait()
     assert server.count() == 2
     backend.close(CloseRequest())
 
