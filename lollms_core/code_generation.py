@@ -94,8 +94,9 @@ def _markdown(blocks: list[CodeBlock]) -> str:
     for block in blocks:
         runs = re.findall("`+", block["content"])
         fence = "`" * max(3, 1 + max(map(len, runs), default=0))
-        parts.append(f"{fence}{block['type']}\n{block['content']}\n" + (f"{fence}\n" if block["is_complete"] else ""))
-    return "\n".join(parts)
+        end = f"\n{fence}\n\n" if block["is_complete"] else ""
+        parts.append(f"{fence}{block['type']}\n{block['content']}{end}")
+    return "".join(parts)
 
 
 def _instructions(prompt: str, language: str, template: str, single: bool) -> str:

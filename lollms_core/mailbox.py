@@ -14,8 +14,8 @@ A waiting task costs no thread, and abandoning the iterator in any way tells the
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections import deque
+import contextlib
+import queue
 from collections.abc import Callable
 
 from lollms_core.errors import BackendError
@@ -27,17 +27,19 @@ _LIVENESS_CHECK = 1.0
 
 
 class Mailbox:
-    """Where a producer puts chunks and, at the end, a closing chunk or an exception. One producer, one consumer."""
+    """Where a producer puts chunks and, at the end, a closing chunk or an exception. One producer, one consumer.
 
-    __slots__ = ("_admitted", "_ended", "_items", "_lock", "_ready", "_waiter", "abandoned")
+    Without a lock: `cancel_waiting` may run in a signal handler, in the middle of any of these methods. At worst a
+    request is both taken up and ended; its consumer has gone then, which the producer sees.
+    """
+
+    __slots__ = ("_admitted", "_ended", "_items", "_waiter", "abandoned")
 
     abandoned: bool
     """Nobody will read on."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._ready = threading.Condition(self._lock)
-        self._items: deque[Chunk | Exception] = deque()
+        self._items: queue.SimpleQueue[Chunk | Exception] = queue.SimpleQueue()
         self._waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
         self._admitted = False
         self._ended = False
@@ -45,17 +47,14 @@ class Mailbox:
 
     def put(self, item: Chunk | Exception) -> None:
         """Hand an item to the consumer. The first exception or chunk with a finish reason is the last item."""
-        with self._lock:
-            if self._ended or self.abandoned:
-                return
+        if not self.over:
             self._ended = isinstance(item, Exception) or item.finish_reason is not None
             self._append(item)
 
     def admit(self) -> bool:
         """The producer takes the request up. `False`: it was cancelled or abandoned while it waited."""
-        with self._lock:
-            self._admitted = True
-            return not (self._ended or self.abandoned)
+        self._admitted = True
+        return not self.over
 
     @property
     def over(self) -> bool:
@@ -64,42 +63,52 @@ class Mailbox:
 
     def cancel_waiting(self) -> None:
         """End at once a request that has not been taken up; one that runs is ended by its producer."""
-        with self._lock:
-            if not (self._admitted or self._ended):
-                self._ended = True
-                self._append(Chunk(finish_reason="cancelled"))
+        if not (self._admitted or self._ended):
+            self._ended = True
+            self._append(Chunk(finish_reason="cancelled"))
 
     def _append(self, item: Chunk | Exception) -> None:
-        self._items.append(item)
-        self._ready.notify()
-        if self._waiter is None:
+        self._items.put(item)
+        waiter, self._waiter = self._waiter, None
+        if waiter is None:
             return
-        (loop, future), self._waiter = self._waiter, None
+        loop, future = waiter
         try:
             loop.call_soon_threadsafe(_wake, future)
         except RuntimeError:  # the loop is closed, and its task with it
             self.abandoned = True
 
     def get(self, alive: Callable[[], bool]) -> Chunk | Exception:
-        """The next item; waits for it."""
-        with self._lock:
-            while not self._items:
-                # A bounded wait also lets Ctrl-C through on Windows.
-                self._ready.wait(_LIVENESS_CHECK)
-                if not self._items and not alive():
-                    return BackendError("the thread that computes this answer is gone")
-            return self._items.popleft()
-
-    async def aget(self) -> Chunk | Exception:
-        """The next item; waits for it without blocking the loop."""
+        """The next item; waits for it. An error if the producer is gone."""
         while True:
-            with self._lock:
-                if self._items:
-                    return self._items.popleft()
-                loop = asyncio.get_running_loop()
-                future: asyncio.Future[None] = loop.create_future()
-                self._waiter = (loop, future)
-            await future
+            try:
+                # A bounded wait also lets Ctrl-C through on Windows.
+                return self._items.get(timeout=_LIVENESS_CHECK)
+            except queue.Empty:
+                if not alive() and self._items.empty():
+                    return _gone()
+
+    async def aget(self, alive: Callable[[], bool]) -> Chunk | Exception:
+        """The next item; waits for it without blocking the loop. An error if the producer is gone."""
+        loop = asyncio.get_running_loop()
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._items.get_nowait()
+            future: asyncio.Future[None] = loop.create_future()
+            self._waiter = (loop, future)
+            if not self._items.empty():  # it came before whoever put it could see that somebody waits
+                continue
+            look = loop.call_later(_LIVENESS_CHECK, _wake, future)
+            try:
+                await future
+            finally:
+                look.cancel()
+            if self._items.empty() and not alive():
+                return _gone()
+
+
+def _gone() -> BackendError:
+    return BackendError("the thread that computes this answer is gone")
 
 
 def _wake(future: asyncio.Future[None]) -> None:
@@ -114,6 +123,8 @@ the end however it comes, and one that says whether the producer is alive. Neith
 
 class MailboxStream:
     """Iterate it with `for` or with `async for`. Nothing happens before the first item is asked for."""
+
+    ends_when_cancelled = True
 
     def __init__(self, start: Start) -> None:
         self._start: Start | None = start
@@ -144,7 +155,7 @@ class MailboxStream:
             raise StopAsyncIteration
         try:
             self._begin()
-            item = await self._mailbox.aget()
+            item = await self._mailbox.aget(self._alive)
         except BaseException:  # the task was cancelled
             self.close()
             raise

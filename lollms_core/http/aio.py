@@ -4,7 +4,7 @@ Sessions are kept by event loop: a client may be used from one loop after anothe
 closes with its loop when that ends as `asyncio.run` ends one, and in any case with the client.
 
 What is used below aiohttp's documented face, why, and the test that fails when it changes (all in
-`tests/http/test_aiohttp.py`):
+`tests/http/test_below_aiohttp.py`):
 
 - `StreamReader.set_exception(None)` in `AsyncResponse._rescued`: aiohttp drops what has arrived once a connection has
   failed.

@@ -90,3 +90,22 @@ def test_a_request_that_waits_is_cancelled_at_once_and_one_that_runs_by_its_prod
         cancel.cancel()
         assert mailbox.over is not taken_up
         assert mailbox.admit() is taken_up
+
+
+def test_a_dead_producer_is_told_to_a_thread_and_to_a_task() -> None:
+    import lollms_core.mailbox as module
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_LIVENESS_CHECK", 0.01)
+        stream, _ = stream_of(Chunk("a"), alive=False)
+        assert next(stream) == Chunk("a")
+        with pytest.raises(BackendError, match="is gone"):
+            next(stream)
+
+        async def read() -> None:
+            stream, _ = stream_of(Chunk("a"), alive=False)
+            assert await anext(stream) == Chunk("a")
+            with pytest.raises(BackendError, match="is gone"):
+                await asyncio.wait_for(anext(stream), 30)
+
+        asyncio.run(read())

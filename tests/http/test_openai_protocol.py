@@ -203,3 +203,103 @@ def test_embeddings_in_the_order_of_the_texts() -> None:
     for broken in ({}, {"data": data}, {"data": [{"index": "x", "embedding": 1}] * 3}, [], None):
         with pytest.raises(ProtocolError):
             read_embeddings(broken, 3)
+
+
+# --- what an answer says beyond text ------------------------------------------------------------------------------------
+
+
+def call(index: int | None, **fields: object) -> dict[str, object]:
+    function = {name: fields.pop(name) for name in ("name", "arguments") if name in fields}
+    piece: dict[str, object] = {**fields, **({"function": function} if function else {})}
+    return {**piece, "index": index} if index is not None else piece
+
+
+def made(id: str | None, name: str, arguments: str) -> dict[str, object]:
+    value: dict[str, object] = {"function": {"name": name, "arguments": arguments}}
+    return {"id": id, **value} if id else value
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        ([[call(0, id="1", name="f", arguments='{"a":')], [call(0, arguments=" 1}")]], [made("1", "f", '{"a": 1}')]),
+        (
+            [[call(0, id="1", name="f", arguments="{}"), call(1, id="2", name="g", arguments="")], [call(1, arguments="{}")]],
+            [made("1", "f", "{}"), made("2", "g", "{}")],
+        ),
+        # every parallel call with index 0
+        (
+            [[call(0, id="1", name="f", arguments="{}")], [call(0, id="2", name="g", arguments="{}")]],
+            [made("1", "f", "{}"), made("2", "g", "{}")],
+        ),
+        # no index, no id
+        ([[call(None, name="f", arguments="{")], [call(None, arguments="}")]], [made(None, "f", "{}")]),
+    ],
+)
+@pytest.mark.parametrize("finish", ["tool_calls", None])
+def test_calls_of_tools_that_nobody_asked_for_are_kept(
+    pieces: list[object], expected: list[object], finish: str | None
+) -> None:
+    data = events(delta(role="assistant"), *(delta(tool_calls=part) for part in pieces), *([delta(finish)] * bool(finish)))
+    *_, last = decode(data)
+    assert last.finish_reason == "tool_calls"
+    assert last.metadata is not None
+    assert last.metadata["tool_calls"] == expected
+
+
+@given(cuts)
+def test_calls_of_tools_however_the_bytes_are_split(places: list[int]) -> None:
+    data = events(
+        delta(content="I look. "),
+        delta(tool_calls=[call(0, id="1", name="wet", arguments="")]),
+        delta(tool_calls=[call(0, arguments='{"city": "Zürich"}')]),
+        delta("tool_calls"),
+    )
+    text, last = decode(*split(data, places))
+    assert text == Chunk("I look. ")
+    assert last.metadata == {"tool_calls": [made("1", "wet", '{"city": "Zürich"}')]}
+
+
+def test_a_whole_answer_with_calls_of_tools() -> None:
+    message = {"role": "assistant", "content": None, "tool_calls": [made("1", "f", "{}")], "annotations": [{"url": "u"}]}
+    body = {"id": "c", "model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+    (last,) = decode(json.dumps(body).encode(), content_type="application/json")
+    assert last.finish_reason == "tool_calls"
+    assert last.metadata == {
+        "id": "c",
+        "model": "m",
+        "tool_calls": [made("1", "f", "{}")],
+        "annotations": [{"url": "u"}],
+    }
+
+
+def test_other_fields_are_kept() -> None:
+    data = events(
+        {**delta(content="a"), "system_fingerprint": "fp"},
+        {"choices": [{"index": 0, "delta": {"content": "b"}, "finish_reason": None, "logprobs": {"content": [1]}}]},
+        {"choices": [{"index": 0, "delta": {"audio": {"data": "x"}}, "finish_reason": None, "logprobs": {"content": [2]}}]},
+        {"choices": [{"index": 0, "delta": {"audio": {"data": "y"}}, "finish_reason": "stop"}], "service_tier": "flex"},
+    )
+    *text, last = decode(data)
+    assert text == [Chunk("a"), Chunk("b")]
+    assert last.metadata == {
+        "service_tier": "flex",
+        "logprobs": {"content": [1, 2]},
+        "audio": {"data": "xy"},
+    }
+
+
+def test_another_answer_is_not_mixed_in() -> None:
+    data = events(
+        delta(content="mine "),
+        {"choices": [{"index": 1, "delta": {"content": "not mine "}, "finish_reason": None}]},
+        delta(content="too", finish="stop"),
+        {"choices": [{"index": 1, "delta": {}, "finish_reason": "length"}]},
+    )
+    assert decode(data) == [Chunk("mine "), Chunk("too"), STOP]
+
+
+def test_done_is_no_end_where_a_finish_reason_is_due() -> None:
+    decoder = ChatDecoder({}, needs_finish_reason=True)
+    with pytest.raises(IncompleteStreamError):
+        list(decoder.feed(events(delta(content="cut"))))

@@ -146,6 +146,7 @@ class OpenAIBackend(HTTPBackend):
     # --- generation ------------------------------------------------------------------------------------------------
 
     def open_stream(self, request: GenerationRequest) -> Exchange[StreamCall]:
+        _one_answer(request)
         model = yield from self._resolve(request.model)
         body = self._chat_body(request, model) if _is_chat(request) else self._completion_body(request, model)
         gone = self._memory.strip(_route_key(request, model), body, request.extra)
@@ -390,6 +391,13 @@ class OpenAIBackend(HTTPBackend):
                 ) from error
             vectors += read_embeddings(response.json(), len(texts))
         return vectors
+
+
+def _one_answer(request: GenerationRequest) -> None:
+    if request.extra.get("n", 1) not in (None, 1):
+        raise InvalidRequestError(
+            "extra cannot ask for several answers (n): a call has one", hint="Make one call for each answer."
+        )
 
 
 def _is_chat(request: GenerationRequest) -> bool:

@@ -1,0 +1,401 @@
+"""What broke when somebody tried to break it: input of wrong types and shapes, halves of characters, copies, passwords."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import io
+import json
+import pickle
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from lollms_core import (
+    Backend,
+    BackendError,
+    BackendSettings,
+    CancelToken,
+    Capabilities,
+    Chunk,
+    ConfigurationError,
+    ContractError,
+    EmptyAnswerWarning,
+    GenerationRequest,
+    IncompleteStreamError,
+    InvalidRequestError,
+    LollmsClient,
+    Message,
+    TokenCount,
+    UnsupportedOptionError,
+    hookimpl,
+    installed_formats,
+    registry,
+)
+from lollms_core.images import load_image
+from lollms_core.text import SurrogateJoiner
+from lollms_core.text.json_schema import schema_problem
+from lollms_core.types import MSG_TYPE, Usage
+from tests.support.inline import Over, over
+from tests.support.strangers import Strangers, strangers
+
+__all__ = ["over", "strangers"]
+
+
+def echo(**options: Any) -> LollmsClient:
+    return LollmsClient(default_generation_mode="echo", raise_errors=True, **options)
+
+
+# --- code that has arrived is kept ----------------------------------------------------------------------------------------
+
+
+class Continued(Backend):
+    """Answers with code that is cut off, goes on once, and fails the second time."""
+
+    calls = 0
+
+    @hookimpl
+    def generate(self, request: GenerationRequest) -> Iterator[Chunk]:
+        type(self).calls += 1
+        if self.calls == 1:
+            yield Chunk("```python\na = 1\nb = 2\n")
+        elif self.calls == 2:
+            yield Chunk("```python\nc = 3\n")
+        else:
+            yield Chunk("```python\nd = 4\ne =")
+            raise IncompleteStreamError("the connection broke")
+        yield Chunk(finish_reason="length")
+
+
+@pytest.mark.parametrize("call", ["generate_code", "generate_codes"])
+@pytest.mark.parametrize("world", ["sync", "async"])
+def test_code_is_kept_when_a_continuation_fails(over: Over, call: str, world: str) -> None:
+    Continued.calls = 0
+    client = over(Continued, raise_errors=False)
+    result = getattr(client, call)("x") if world == "sync" else asyncio.run(getattr(client, f"a{call}")("x"))
+    assert result["type"] == "IncompleteStreamError"
+    (block,) = client.extract_code_blocks(result)
+    assert block["content"] == "a = 1\nb = 2\nc = 3\nd = 4\ne ="
+    assert (block["type"], block["is_complete"]) == ("python", False)
+
+
+# --- chunks that are none -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [Chunk(None), Chunk(b"bytes"), "text", None, 3])  # type: ignore[arg-type]
+@pytest.mark.parametrize("world", ["sync", "async"])
+def test_a_chunk_that_is_none_is_the_backends_fault_and_the_text_is_kept(over: Over, bad: Any, world: str) -> None:
+    class Broken(Backend):
+        @hookimpl
+        def generate(self, request: Any) -> Iterator[Any]:
+            yield Chunk("so far")
+            yield bad
+
+    client = over(Broken)
+    with pytest.raises(ContractError) as caught:
+        client.generate("x") if world == "sync" else asyncio.run(client.agenerate("x"))
+    assert caught.value.partial_text == "so far"
+    assert "inline" in caught.value.message
+
+
+# --- halves of characters -------------------------------------------------------------------------------------------------
+
+
+@given(st.text(alphabet=st.characters(codec=None)), st.data())
+def test_characters_are_joined_however_they_are_torn(text: str, data: st.DataObject) -> None:
+    units = text.encode("utf-16-le", "surrogatepass")
+    halves = [units[i : i + 2].decode("utf-16-le", "surrogatepass") for i in range(0, len(units), 2)]
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(halves)), max_size=5)))
+    joiner = SurrogateJoiner()
+    pieces = ["".join(halves[a:b]) for a, b in zip([0, *cuts], [*cuts, len(halves)], strict=True)]
+    out = "".join(joiner.feed(piece) for piece in pieces) + joiner.flush()
+    assert out == units.decode("utf-16-le", "replace")
+    out.encode()
+
+
+@pytest.mark.parametrize("kind", [MSG_TYPE.MSG_TYPE_CHUNK, MSG_TYPE.MSG_TYPE_REASONING])
+def test_surrogate_pairs_reach_callers_whole(over: Over, kind: MSG_TYPE) -> None:
+    class Torn(Backend):
+        @hookimpl
+        def generate(self, request: Any) -> Iterator[Chunk]:
+            for piece in ("a\ud83d", "\ude00b", "\ud83d", "c", "\ude00", "d\ud83d"):
+                yield Chunk(piece, kind)
+
+    client = over(Torn)
+    pieces: list[str] = []
+    completion = client.complete("x", streaming_callback=lambda piece, _: pieces.append(piece))
+    whole = completion.text if kind == MSG_TYPE.MSG_TYPE_CHUNK else completion.reasoning
+    assert whole == "".join(pieces) == "a\U0001f600b\ufffdc\ufffdd\ufffd"
+    for piece in pieces:
+        piece.encode()
+
+
+# --- no silent empty answer -------------------------------------------------------------------------------------------------
+
+
+class OnlyThinks(Backend):
+    capabilities = Capabilities(options=frozenset({"json_schema"}))
+
+    @hookimpl
+    def generate(self, request: Any) -> Iterator[Chunk]:
+        yield Chunk("hm", MSG_TYPE.MSG_TYPE_REASONING)
+        yield Chunk(finish_reason="length", usage=Usage(completion_tokens=1))
+
+
+class Calls(Backend):
+    @hookimpl
+    async def generate(self, request: Any) -> AsyncIterator[Chunk]:
+        yield Chunk(finish_reason="tool_calls", metadata={"tool_calls": [{"function": {"name": "f"}}]})
+
+
+def test_tokens_used_up_by_reasoning_are_told(over: Over) -> None:
+    client = over(OnlyThinks)
+    with pytest.warns(EmptyAnswerWarning, match="Raise n_predict"):
+        assert client.generate("x") == ""
+    with pytest.warns(EmptyAnswerWarning):
+        assert asyncio.run(client.agenerate("x")) == ""
+    assert client.complete("x").finish_reason == "length"
+    with pytest.raises(BackendError, match="used up its tokens with reasoning") as caught:
+        client.generate("x", json_schema={"type": "object"})
+    assert "think=False" in caught.value.hint
+
+
+def test_calls_of_tools_in_place_of_an_answer_are_told(over: Over) -> None:
+    client = over(Calls)
+    with pytest.warns(EmptyAnswerWarning, match="tool_calls"):
+        assert client.generate("x") == ""
+    assert client.complete("x").metadata["tool_calls"] == [{"function": {"name": "f"}}]
+
+
+# --- values of wrong types --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"timeouts": 5}, "Timeouts(connect=5"),
+        ({"max_retries": "2"}, "max_retries must be an int"),
+        ({"max_retries": True}, "max_retries must be an int"),
+        ({"verify_ssl_certificate": 1.5}, "CA bundle"),
+        ({"headers": [("a", "b")]}, "headers must be a dictionary"),
+        ({"host_address": 9600}, "host_address must be a str"),
+        ({"model_name": ["m"]}, "model_name must be a str"),
+    ],
+)
+def test_settings_of_wrong_types(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        echo(**settings)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("settings", [{"ctx_size": 0}, {"ctx_size": -1}, {"max_retries": -1}])
+def test_settings_out_of_range(settings: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequestError):
+        echo(**settings)
+
+
+def test_a_path_names_a_ca_bundle(tmp_path: Path) -> None:
+    client = LollmsClient(verify_ssl_certificate=tmp_path / "ca.pem", host_address="https://localhost")
+    assert client.backend.settings.verify_ssl_certificate == str(tmp_path / "ca.pem")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"think": 3.5},
+        {"personality": 1.5},
+        {"personality": True},
+        {"completion_format": 1},
+        {"extra": [1]},
+        {"images": "one.png"},
+    ],
+)
+def test_options_of_wrong_types(option: dict[str, Any]) -> None:
+    with echo() as client, pytest.raises(TypeError, match=next(iter(option))):
+        client.generate("x", **option)
+
+
+def test_a_completion_format_by_its_name(over: Over) -> None:
+    class Formats(Backend):
+        capabilities = Capabilities(raw_prompt=True)
+
+        @hookimpl
+        def generate(self, request: GenerationRequest) -> Iterator[Chunk]:
+            yield Chunk(request.completion_format.name)
+
+    client = over(Formats)
+    for name in ("Chat", "chat", "Instruct", "INSTRUCT"):
+        assert client.generate("x", completion_format=name) == name.capitalize()
+    with pytest.raises(InvalidRequestError, match="Chat"):
+        client.generate("x", completion_format="chatty")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"type": "text"}],
+        [{"type": "image_url"}],
+        [{"type": "image_url", "image_url": {}}],
+        [{"text": "no type"}],
+        [3],
+        [None],
+    ],
+)
+def test_malformed_parts_of_a_message(content: Any) -> None:
+    with echo() as client, pytest.raises(InvalidRequestError, match="part"):
+        client.chat([{"role": "user", "content": content}])
+
+
+@pytest.mark.parametrize("images", ["one.png", 3, {"a": 1}])
+def test_images_of_a_message_that_are_no_list(images: Any) -> None:
+    with echo() as client, pytest.raises(TypeError, match="images"):
+        client.chat([{"role": "user", "content": "x", "images": images}])
+
+
+def test_text_parts_may_be_plain_strings() -> None:
+    with echo() as client:
+        assert "a\nb" in client.chat([{"role": "user", "content": ["a", {"type": "text", "text": "b"}]}])
+
+
+def test_a_misspelt_argument_of_the_client_is_recognised() -> None:
+    with pytest.raises(UnsupportedOptionError) as caught:
+        LollmsClient(temprature=0.5)
+    assert "Did you mean 'temperature'?" in caught.value.hint
+    assert any("temperature" in note for note in caught.value.__notes__)
+
+
+# --- copies ---------------------------------------------------------------------------------------------------------------
+
+
+def test_plain_values_can_be_copied_and_sent_to_other_processes() -> None:
+    token = CancelToken()
+    token.on_cancel(print)
+    request = GenerationRequest(prompt="x", messages=(Message("user", "y"),), cancel=token)
+    for value in (TokenCount(3, exact=True), request, Usage(prompt_tokens=1)):
+        for same in (pickle.loads(pickle.dumps(value)), copy.deepcopy(value)):
+            assert same == value
+    assert pickle.loads(pickle.dumps(TokenCount(3, exact=True))).exact is True
+    assert copy.deepcopy(request).cancel is not token
+    token.cancelled = True
+    assert pickle.loads(pickle.dumps(request)).cancel.cancelled
+
+
+# --- passwords --------------------------------------------------------------------------------------------------------------
+
+PASSWORDS = ["zq7/xj9", "zq7#xj9", "zq7?xj9", "zq7 xj9", "zq7@k4/xj9", "12/zq7", "zq7xj9"]
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+@pytest.mark.parametrize("format", ["lollms", "openai", "ollama"])
+def test_passwords_in_addresses_are_not_shown(format: str, password: str) -> None:
+    address = f"http://me:{password}@127.0.0.1:9"
+    settings = BackendSettings(format=format, host_address=address, api_key=SecretStr("key-12345"))
+    shown = repr(settings)
+    try:
+        client = LollmsClient(host_address=address, default_generation_mode=format, service_key="k", model_name="m")
+        result = client.generate("x")
+        shown += repr(client) + json.dumps(result)
+    except ConfigurationError as error:
+        shown += f"{error!r} {error.hint} {error.__cause__!r} {error.__notes__}"
+        assert "%2F" in error.hint
+    for part in ("zq7", "xj9", "k4/"):
+        assert part not in shown
+
+
+# --- formats and packages -------------------------------------------------------------------------------------------------
+
+SHOUT = """
+from lollms_core import Backend, Chunk, hookimpl
+class Shout(Backend):
+    @hookimpl
+    def generate(self, request):
+        yield Chunk(request.prompt.upper())
+"""
+
+
+@pytest.mark.parametrize("name", ["MyShout", "myshout", "MYSHOUT"])
+def test_a_format_whose_name_has_capitals_can_be_chosen(strangers: Strangers, name: str) -> None:
+    strangers.install(SHOUT, MyShout="Shout")
+    assert "MyShout" in installed_formats()
+    with LollmsClient(default_generation_mode=name) as client:
+        assert client.generate("x") == "X"
+
+
+def test_extras_in_an_entry_point(strangers: Strangers) -> None:
+    strangers.install(SHOUT, shouting="Shout [loud,clear]")
+    with LollmsClient(default_generation_mode="shouting") as client:
+        assert client.generate("x") == "X"
+
+
+@pytest.mark.parametrize("text", ["[lollms.backends]\nno equals sign\n", "[lollms.backends\nx = y:z\n", "\x00\xff"])
+def test_a_package_with_malformed_metadata_breaks_nobody(
+    strangers: Strangers, caplog: Any, tmp_path: Path, text: str
+) -> None:
+    strangers.install(SHOUT, shouting="Shout")
+    broken = tmp_path / "site" / "broken-1.0.dist-info"
+    broken.mkdir()
+    (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (broken / "entry_points.txt").write_bytes(text.encode("latin-1"))
+    registry.refresh()
+    with LollmsClient(default_generation_mode="shouting") as client:
+        assert client.generate("x") == "X"
+
+
+# --- schemas and images ---------------------------------------------------------------------------------------------------
+
+
+def test_a_schema_whose_alternatives_refer_to_one_another() -> None:
+    """Each level doubles the work of a check that looks at every alternative anew: 2 to the 40th here."""
+    levels = 40
+    definitions: dict[str, Any] = {"a0": {"type": "integer"}}
+    for level in range(1, levels):
+        reference = {"$ref": f"#/$defs/a{level - 1}"}
+        definitions[f"a{level}"] = {"anyOf": [reference, {"allOf": [reference]}]}
+    schema = {"$defs": definitions, "$ref": f"#/$defs/a{levels - 1}"}
+    assert schema_problem('"x"', schema) == "$ is not integer"
+    assert schema_problem("1", schema) is None
+
+
+def test_how_a_camera_was_held_is_kept() -> None:
+    from PIL import Image
+
+    picture = Image.new("RGB", (2, 1))
+    picture.putpixel((0, 0), (255, 0, 0))
+    exif = picture.getexif()
+    exif[0x0112] = 6  # turned by a quarter
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", exif=exif, quality=100, subsampling=0)
+    with Image.open(buffer) as turned:
+        data = load_image(turned).data
+    assert data is not None
+    with Image.open(io.BytesIO(data)) as upright:
+        assert upright.size == (1, 2)
+
+
+@pytest.mark.parametrize(("low", "high", "expected"), [(0.0, 1.0, (0, 255)), (0.0, 200.0, (0, 200))])
+def test_brightness_as_floating_point_numbers(low: float, high: float, expected: tuple[int, int]) -> None:
+    from PIL import Image
+
+    picture = Image.new("F", (2, 1))
+    picture.putpixel((0, 0), low)
+    picture.putpixel((1, 0), high)
+    data = load_image(picture).data
+    assert data is not None
+    with Image.open(io.BytesIO(data)) as saved:
+        assert (saved.convert("L").getpixel((0, 0)), saved.convert("L").getpixel((1, 0))) == expected
+
+
+def test_warnings_name_the_callers_line(over: Over) -> None:
+    client = over(OnlyThinks)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        client.generate("x")
+    assert [entry.filename for entry in seen] == [__file__]
+
+

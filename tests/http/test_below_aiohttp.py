@@ -1,0 +1,82 @@
+"""What the async transport uses below aiohttp's documented face. These tests fail when a release of aiohttp changes it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Callable
+
+import aiohttp
+import pytest
+
+from lollms_core.errors import IncompleteStreamError
+from lollms_core.types import GenerationRequest, Timeouts
+from tests.http.backends import make
+from tests.http.test_below_urllib3 import HEAD, chunk, event, raw_server
+
+
+async def pieces_and_error(address: str, **settings: object) -> tuple[list[str], Exception | None]:
+    pieces = []
+    try:
+        async for piece in make("openai", address, **settings).generate(GenerationRequest(prompt="x", model="m")):
+            pieces.append(piece.text)
+    except IncompleteStreamError as error:
+        return pieces, error
+    return pieces, None
+
+
+def reset(peer: socket.socket) -> None:
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+
+
+@pytest.mark.parametrize("end", [socket.socket.close, reset])
+def test_what_has_arrived_before_a_failure_is_given(end: Callable[[socket.socket], None]) -> None:
+    """Text and the end of the connection reach the loop in one turn: aiohttp then drops the text."""
+
+    def answer(peer: socket.socket) -> None:
+        peer.sendall(HEAD)
+        peer.sendall(b"".join(chunk(event(f"{number} ")) for number in range(50)) + b"ff\r\ncut")
+        end(peer)
+
+    async def main(address: str) -> tuple[list[str], Exception | None]:
+        return await pieces_and_error(address, max_retries=0)
+
+    with raw_server(answer) as address:
+        for _ in range(20):
+            pieces, error = asyncio.run(main(address))
+            assert isinstance(error, IncompleteStreamError)
+            if end is socket.socket.close:  # a reset may take what the kernel still holds
+                assert "".join(pieces) == "".join(f"{number} " for number in range(50))
+
+
+def test_a_broken_chunk_is_told_at_once() -> None:
+    """aiohttp closes the connection, and lets whoever reads from it wait."""
+    go_on = threading.Event()
+
+    def answer(peer: socket.socket) -> None:
+        peer.sendall(HEAD + chunk(event("whole ")))
+        go_on.wait(10)
+        peer.sendall(b"zz\r\nrubbish\r\n")
+        peer.recv(1)  # stays open
+
+    async def main(address: str) -> tuple[list[str], Exception | None]:
+        stream = make("openai", address, timeouts=Timeouts(idle=600)).generate(
+            GenerationRequest(prompt="x", model="m")
+        )
+        pieces = [(await anext(stream)).text]
+        go_on.set()
+        with pytest.raises(IncompleteStreamError):
+            await asyncio.wait_for(anext(stream), 60)
+        return pieces, None
+
+    with raw_server(answer) as address:
+        assert asyncio.run(main(address))[0] == ["whole "]
+
+
+def test_the_names_are_there() -> None:
+    assert callable(aiohttp.StreamReader.set_exception)
+    assert callable(aiohttp.StreamReader.read_nowait)
+    assert isinstance(aiohttp.client_proto.ResponseHandler.closed, property)
