@@ -219,7 +219,7 @@ def _from_pil(source: PILImage, max_bytes: int) -> Image:
 def _with_whole_numbers(source: PILImage) -> PILImage:
     """An image of floating-point brightness: from 0 to 1, as arrays of numbers have it, or from 0 to 255."""
     low, high = source.getextrema()
-    if isinstance(high, float) and isinstance(low, float) and 0 <= low and high <= 1:
+    if isinstance(high, float) and isinstance(low, float) and low >= 0 and high <= 1:
         source = source.point(lambda brightness: brightness * 255 + 0.5)
     return source.convert("L")
 

@@ -73,7 +73,7 @@ def _ask(client: LollmsClient) -> Finding:
     except LollmsError as error:
         return Finding("failed", error.message, error.hint, error)
     if models is not None:
-        if not models:
+        if not models and client.backend.capabilities.needs_model:
             return _without_models(client)
         detail = f"{len(models)} model{'' if len(models) == 1 else 's'}"
     if client.backend.capabilities.local:
@@ -96,8 +96,6 @@ def _ask(client: LollmsClient) -> Finding:
 
 
 def _without_models(client: LollmsClient) -> Finding:
-    if not client.backend.capabilities.needs_model:
-        return Finding("ready", "0 models")
     hint = "Name one with --model."
     if client.backend.capabilities.pull:
         hint = f"Download one: `lollms models -f {client.format} --pull NAME`."

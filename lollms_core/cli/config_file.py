@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lollms_core import ConfigurationError
-from lollms_core.cli.kinds import FLAG, FLAG_OR_PATH, INTEGER, NUMBER, TEXT, Kind
+from lollms_core.cli.kinds import FLAG, FLAG_OR_PATH, INTEGER, INTEGER_OR_TEXT, NUMBER, TEXT, Kind
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -45,7 +45,7 @@ _ALL = (
     Setting("api_key", TEXT, bound=True, secret=True),
     Setting("api_key_file", TEXT, "--api-key-file", bound=True),
     Setting("verify_ssl_certificate", FLAG_OR_PATH, "--insecure", bound=True),
-    Setting("personality", INTEGER, "--personality", bound=True),
+    Setting("personality", INTEGER_OR_TEXT, "--personality", bound=True),
     Setting("system", TEXT, "--system"),
     Setting("n_predict", INTEGER, "--n-predict"),
     Setting("ctx_size", INTEGER, "--ctx-size"),

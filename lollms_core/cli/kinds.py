@@ -7,7 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["FLAG", "FLAG_OR_PATH", "INTEGER", "NUMBER", "TEXT", "Kind", "any_value", "is_secret_name"]
+__all__ = [
+    "FLAG",
+    "FLAG_OR_PATH",
+    "INTEGER",
+    "INTEGER_OR_TEXT",
+    "NUMBER",
+    "TEXT",
+    "Kind",
+    "any_value",
+    "is_secret_name",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +53,16 @@ def _flag_or_path(text: str) -> bool | str:
     return _FLAGS.get(text.strip().lower(), text)
 
 
+def _integer_or_text(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
 TEXT = Kind("a text", (str,), str)
 INTEGER = Kind("an integer", (int,), int)
+INTEGER_OR_TEXT = Kind("an integer or a text", (int, str), _integer_or_text)
 NUMBER = Kind("a number", (int, float), float)
 FLAG = Kind("true or false", (bool,), _flag)
 FLAG_OR_PATH = Kind("true, false or a path", (bool, str), _flag_or_path)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from lollms_core.cli.guard import debug_option
-from lollms_core.cli.kinds import any_value
+from lollms_core.cli.kinds import INTEGER_OR_TEXT, any_value
 
 __all__ = ["Choices", "connection_options", "sampling_options"]
 
@@ -33,6 +33,10 @@ def _backend_options(_: click.Context, __: click.Parameter, given: tuple[str, ..
             raise click.BadParameter(f"{text!r} is not KEY=VALUE")
         options[name.strip().replace("-", "_")] = any_value(value)
     return options
+
+
+def _number_or_name(_: click.Context, __: click.Parameter, given: str | None) -> int | str | None:
+    return None if given is None else INTEGER_OR_TEXT.from_text(given)
 
 
 def _ask_key(_: click.Context, __: click.Parameter, wanted: bool) -> str | None:
@@ -78,7 +82,7 @@ _SAMPLING = (
     click.option("--seed", type=int, metavar="N", help="The same seed, the same answer, where the backend can."),
     click.option("--n-threads", type=int, metavar="N", help="Threads for the model."),
     click.option("--ctx-size", type=int, metavar="N", help="The context window to ask for, in tokens."),
-    click.option("--personality", type=int, metavar="ID", help="A personality of a LoLLMS server."),
+    click.option("--personality", metavar="ID", callback=_number_or_name, help="A personality of a LoLLMS server."),
     click.option("-s", "--system", metavar="TEXT", help="The system prompt."),
     click.option("--strict", is_flag=True, default=None, help="An option without effect is an error, not a warning."),
 )  # fmt: skip

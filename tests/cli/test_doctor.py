@@ -7,6 +7,9 @@ import socket
 
 import pytest
 
+from tests.support.lollms_stub import LollmsStub
+from tests.support.ollama_server import OllamaServer
+
 WORKING = """
     from lollms_core import Backend, Chunk, hookimpl
     class Working(Backend):
@@ -197,3 +200,48 @@ def test_extensions_are_checked(lollms, strangers):
 @pytest.mark.parametrize("limit", ["0", "-1", "soon"])
 def test_a_time_that_is_none_is_wrong_usage(lollms, limit):
     assert lollms("doctor", "--timeout", limit).exit_code == 2
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "said"),
+    [
+        ("tiny", "ready", "tiny chosen"),
+        ("tiny:latest", "ready", "tiny:latest chosen"),
+        ("tinny", "no model", "tinny"),
+        ("tiny-embed", "no model", "cannot answer prompts"),
+    ],
+)
+def test_a_model_is_there_and_can_answer(lollms, model, status, said):
+    with OllamaServer() as server:
+        result = lollms("doctor", "ollama", "-f", "ollama", "-m", model, "--host-address", server.address, "--json")
+    report = json.loads(result.stdout)
+    assert report["formats"]["ollama"]["status"] == status
+    assert said in report["formats"]["ollama"]["detail"]
+    assert result.exit_code == (0 if status == "ready" else 1)
+    assert report["problems"] == ([] if status == "ready" else ["ollama"])
+
+
+def test_a_server_without_any_model_is_not_well(lollms):
+    with OllamaServer(models={}) as server:
+        result = lollms("doctor", "ollama", "-f", "ollama", "--host-address", server.address)
+    assert result.exit_code == 1
+    assert "--pull NAME" in result.stdout
+    assert "All is well" not in result.stdout
+
+
+def test_a_lollms_server_without_a_loaded_model(lollms):
+    with LollmsStub(models=()) as stub:
+        result = lollms("doctor", "lollms", "-f", "lollms", "--host-address", stub.address)
+    assert result.exit_code == 1
+    assert "no model" in result.stdout
+    assert "All is well" not in result.stdout
+
+
+def test_a_lollms_server_names_its_active_model(lollms):
+    with LollmsStub() as stub:
+        result = lollms("doctor", "lollms", "-f", "lollms", "--host-address", stub.address)
+    assert result.exit_code == 0
+    assert "stub-model by default" in result.stdout

@@ -203,6 +203,7 @@ def test_json_has_usage_and_timings(lollms):
             "prompt_tokens": 3, "completion_tokens": 3, "reasoning_tokens": None, "cached_tokens": None,
             "total_tokens": 6,
         },
+        "metadata": {},
     }  # fmt: skip
 
 
@@ -329,3 +330,29 @@ def test_a_reader_that_leaves_is_no_error(shell, strangers):
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 141
+
+
+THINKER = """
+    from lollms_core import MSG_TYPE, Backend, Chunk, hookimpl
+    class Thinker(Backend):
+        @hookimpl
+        def generate(self, request):
+            yield Chunk("hm", MSG_TYPE.MSG_TYPE_REASONING)
+            yield Chunk(finish_reason="length")
+    class Caller(Backend):
+        @hookimpl
+        def generate(self, request):
+            yield Chunk(finish_reason="tool_calls", metadata={"tool_calls": [{"function": {"name": "look"}}]})
+"""
+
+
+def test_an_answer_without_text_says_why(lollms, strangers):
+    strangers.install(THINKER, thinker="Thinker", caller="Caller")
+    result = lollms("generate", "-f", "thinker", "hi")
+    assert "used up its tokens with reasoning" in result.stderr
+    assert "--n-predict" in result.stderr
+    result = lollms("generate", "-f", "caller", "hi")
+    assert "called tools" in result.stderr
+    assert "look" in result.stderr
+    record = asked(lollms("generate", "-f", "caller", "--json", "hi"))
+    assert record["metadata"]["tool_calls"] == [{"function": {"name": "look"}}]

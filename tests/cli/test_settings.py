@@ -79,7 +79,7 @@ def test_a_key_never_goes_to_another_format():
 
 
 @pytest.mark.parametrize(
-    "setting", [s for s in SETTINGS.values() if s.kind.name not in ("a text", "true, false or a path")]
+    "setting", [s for s in SETTINGS.values() if s.kind.name not in ("a text", "an integer or a text", "true, false or a path")]
 )
 def test_a_variable_of_the_wrong_kind_is_named(lollms, setting):
     result = lollms("generate", "-f", "echo", "hi", env={setting.variable: "warm"})

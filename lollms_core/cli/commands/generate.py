@@ -97,7 +97,11 @@ def _print_as_text(session: Session, prompt: str, options: dict[str, Any], show_
 
 
 def _explain_end(session: Session, completion: Completion) -> None:
-    if completion.finish_reason == "length":
+    if not completion.text and (calls := completion.metadata.get("tool_calls")):
+        note(f"the model called tools in place of an answer: {json.dumps(calls, ensure_ascii=False)}")
+    elif completion.reasoning and not completion.text.strip():
+        note("the model used up its tokens with reasoning, and gave no answer; raise --n-predict, or try --no-think")
+    elif completion.finish_reason == "length":
         note("the answer was cut off at the limit of tokens; --n-predict raises it")
     elif completion.finish_reason == "content_filter":
         note(f"the content filter of {session.subject} ended the answer")
@@ -121,5 +125,6 @@ def _print_as_json(session: Session, prompt: str, options: dict[str, Any]) -> No
                 "model": completion.model,
                 "usage": usage,
                 "timings": dataclasses.asdict(completion.timings),
+                "metadata": dict(completion.metadata),
             }
         )
