@@ -8,13 +8,14 @@ from lollms_core.testing.life import Life
 from lollms_core.testing.limits import Limits
 from lollms_core.testing.mistakes import Mistakes
 from lollms_core.testing.queries import Queries
+from lollms_core.testing.questions import Questions
 from lollms_core.testing.stopping import Stopping
 from lollms_core.testing.twins import Twins
 
 __all__ = ["BackendConformance"]
 
 
-class BackendConformance(Answers, Limits, Honesty, Stopping, Queries, Mistakes, Twins, Life):
+class BackendConformance(Answers, Limits, Honesty, Stopping, Questions, Queries, Mistakes, Twins, Life):
     """Derive from this, give one fixture, and pytest runs every behaviour against your backend.
 
         from lollms_core.testing import BackendConformance

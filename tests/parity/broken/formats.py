@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import contextlib
+import functools
 import itertools
 import queue
 import random
@@ -273,6 +276,34 @@ class WaitsDeafly(Echo):
         yield Chunk("late")
 
 
+@broken("test_cancel_ends_a_silent_question", patience=2.0, unreachable_options=lambda self: {})
+class AsksDeafly(Echo):
+    @hookimpl
+    def list_models(self, request):
+        time.sleep(3600)
+        return []
+
+
+@broken("test_cancelled_questions_leave_nothing")
+class RuinedByCancelledQuestions(Echo):
+    ruined = False
+
+    @hookimpl
+    async def list_models(self, request):
+        try:
+            await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            self.ruined = True
+            raise
+        return []
+
+    @hookimpl
+    def generate(self, request):
+        if not self.ruined:
+            yield from map(Chunk, self.words(request))
+        yield Chunk(finish_reason="stop")
+
+
 # --- tokens, models, embeddings, personalities, images -------------------------------------------------------------
 
 
@@ -441,14 +472,23 @@ class LeavesAThread(Echo):
         return super().words(request)
 
 
-_LISTENER = socket.create_server(("127.0.0.1", 0))
-_OPEN = []
+@functools.cache
+def _listener():
+    listener = socket.create_server(("127.0.0.1", 0))
+    atexit.register(listener.close)
+    return listener
+
+
+def _left_open():
+    connection = socket.create_connection(_listener().getsockname())
+    atexit.register(connection.close)
+    return connection
 
 
 @broken("test_no_connection_is_left_after_close", grace=0.3)
 class LeavesAConnection(Echo):
     def words(self, request):
-        _OPEN.append(socket.create_connection(_LISTENER.getsockname()))
+        _left_open()
         return super().words(request)
 
 
@@ -471,7 +511,7 @@ class ConnectsAtOnce(Echo):
     def __init__(self, settings):
         super().__init__(settings)
         with contextlib.suppress(OSError):
-            socket.create_connection(_LISTENER.getsockname()).close()
+            socket.create_connection(_listener().getsockname()).close()
 
 
 @broken("test_key_never_shows")
