@@ -2,7 +2,7 @@
 
 import json
 import shutil
-import time
+import threading
 
 import pytest
 from lollms_transformers.sources import find_source
@@ -17,7 +17,7 @@ from lollms_core import (
     ModelRequiredError,
     TokenizeRequest,
 )
-from tests.transformers.conftest import FRANCE, MODEL, answer, greedy, make
+from tests.transformers.conftest import FRANCE, LONG, MODEL, answer, greedy, make
 
 
 def failing(model, error, match, **options):
@@ -141,9 +141,7 @@ def test_a_hub_model_without_network(monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    started = time.monotonic()
     error = failing("acme/no-such-model", ModelLoadError, "not on this machine, and the hub at .* cannot be reached")
-    assert time.monotonic() - started < 60
     assert "package:" in error.hint
     assert error.retryable
 
@@ -151,9 +149,13 @@ def test_a_hub_model_without_network(monkeypatch):
 def test_a_hub_that_never_answers(monkeypatch):
     import lollms_transformers.hub as hub
 
+    over = threading.Event()
     monkeypatch.setattr(hub, "_PATIENCE", 0.01)
-    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *args, **kwargs: time.sleep(0.5))
-    failing("acme/no-such-model", ModelLoadError, "cannot be reached")
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *args, **kwargs: over.wait(LONG))
+    try:
+        failing("acme/no-such-model", ModelLoadError, "cannot be reached")
+    finally:
+        over.set()
 
 
 def test_offline_mode_is_honoured(monkeypatch):

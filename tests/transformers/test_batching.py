@@ -1,13 +1,13 @@
 """Calls that wait at the same time run as one batch, and nobody's answer depends on who else is in it."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from lollms_transformers import kv
+from lollms_transformers.row import Row
 
 from lollms_core import BackendError, CancelToken, GenerationRequest, SamplingParams
-from tests.transformers.conftest import FRANCE, answer, greedy
+from tests.transformers.conftest import FRANCE, answer, at_once, greedy, held_up, wait_for_queue
 
 pytestmark = pytest.mark.model
 
@@ -17,21 +17,6 @@ QUESTIONS = [
     "Explain photosynthesis.",
     "List five colours and describe each of them in a few words, please.",
 ]
-
-
-def at_once(backend, requests):
-    """All of them from threads of their own, queued before the engine takes up the first."""
-    hold, entered = threading.Event(), threading.Event()
-    engine = backend._engine(None)
-    with ThreadPoolExecutor(len(requests) + 1) as pool:
-        blocked = pool.submit(engine.call, lambda loaded: (entered.set(), hold.wait(60)))
-        entered.wait(60)
-        answers = [pool.submit(answer, backend, request) for request in requests]
-        while len(engine._jobs) < len(requests):
-            entered.wait()
-        hold.set()
-        blocked.result()
-        return [future.result() for future in answers]
 
 
 @pytest.fixture
@@ -70,18 +55,31 @@ def test_each_row_has_its_own_limit_stop_sampling_and_seed(backend, widths):
     assert [end.finish_reason for _, end in together] == [end.finish_reason for _, end in alone]
 
 
-def test_a_call_joins_those_that_run(backend, widths):
+def test_a_call_joins_those_that_run(backend, widths, monkeypatch):
     """It does not wait for a long answer to end, and changes nothing in it."""
     expected = answer(backend, greedy(QUESTIONS[1], 40))[0]
+    accept, finish = Row.accept, Row.finish
+    finished = []
+
+    def second_token_once_the_other_call_is_there(self, token):
+        if (self.limit, self.generated) == (40, 1):
+            wait_for_queue(backend._engine(None), 1)
+        accept(self, token)
+
+    def noted(self, reason):
+        finished.append(self.limit)
+        finish(self, reason)
+
+    monkeypatch.setattr(Row, "accept", second_token_once_the_other_call_is_there)
+    monkeypatch.setattr(Row, "finish", noted)
     running = backend.generate(greedy(QUESTIONS[1], 40))
     first = next(running).text
-    joined = answer(backend, greedy(FRANCE))[0]
-    ahead = len(running._mailbox._items)
+    joined = answer(backend, greedy(FRANCE, 20))[0]
     text = first + "".join(chunk.text for chunk in running)
     assert joined == "The capital of France is Paris."
     assert text == expected
     assert 2 in widths
-    assert ahead < 40  # the short answer was complete before the long one
+    assert finished == [20, 40]
 
 
 def test_rows_that_are_done_leave_the_batch(backend, widths):
@@ -121,16 +119,12 @@ def test_an_error_in_one_row_leaves_the_others(backend, monkeypatch):
         return pick(self, scores, tokens)
 
     monkeypatch.setattr(Sampler, "pick", fails_for_one)
-    hold, entered = threading.Event(), threading.Event()
     engine = backend._engine(None)
-    with ThreadPoolExecutor(3) as pool:
-        pool.submit(engine.call, lambda loaded: (entered.set(), hold.wait(60)))
-        entered.wait(60)
-        bad = pool.submit(answer, backend, greedy(QUESTIONS[1], 5, sampling={"temperature": 0.77}))
-        good = pool.submit(answer, backend, greedy(FRANCE))
-        while len(engine._jobs) < 2:
-            entered.wait()
-        hold.set()
+    with ThreadPoolExecutor(2) as pool:
+        with held_up(engine):
+            bad = pool.submit(answer, backend, greedy(QUESTIONS[1], 5, sampling={"temperature": 0.77}))
+            good = pool.submit(answer, backend, greedy(FRANCE))
+            wait_for_queue(engine, 2)
         assert good.result()[0] == "The capital of France is Paris."
         with pytest.raises(BackendError, match="bad luck"):
             bad.result()

@@ -6,6 +6,8 @@ import sys
 import pytest
 from lollms_transformers.gguf_cache import _folder_name, cache_directory, converted
 
+from tests.transformers.conftest import LONG
+
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
@@ -93,7 +95,7 @@ print(converted(pathlib.Path({str(small)!r}), torch.float32))
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    results = [process.communicate(timeout=240) for process in processes]
+    results = [process.communicate(timeout=LONG) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], results
     assert results[0][0] == results[1][0]
     assert sorted(result[1].count("Converting small.gguf") for result in results) == [0, 1]

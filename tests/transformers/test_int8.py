@@ -7,6 +7,9 @@ from lollms_transformers.int8 import Int8Linear, quantize
 from lollms_core import CloseRequest, ConfigurationError, EmbedRequest, ModelInfoRequest
 from tests.transformers.conftest import FRANCE, MODEL, answer, greedy, make
 
+# torch deprecates every way to make a quantized tensor, and the first one made says so.
+pytestmark = pytest.mark.usefixtures("as_for_users")
+
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_layer_gives_nearly_what_the_original_gives(bias):

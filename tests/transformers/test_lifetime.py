@@ -9,7 +9,7 @@ import weakref
 import pytest
 
 from lollms_core import ClientClosedError, CloseRequest
-from tests.transformers.conftest import FRANCE, MODEL, answer, greedy, make
+from tests.transformers.conftest import FRANCE, LONG, MODEL, answer, greedy, make
 
 pytestmark = pytest.mark.model
 
@@ -39,7 +39,7 @@ def test_a_backend_that_is_dropped_closes_itself():
     (thread,) = engine_threads() - before
     del backend
     gc.collect()
-    thread.join(60)
+    thread.join(LONG)
     assert not thread.is_alive()
 
 
@@ -97,7 +97,7 @@ assert ask(used) == "The capital"
 
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this system has no fork")
 def test_a_forked_child_gets_an_error_and_the_parent_goes_on():
-    subprocess.run([sys.executable, "-c", SCRIPT], check=True, timeout=240)
+    subprocess.run([sys.executable, "-c", SCRIPT], check=True, timeout=LONG)
 
 
 def test_a_program_that_never_closes_ends():
@@ -105,4 +105,4 @@ def test_a_program_that_never_closes_ends():
         SCRIPT[: SCRIPT.index("child =")]
         + "\nstream = used.generate(GenerationRequest(prompt='Tell a story.'))\nnext(stream)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=LONG)

@@ -1,7 +1,6 @@
 """Other architectures, as tiny models with random weights: images, caches that cannot be cut, encoders."""
 
 import io
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,7 +14,7 @@ from lollms_core import (
     ModelInfoRequest,
     UnsupportedError,
 )
-from tests.transformers.conftest import FRANCE, answer, greedy, make, raw
+from tests.transformers.conftest import FRANCE, answer, at_once, greedy, make, raw
 
 pytestmark = pytest.mark.model
 
@@ -166,19 +165,10 @@ def test_batches_of_other_architectures_give_the_same_answers(tiny, kind):
     requests = [raw("The sea", 6), raw("Once upon a time there was a king", 3), raw("One two three four five six", 9)]
     try:
         alone = [answer(backend, request) for request in requests]
-        hold, entered = threading.Event(), threading.Event()
-        engine = backend._engine(None)
-        with ThreadPoolExecutor(4) as pool:
-            pool.submit(engine.call, lambda loaded: (entered.set(), hold.wait(60)))
-            entered.wait(60)
-            together = [pool.submit(answer, backend, request) for request in requests]
-            while len(engine._jobs) < 3:
-                entered.wait()
-            hold.set()
-            assert [future.result()[0] for future in together] == [text for text, _ in alone]
+        assert [text for text, _ in at_once(backend, requests)] == [text for text, _ in alone]
         from lollms_transformers.kv import supports_surgery
 
-        assert engine.call(lambda loaded: supports_surgery(loaded.model)) is flexible
+        assert backend._engine(None).call(lambda loaded: supports_surgery(loaded.model)) is flexible
     finally:
         backend.close(CloseRequest())
 

@@ -27,6 +27,7 @@ from lollms_core import (
     hookimpl,
 )
 from lollms_core.mailbox import Mailbox, MailboxStream
+from lollms_transformers.advice import advice_withheld
 from lollms_transformers.engine import Engine, Job
 from lollms_transformers.options import TransformersOptions
 
@@ -184,7 +185,9 @@ class TransformersBackend(Backend):
     def _with_tokenizer(self, model: str | None, function: Callable[[Any], T]) -> T:
         """Run `function` with the loaded model in this thread; the tokenizer does not need the engine's."""
         engine = self._engine(model)
-        return function(engine.loaded or engine.call(lambda loaded: loaded))
+        loaded = engine.loaded or engine.call(lambda loaded: loaded)
+        with advice_withheld():
+            return function(loaded)
 
     def _suggestion(self) -> str:
         from lollms_transformers.listing import loadable_models

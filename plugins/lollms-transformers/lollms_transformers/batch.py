@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from lollms_core import UnsupportedError
 from lollms_transformers import kv
@@ -26,6 +27,9 @@ logger = logging.getLogger("lollms.transformers")
 
 _SHORT_PROMPT = 256
 """Prompts up to this length are prefilled together; longer ones alone, where one can use what another computed."""
+
+_CACHE = "cache" if "cache" in GenerateDecoderOnlyOutput.__dataclass_fields__ else "past_key_values"
+"""What `generate` calls the cache, among its arguments and in its output. transformers 5.24 renamed both."""
 
 Interrupts = Callable[[bool, bool], bool]
 """Whether to end the segment, given that it can be gone on with, and that the batch has room."""
@@ -186,7 +190,7 @@ class Batch:
             use_cache=True,
         )
         steps = _Steps(rows, ends, splits=self._flexible and not self._alone)
-        known = {} if cache is None else {"past_key_values": cache}
+        known = {} if cache is None else {_CACHE: cache}
         self._set_threads(rows)
         with torch.inference_mode():
             output = self._model.generate(
@@ -198,7 +202,7 @@ class Batch:
                 **known,
                 **(rows[0].inputs if self._alone else {}),
             )
-        return output.past_key_values
+        return getattr(output, _CACHE)
 
     def _set_threads(self, rows: Sequence[Row]) -> None:
         """The largest `n_threads` that a row asks for, else what torch began with."""

@@ -17,10 +17,14 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lollms_core import BackendError, ClientClosedError, GenerationRequest
 from lollms_core.mailbox import Mailbox
+from lollms_transformers.advice import advice_withheld
+
+if TYPE_CHECKING:
+    from lollms_transformers.batch import Batch
 
 __all__ = ["Engine", "Job"]
 
@@ -123,18 +127,17 @@ class Engine:
     # --- the engine's thread -----------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        from lollms_transformers.batch import Batch
-
         batch: Batch | None = None
         try:
             while self._wait(batch):
-                if batch is None:
-                    batch = self._new_batch()
+                with advice_withheld():
                     if batch is None:
-                        continue
-                self._serve_calls()
-                batch.admit(self._jobs)
-                batch.advance(self._interrupts)
+                        batch = self._new_batch()
+                        if batch is None:
+                            continue
+                    self._serve_calls()
+                    batch.admit(self._jobs)
+                    batch.advance(self._interrupts)
         except BaseException as error:  # must not leave consumers waiting
             logger.exception("the engine's thread failed")
             self._fail_all(BackendError(f"the engine failed: {type(error).__name__}: {error}"), batch)
@@ -153,7 +156,7 @@ class Engine:
                 self._changed.wait()
             return not self._closing
 
-    def _new_batch(self) -> Any:
+    def _new_batch(self) -> Batch | None:
         """Load the model. If that fails, those who wait get the error, and the next job tries again."""
         from lollms_transformers.batch import Batch
         from lollms_transformers.loading import failure

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 from lollms_core import AuthenticationError, ModelLoadError, ModelNotFoundError, PermissionDeniedError
+from lollms_transformers.advice import advice_withheld
 from lollms_transformers.sources import LOCAL_HINT
 
 __all__ = ["available_offline"]
@@ -47,7 +48,8 @@ def _ask(repository: str, revision: str, token: str | None) -> Exception | None:
 
     def ask() -> None:
         try:
-            HfApi(token=token).model_info(repository, revision=revision, timeout=_PATIENCE / 2)
+            with advice_withheld():
+                HfApi(token=token).model_info(repository, revision=revision, timeout=_PATIENCE / 2)
             outcome.append(None)
         except Exception as error:
             outcome.append(error)

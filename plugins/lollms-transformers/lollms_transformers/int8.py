@@ -6,12 +6,12 @@ kernels are those of torch's own dynamic quantization; its conversion tool is de
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
 
 from lollms_core import ConfigurationError
+from lollms_transformers.advice import advice_withheld
 
 __all__ = ["Int8Linear", "quantize"]
 
@@ -25,8 +25,7 @@ class Int8Linear(torch.nn.Module):
         self.out_features = linear.out_features
         weight = linear.weight.detach().float()
         scales = (weight.abs().amax(dim=1) / 127).clamp_min(1e-8).double()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # quantized tensor types are deprecated, their kernels are not
+        with advice_withheld():  # quantized tensor types are deprecated, their kernels are not
             quantized = torch.quantize_per_channel(
                 weight, scales, torch.zeros_like(scales, dtype=torch.long), 0, torch.qint8
             )

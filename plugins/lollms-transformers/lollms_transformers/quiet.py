@@ -1,7 +1,7 @@
 """Keeping transformers' own bars and advice off the user's terminal while something is loaded.
 
-Its verbosity and its progress bars are settings of the process, so they are changed for the time of one load and put
-back. Loads are serialised by the lock, because two of them would put back each other's values.
+Its progress bars are a setting of the process, so they are changed for the time of one load and put back. Loads are
+serialised by the lock, because two of them would put back each other's values.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from lollms_transformers.advice import advice_withheld, without_advice
 
 __all__ = ["quiet_transformers"]
 
@@ -63,19 +64,17 @@ def quiet_transformers(on_progress: Callable[[float], None] | None = None) -> It
     def plain_stand_in(*args: Any, **kwargs: Any) -> Any:
         return stand_in(stand_in, args, kwargs)
 
-    with _lock:
-        verbosity = hf_logging.get_verbosity()
+    with _lock, advice_withheld():
+        for handler in logging.getLogger("transformers").handlers:
+            if type(handler) is logging.StreamHandler:  # the one for the terminal; a program's own keep everything
+                handler.addFilter(without_advice)  # for good; a second time changes nothing
         readers_bar = getattr(gguf_reader, "tqdm", None)  # this module alone does not ask the hook
         if readers_bar is not None:
             gguf_reader.tqdm = plain_stand_in
         hook = hf_logging.set_tqdm_hook(stand_in)
-        hf_logging.set_verbosity(logging.ERROR)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield
+            yield
         finally:
             if readers_bar is not None:
                 gguf_reader.tqdm = readers_bar
-            hf_logging.set_verbosity(verbosity)
             hf_logging.set_tqdm_hook(hook)
