@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from lollms_core.backends.lollms_classic import ClassicServer, no_model_error, says_no_model
 from lollms_core.backends.lollms_current import CurrentServer
@@ -19,6 +20,7 @@ from lollms_core.errors import (
     InvalidRequestError,
     LollmsError,
     PermissionDeniedError,
+    ProtocolError,
     RateLimitError,
     ServerError,
 )
@@ -172,27 +174,35 @@ class LollmsBackend(HTTPBackend):
 
     def _is_classic(self) -> Exchange[bool]:
         for path, kind in (("/get_generation_status", dict), ("/list_models", list)):
-            try:
-                value = (yield HTTPRequest(method="GET", path=path)).json()
-            except (BackendError, InvalidRequestError) as error:
-                _raise_if_passing(error)
-                continue
+            value = yield from self._answered(path)
             if isinstance(value, kind) and (kind is list or "status" in value):
                 return True
         return False
 
     def _is_current(self) -> Exchange[bool]:
         try:
-            value = (yield HTTPRequest(method="GET", path="/v1/models")).json()
+            value = yield from self._answered("/v1/models")
         except (AuthenticationError, PermissionDeniedError):
             return True
-        except (BackendError, InvalidRequestError) as error:
-            _raise_if_passing(error)
-            return False
         return isinstance(value, dict) and isinstance(value.get("data"), list)
 
+    def _answered(self, path: str) -> Exchange[Any]:
+        """The JSON of a route; `None` if there is no such route, or it gives something else.
 
-def _raise_if_passing(error: LollmsError) -> None:
-    """Raise what says nothing about the kind of server: it cannot be reached, is overloaded, or broken just now."""
-    if isinstance(error, APIConnectionError | RateLimitError | ServerError):
-        raise error
+        Raises what says nothing about the kind of server: it cannot be reached, does not speak HTTP, is overloaded, or
+        broken just now; or a key or a proxy's password is missing.
+        """
+        try:
+            response = yield HTTPRequest(method="GET", path=path)
+        except (APIConnectionError, ProtocolError, RateLimitError, ServerError):
+            raise
+        except (AuthenticationError, PermissionDeniedError) as error:
+            if path == "/v1/models" or error.status_code == 407:
+                raise
+            return None
+        except (BackendError, InvalidRequestError):
+            return None
+        try:
+            return response.json()
+        except ProtocolError:
+            return None

@@ -10,6 +10,8 @@ What is used below aiohttp's documented face, why, and the test that fails when 
   failed.
 - `Connection.protocol.closed`: a reader of a body whose chunked encoding is wrong is not told; aiohttp only closes the
   connection.
+- `ClientResponse.start` and `Connection.transport` in `_Answer`: a server that answers before it has read the request
+  keeps the connection open until it has.
 """
 
 from __future__ import annotations
@@ -158,6 +160,7 @@ class _Session:
             max_line_size=_MAX_LINE,
             # Without a name for it, aiohttp would add its own.
             skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type"),
+            response_class=_Answer,
         )
         self._keeper = self._close_with_loop()
 
@@ -199,6 +202,30 @@ class _Session:
 
     def _close_in_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         self._closing = loop.create_task(self._keeper.aclose())
+
+
+class _Answer(aiohttp.ClientResponse):
+    """A response that knows whether it came before the server had the whole request."""
+
+    _cut: asyncio.Transport | None = None
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        protocol, transport = connection.protocol, connection.transport
+        await super().start(connection)
+        if transport is not None and transport.get_write_buffer_size():
+            self._cut = transport
+            protocol.force_close()
+            if self.content.is_eof():  # the connection may be in the pool already
+                self.reset()
+        return self
+
+    def reset(self) -> None:
+        """Close a connection over which the server has no more to say. Closed as usual, it would stay open until the
+        server has taken what is not sent.
+        """
+        if self._cut is not None:
+            sockets.reset_when_closed(self._cut.get_extra_info("socket"))
+            self._cut.abort()
 
 
 class AsyncCall:
@@ -267,8 +294,12 @@ class AsyncCall:
                 raise CallCancelledError("cancelled")
             answer = opening.result()
             self.response = AsyncResponse(self._loop, answer, timeouts, left, self.where)
+            if upload is not None:
+                upload.done = True
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise self._failure(error, timeouts) from _root(error)
+            cause = _root(error)
+            # What aiohttp says of a proxy contains the password in its address.
+            raise self._failure(error, timeouts) from (cause if isinstance(cause, OSError) else None)
         finally:
             self._waiting = None
             if self.response is None:
@@ -459,6 +490,8 @@ class _Upload:
         self.begun = True
         body = memoryview(self._body)
         for start in range(0, len(body), UPLOAD_SIZE):
+            if self.done:  # the server has answered before it had everything
+                return
             self.progress = self._loop.time()
             yield body[start : start + UPLOAD_SIZE]
         self.progress = self._loop.time()
@@ -492,7 +525,7 @@ class AsyncResponse:
         self._timed_out = False
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._decompress = decompressor(self.headers)
+        self._decompress: Callable[[bytes], bytes] | None = None
         protocol = None if answer.connection is None else answer.connection.protocol
         self._lost: asyncio.Future[None] | None = getattr(protocol, "closed", None)
         if self._lost is not None:
@@ -503,6 +536,8 @@ class AsyncResponse:
     async def read(self) -> bytes:
         """What has arrived of the body; `b""` at its end. Errors as `SyncResponse.read`."""
         try:
+            if not self._started:
+                self._decompress = decompressor(self.headers)
             data = await self._next()
             if self._decompress is not None:
                 while not (text := self._decompress(data)) and data:
@@ -621,11 +656,13 @@ class AsyncResponse:
     def abort(self) -> None:
         """Close the connection under a reader, who gets the end of it as an error."""
         self._answer.close()
+        if isinstance(self._answer, _Answer):
+            self._answer.reset()
 
     def close(self) -> None:
         """Close the connection, unless the body was read to its end and it has been given back."""
         self._disarm()
-        self._answer.close()
+        self.abort()
 
     def _failure(self, error: Exception) -> LollmsError:
         if self._timed_out:

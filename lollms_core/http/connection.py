@@ -22,6 +22,7 @@ import queue
 import re
 import selectors
 import socket
+import ssl
 import threading
 import time
 from collections import deque
@@ -68,7 +69,7 @@ class Watch:
     two reads, after the end. Looking up a host name is the one wait that it cannot end.
     """
 
-    __slots__ = ("_lock", "_news", "_socket", "aborted", "connected", "sent", "upload_limit")
+    __slots__ = ("_lock", "_news", "_socket", "aborted", "connected", "cut", "sent", "upload_limit")
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -77,6 +78,8 @@ class Watch:
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.aborted = False
         self.connected = False
+        self.cut = False
+        """The server answered before it had the whole request, the rest of which will not be sent."""
         self.sent = 0.0
         """When the last piece of the request left."""
         self.upload_limit: float | None = None
@@ -158,6 +161,12 @@ class BulkResponse(http.client.HTTPResponse):
         while 100 <= self.status < 200 and self.status != http.client.SWITCHING_PROTOCOLS:
             self.headers = self.msg = None  # type: ignore[assignment]
             super().begin()
+        if not self.chunked and self.headers.get("transfer-encoding", "").strip().lower() == "chunked":
+            # White space may follow a header's value (RFC 9112, section 5), which the standard one keeps.
+            self.chunked, self.chunk_left, self.length = True, None, None
+            self.will_close = "close" in self.headers.get("connection", "").lower() or self.version < 11
+        if current.watch is not None and current.watch.cut:
+            self.will_close = True
 
     def read1(self, n: int = -1) -> bytes:
         """What has arrived of the body, at least one byte; `b""` at its end.
@@ -263,12 +272,16 @@ class _Held(_Base):
             super().request(*args, **kwargs)
         finally:
             self._outgoing = None
-        # `sendall` counts its limit for all that it is given, and urllib3 sets the one for connecting.
-        self.sock.settimeout(None if watch is None else watch.upload_limit)
-        data = memoryview(b"".join(outgoing))
+        data = b"".join(outgoing)
+        # urllib3 has set the limit for connecting.
+        limit = None if watch is None else watch.upload_limit
+        self.sock.settimeout(limit)
         try:
-            for start in range(0, len(data), UPLOAD_SIZE):
-                super().send(data[start : start + UPLOAD_SIZE])
+            if len(data) <= UPLOAD_SIZE:
+                super().send(data)
+            elif _upload(self.sock, data, limit) < len(data) and watch is not None:
+                watch.cut = True
+                sockets.reset_when_closed(self.sock)
         except TimeoutError as error:
             raise UploadTimeout from error
         finally:
@@ -280,6 +293,37 @@ class _Held(_Base):
             super().send(data)
         else:
             self._outgoing.append(data)
+
+
+def _upload(sock: Any, data: bytes, limit: float | None) -> int:
+    """Send a large request piece by piece, each within `limit` seconds; how much of it the server wanted.
+
+    `sendall` counts its limit for all that it is given. A server may answer before it has everything, and read no more
+    (RFC 9112, section 9.5); over TLS, bytes that arrive need not be an answer, so that it is not looked for.
+
+    Raises:
+        TimeoutError: nothing left within `limit`.
+    """
+    view = memoryview(data)
+    if isinstance(sock, ssl.SSLSocket) or not isinstance(sock, socket.socket):
+        for start in range(0, len(view), UPLOAD_SIZE):
+            sock.sendall(view[start : start + UPLOAD_SIZE])
+        return len(view)
+    sent = 0
+    sock.setblocking(False)
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            while sent < len(view):
+                ready = selector.select(limit)
+                if not ready:
+                    raise TimeoutError("timed out")
+                if ready[0][1] & selectors.EVENT_READ:
+                    break
+                sent += sock.send(view[sent : sent + UPLOAD_SIZE])
+    finally:
+        sock.settimeout(limit)
+    return sent
 
 
 class _Interruptible(_Held):

@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 import weakref
 from typing import Any
 
-__all__ = ["remember"]
+__all__ = ["remember", "reset_when_closed"]
 
 _ours: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
@@ -21,6 +22,12 @@ _ours: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 def remember(sock: Any) -> None:
     """Have a forked child let go of `sock`."""
     _ours.add(sock)
+
+
+def reset_when_closed(sock: Any) -> None:
+    """Have `sock` closed with a reset, for a peer that reads no more: its end would wait behind what is not sent."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _let_go() -> None:

@@ -144,6 +144,7 @@ class _Pool:
         self.connections = pool
 
     def close(self) -> None:
+        self.connections.close()  # which the adapter leaves to the garbage collector
         self._adapter.close()
 
 
@@ -198,7 +199,7 @@ class SyncCall:
             body = dump_json(request.json)
         if request.headers:
             headers = {**headers, **prepared_headers(request.headers)}
-        watch.connected = False
+        watch.connected = watch.cut = False
         watch.upload_limit = timeouts.idle
         # The garbage collector may end an abandoned stream right here, which may send a farewell through this very
         # function: what was there before must come back.
@@ -365,7 +366,7 @@ class SyncResponse:
         waited = time.monotonic() - watch.sent
         if timeouts.first_token is not None and waited > _SOON:
             watch.set_timeout(max(0.001, timeouts.first_token - waited))
-        self._decompress = decompressor(self.headers)
+        self._decompress: Callable[[bytes], bytes] | None = None
 
     def read(self) -> bytes:
         """What has arrived of the body; `b""` at its end.
@@ -379,6 +380,8 @@ class SyncResponse:
         if answer is None:
             return b""
         try:
+            if not self._started:
+                self._decompress = decompressor(self.headers)
             data = answer.read1(READ_SIZE)
             if not self._started:
                 self._started = True

@@ -49,9 +49,7 @@ class Questions(Setting):
             while worker.is_alive() and time.monotonic() < deadline:
                 client.cancel()  # again and again: a call that has not begun cannot be cancelled
                 worker.join(0.02)
-            require(
-                not worker.is_alive(), f"cancel() did not end list_models() within {self.patience / 2:g} s", _HOLDS
-            )
+            require(not worker.is_alive(), f"cancel() did not end list_models() within {self.patience / 2:g} s", _HOLDS)
 
     @behaviour
     def test_cancelled_task_ends_a_silent_question(self) -> None:
@@ -72,7 +70,7 @@ class Questions(Setting):
                 return went_on
 
             went_on = asyncio.run(main())
-            require(not went_on, f"cancelled tasks that went on, or ended as if nothing had happened: {went_on}", _HOLDS)
+            require(not went_on, f"cancelled tasks that went on, or ended as if nothing had been: {went_on}", _HOLDS)
 
     @behaviour
     def test_cancelled_questions_leave_nothing(self) -> None:

@@ -1,4 +1,4 @@
-"""Every call ends when it is asked to: by `cancel`, by `close`, by its task, by Ctrl-C; whatever its backend is like."""
+"""Every call ends when it is asked to: by `cancel`, `close`, its task, or Ctrl-C; whatever its backend is like."""
 
 from __future__ import annotations
 
@@ -291,7 +291,7 @@ def test_a_stream_that_looks_at_nothing_is_left_behind(over: Over, deaf: type[De
     assert "left behind" in caplog.text
 
 
-# --- generations of async backends --------------------------------------------------------------------------------------
+# --- generations of async backends ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("prompt", ["at once", "never"])
@@ -351,7 +351,7 @@ def test_an_async_download_ends(over: Over, backend: type[AsyncBackend]) -> None
     assert client.backend.let_go.wait(SOON)
 
 
-# --- interrupts -----------------------------------------------------------------------------------------------------------
+# --- interrupts -------------------------------------------------------------------------------------------------------
 
 CTRL_C = """
 import asyncio, sys
@@ -438,7 +438,7 @@ def test_a_collection_in_the_middle_of_a_cancel_deadlocks_nobody(over: Over) -> 
         gc.set_threshold(*old)
 
 
-# --- backends that misbehave ------------------------------------------------------------------------------------------------
+# --- backends that misbehave ------------------------------------------------------------------------------------------
 
 
 def test_an_iter_that_raises_does_not_hang_async_callers(over: Over) -> None:
@@ -502,7 +502,7 @@ def test_a_backend_that_fails_to_close_loses_no_answer(over: Over, caplog: Any) 
     assert "cannot close" in caplog.text
 
 
-# --- bridges ----------------------------------------------------------------------------------------------------------------
+# --- bridges ----------------------------------------------------------------------------------------------------------
 
 number: contextvars.ContextVar[int] = contextvars.ContextVar("number", default=0)
 

@@ -1,4 +1,4 @@
-"""What the async transport uses below aiohttp's documented face. These tests fail when a release of aiohttp changes it."""
+"""What the async transport uses below aiohttp's documented face. They fail when a release of aiohttp changes it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from tests.http.test_below_urllib3 import HEAD, chunk, event, raw_server
 
 
 async def pieces_and_error(address: str, **settings: object) -> tuple[list[str], Exception | None]:
-    pieces = []
+    pieces: list[str] = []
+    stream = make("openai", address, **settings).generate(GenerationRequest(prompt="x", model="m"))
     try:
-        async for piece in make("openai", address, **settings).generate(GenerationRequest(prompt="x", model="m")):
+        while piece := await anext(stream, None):
             pieces.append(piece.text)
     except IncompleteStreamError as error:
         return pieces, error
@@ -63,9 +64,7 @@ def test_a_broken_chunk_is_told_at_once() -> None:
         peer.recv(1)  # stays open
 
     async def main(address: str) -> tuple[list[str], Exception | None]:
-        stream = make("openai", address, timeouts=Timeouts(idle=600)).generate(
-            GenerationRequest(prompt="x", model="m")
-        )
+        stream = make("openai", address, timeouts=Timeouts(idle=600)).generate(GenerationRequest(prompt="x", model="m"))
         pieces = [(await anext(stream)).text]
         go_on.set()
         with pytest.raises(IncompleteStreamError):

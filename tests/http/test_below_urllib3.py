@@ -111,7 +111,7 @@ def test_a_connection_with_bytes_behind_the_answer_is_not_used_again() -> None:
     assert len(connections) == 3
 
 
-# --- connecting -----------------------------------------------------------------------------------------------------------
+# --- connecting -------------------------------------------------------------------------------------------------------
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a forked child does with its parent's connections: nothing. Each program is run for real, in a process of its own."""
+"""What a forked child does with its parent's connections: nothing. Each program runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def run(server: FaultServer | LollmsStub, program: str) -> str:
 
 
 def test_a_child_makes_async_calls_and_the_parent_goes_on(server: FaultServer) -> None:
-    run(
+    shown = run(
         server,
         """
 async def main():
@@ -72,7 +72,9 @@ async def main():
     assert await client.agenerate("x") == whole
     for _ in range(3):
         await asyncio.to_thread(in_child, lambda: None, os._exit)
-        in_child_too = lambda: print(asyncio.run(make("/ok").agenerate("x")) == whole, asyncio.run(client.agenerate("x")) == whole, flush=True)
+        in_child_too = lambda: [
+            print(asyncio.run(each.agenerate("x")) == whole, flush=True) for each in (make("/ok"), client)
+        ]
         await asyncio.to_thread(in_child, in_child_too, os._exit)
         assert await client.agenerate("x") == whole
         assert await client.alist_models()
@@ -81,9 +83,12 @@ async def main():
 asyncio.run(main())
 """,
     )
+    assert shown.split() == ["True"] * 6
 
 
-@pytest.mark.parametrize("end", ["client.close()", "client.cancel()", "stream.close()", "del stream", "list(stream)", "pass"])
+@pytest.mark.parametrize(
+    "end", ["client.close()", "client.cancel()", "stream.close()", "del stream", "list(stream)", "pass"]
+)
 def test_a_child_ends_a_stream_that_it_has_inherited(server: FaultServer, end: str) -> None:
     """The parent's goes on: the child's copy of the stream is dead."""
     run(
@@ -254,5 +259,3 @@ client.close()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=SOON, check=False)
     assert done.stdout.split() == ["here"] * 3, done.stderr
-
-

@@ -205,7 +205,7 @@ def test_embeddings_in_the_order_of_the_texts() -> None:
             read_embeddings(broken, 3)
 
 
-# --- what an answer says beyond text ------------------------------------------------------------------------------------
+# --- what an answer says beyond text ----------------------------------------------------------------------------------
 
 
 def call(index: int | None, **fields: object) -> dict[str, object]:
@@ -224,7 +224,10 @@ def made(id: str | None, name: str, arguments: str) -> dict[str, object]:
     [
         ([[call(0, id="1", name="f", arguments='{"a":')], [call(0, arguments=" 1}")]], [made("1", "f", '{"a": 1}')]),
         (
-            [[call(0, id="1", name="f", arguments="{}"), call(1, id="2", name="g", arguments="")], [call(1, arguments="{}")]],
+            [
+                [call(0, id="1", name="f", arguments="{}"), call(1, id="2", name="g", arguments="")],
+                [call(1, arguments="{}")],
+            ],
             [made("1", "f", "{}"), made("2", "g", "{}")],
         ),
         # every parallel call with index 0
@@ -240,7 +243,9 @@ def made(id: str | None, name: str, arguments: str) -> dict[str, object]:
 def test_calls_of_tools_that_nobody_asked_for_are_kept(
     pieces: list[object], expected: list[object], finish: str | None
 ) -> None:
-    data = events(delta(role="assistant"), *(delta(tool_calls=part) for part in pieces), *([delta(finish)] * bool(finish)))
+    data = events(
+        delta(role="assistant"), *(delta(tool_calls=part) for part in pieces), *([delta(finish)] * bool(finish))
+    )
     *_, last = decode(data)
     assert last.finish_reason == "tool_calls"
     assert last.metadata is not None
@@ -261,7 +266,12 @@ def test_calls_of_tools_however_the_bytes_are_split(places: list[int]) -> None:
 
 
 def test_a_whole_answer_with_calls_of_tools() -> None:
-    message = {"role": "assistant", "content": None, "tool_calls": [made("1", "f", "{}")], "annotations": [{"url": "u"}]}
+    message = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [made("1", "f", "{}")],
+        "annotations": [{"url": "u"}],
+    }
     body = {"id": "c", "model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
     (last,) = decode(json.dumps(body).encode(), content_type="application/json")
     assert last.finish_reason == "tool_calls"
@@ -277,7 +287,11 @@ def test_other_fields_are_kept() -> None:
     data = events(
         {**delta(content="a"), "system_fingerprint": "fp"},
         {"choices": [{"index": 0, "delta": {"content": "b"}, "finish_reason": None, "logprobs": {"content": [1]}}]},
-        {"choices": [{"index": 0, "delta": {"audio": {"data": "x"}}, "finish_reason": None, "logprobs": {"content": [2]}}]},
+        {
+            "choices": [
+                {"index": 0, "delta": {"audio": {"data": "x"}}, "finish_reason": None, "logprobs": {"content": [2]}}
+            ]
+        },
         {"choices": [{"index": 0, "delta": {"audio": {"data": "y"}}, "finish_reason": "stop"}], "service_tier": "flex"},
     )
     *text, last = decode(data)

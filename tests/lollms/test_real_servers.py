@@ -276,7 +276,7 @@ def test_an_empty_answer_async(classic: LollmsStub) -> None:
     assert asyncio.run(main()) == "all well"
 
 
-# --- no model, and which ------------------------------------------------------------------------------------------------
+# --- no model, and which ----------------------------------------------------------------------------------------------
 
 
 def ask_for_text(client: LollmsClient) -> None:
@@ -326,7 +326,7 @@ def test_a_headless_server_has_no_lists() -> None:
         assert stub.paths().count("/list_models") == 1
 
 
-# --- what does not reach the model is said ------------------------------------------------------------------------------
+# --- what does not reach the model is said ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("option", [{"seed": 1}, {"n_threads": 2}, {"personality": 1}, {"json_schema": {}}])
@@ -384,7 +384,7 @@ def test_what_images_drop_is_said(classic: LollmsStub) -> None:
         ours.generate_with_images("what is next?", [image], n_predict=5, top_k=3, temperature=0.5)
 
 
-# --- the current server ---------------------------------------------------------------------------------------------------
+# --- the current server -----------------------------------------------------------------------------------------------
 
 
 def test_done_without_a_finish_reason_is_a_cut_answer(current: LollmsStub) -> None:
@@ -497,7 +497,7 @@ def test_the_kind_of_a_server_that_is_starting_is_asked_again() -> None:
         assert ours.generate("hi") == "hi "
 
 
-# --- a stream that hangs ----------------------------------------------------------------------------------------------------
+# --- a stream that hangs ----------------------------------------------------------------------------------------------
 
 
 def test_a_stream_that_hangs_ends_at_the_idle_limit_with_the_text_so_far(classic: LollmsStub) -> None:
