@@ -22,6 +22,7 @@ from lollms_core import (
     CloseRequest,
     GenerationRequest,
     ModelInfoRequest,
+    Pending,
     SamplingParams,
 )
 
@@ -54,6 +55,11 @@ def answer(backend: TransformersBackend, request: GenerationRequest) -> tuple[st
     """The whole text and the closing chunk."""
     chunks = list(backend.generate(request))
     return "".join(chunk.text for chunk in chunks), chunks[-1]
+
+
+def value(answer: Any) -> Any:
+    """What a hook gives, waited for where it is still being computed."""
+    return answer.wait() if isinstance(answer, Pending) else answer
 
 
 @contextlib.contextmanager
@@ -127,7 +133,7 @@ def backend() -> Iterator[TransformersBackend]:
 @pytest.fixture(scope="session")
 def smol(backend: TransformersBackend) -> Any:
     """What the engine loaded: the model and the tokenizer themselves."""
-    backend.model_info(ModelInfoRequest())
+    value(backend.model_info(ModelInfoRequest()))
     return next(iter(backend._engines.values())).loaded
 
 

@@ -17,7 +17,7 @@ from lollms_core import (
     ModelRequiredError,
     TokenizeRequest,
 )
-from tests.transformers.conftest import FRANCE, LONG, MODEL, answer, greedy, make
+from tests.transformers.conftest import FRANCE, LONG, MODEL, answer, greedy, make, value
 
 
 def failing(model, error, match, **options):
@@ -225,8 +225,8 @@ def test_use_after_close():
     backend.close(CloseRequest())
     for use in (
         lambda: answer(backend, greedy(FRANCE)),
-        lambda: backend.tokenize(TokenizeRequest(text="x")),
-        lambda: backend.model_info(ModelInfoRequest()),
+        lambda: value(backend.tokenize(TokenizeRequest(text="x"))),
+        lambda: value(backend.model_info(ModelInfoRequest())),
     ):
         with pytest.raises(ClientClosedError):
             use()

@@ -5,7 +5,7 @@ import torch
 from lollms_transformers.int8 import Int8Linear, quantize
 
 from lollms_core import CloseRequest, ConfigurationError, EmbedRequest, ModelInfoRequest
-from tests.transformers.conftest import FRANCE, MODEL, answer, greedy, make
+from tests.transformers.conftest import FRANCE, MODEL, answer, greedy, make, value
 
 # torch deprecates every way to make a quantized tensor, and the first one made says so.
 pytestmark = pytest.mark.usefixtures("as_for_users")
@@ -35,8 +35,8 @@ def test_the_real_model_still_knows_the_answer():
     backend = make(MODEL, quantization="int8")
     try:
         text, _ = answer(backend, greedy(FRANCE, 12))
-        info = backend.model_info(ModelInfoRequest())
-        vector = backend.embed(EmbedRequest(texts=("text",)))[0]
+        info = value(backend.model_info(ModelInfoRequest()))
+        vector = value(backend.embed(EmbedRequest(texts=("text",))))[0]
     finally:
         backend.close(CloseRequest())
     assert text.startswith("The capital of France is Paris.")

@@ -1,7 +1,7 @@
 """Incremental decoding: nothing lost, nothing broken, nothing held but an unfinished character."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lollms_transformers.text import IncrementalDecoder
 
@@ -35,6 +35,7 @@ def test_an_unfinished_character_at_the_end_is_shown_as_such(smol):
 
 
 @settings(max_examples=60, deadline=None)
+@example(text="\U00040000\U00040000\U000c0000")  # bytes that the vocabulary lacks, then a character in pieces
 @given(text=st.text(min_size=1, max_size=60))
 def test_all_pieces_together_are_the_whole(smol, text):
     tokens = smol.tokenizer(text, add_special_tokens=False)["input_ids"]

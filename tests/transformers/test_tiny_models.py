@@ -14,7 +14,7 @@ from lollms_core import (
     ModelInfoRequest,
     UnsupportedError,
 )
-from tests.transformers.conftest import FRANCE, answer, at_once, greedy, make, raw
+from tests.transformers.conftest import FRANCE, answer, at_once, greedy, make, raw, value
 
 pytestmark = pytest.mark.model
 
@@ -112,8 +112,8 @@ def test_images_and_text_at_the_same_time(llava):
 
 
 def test_what_a_vision_model_says_of_itself(llava):
-    assert "vision" in llava.model_info(ModelInfoRequest()).capabilities
-    assert len(llava.embed(EmbedRequest(texts=("text alone",)))[0]) == 32
+    assert "vision" in value(llava.model_info(ModelInfoRequest())).capabilities
+    assert len(value(llava.embed(EmbedRequest(texts=("text alone",))))[0]) == 32
 
 
 def test_bytes_that_are_no_image(llava):
@@ -178,8 +178,8 @@ def test_an_encoder_embeds_and_does_not_generate(tiny):
 
     backend = make(tiny("bert", BertModel(BertConfig(vocab_size=49152, **SIZES))))
     try:
-        assert len(backend.embed(EmbedRequest(texts=("a text", "and another, longer one")))[1]) == 32
-        assert backend.model_info(ModelInfoRequest()).capabilities == ("embedding",)
+        assert len(value(backend.embed(EmbedRequest(texts=("a text", "and another, longer one"))))[1]) == 32
+        assert value(backend.model_info(ModelInfoRequest())).capabilities == ("embedding",)
         with pytest.raises(UnsupportedError, match="can embed, not generate"):
             answer(backend, greedy(FRANCE))
     finally:

@@ -12,17 +12,20 @@ from typing import Any, TypeVar
 from lollms_core import (
     Backend,
     BackendSettings,
+    CancelToken,
     Capabilities,
     ClientClosedError,
     CloseRequest,
     DetokenizeRequest,
     EmbedRequest,
+    FuturePending,
     GenerationRequest,
     InvalidRequestError,
     ListModelsRequest,
     ModelInfo,
     ModelInfoRequest,
     ModelRequiredError,
+    Pending,
     TokenizeRequest,
     hookimpl,
 )
@@ -66,6 +69,7 @@ class TransformersBackend(Backend):
         needs_model=True,
         local=True,
     )
+    nonblocking = frozenset({"generate"})
     Options = TransformersOptions
     options: TransformersOptions
 
@@ -86,16 +90,16 @@ class TransformersBackend(Backend):
         return MailboxStream(start)
 
     @hookimpl
-    def tokenize(self, request: TokenizeRequest) -> list[int]:
+    def tokenize(self, request: TokenizeRequest) -> list[int] | Pending[list[int]]:
         def tokens(loaded: Any) -> list[int]:
             with loaded.tokenizer_lock:
                 found: list[int] = loaded.tokenizer(request.text, add_special_tokens=False)["input_ids"]
             return found
 
-        return self._with_tokenizer(request.model, tokens)
+        return self._with_tokenizer(request, tokens)
 
     @hookimpl
-    def detokenize(self, request: DetokenizeRequest) -> str:
+    def detokenize(self, request: DetokenizeRequest) -> str | Pending[str]:
         def text(loaded: Any) -> str:
             with loaded.tokenizer_lock:
                 _check_vocabulary(loaded.tokenizer, request.tokens)
@@ -104,16 +108,16 @@ class TransformersBackend(Backend):
                 )
             return decoded
 
-        return self._with_tokenizer(request.model, text)
+        return self._with_tokenizer(request, text)
 
     @hookimpl
-    def embed(self, request: EmbedRequest) -> list[list[float]]:
+    def embed(self, request: EmbedRequest) -> Pending[list[list[float]]]:
         def vectors(loaded: Any) -> list[list[float]]:
             from lollms_transformers.embedding import embed
 
             return embed(loaded, request.texts, self.options.max_batch_size)
 
-        return self._engine(request.model).call(vectors) if request.texts else []
+        return self._pending(request.model, vectors, request.cancel)
 
     @hookimpl
     def list_models(self, request: ListModelsRequest) -> list[ModelInfo]:
@@ -122,10 +126,10 @@ class TransformersBackend(Backend):
         return loadable_models(self.options.folders)
 
     @hookimpl
-    def model_info(self, request: ModelInfoRequest) -> ModelInfo:
+    def model_info(self, request: ModelInfoRequest) -> Pending[ModelInfo]:
         from lollms_transformers.listing import loaded_info
 
-        return self._engine(request.model).call(loaded_info)
+        return self._pending(request.model, loaded_info, request.cancel)
 
     @hookimpl
     def close(self, request: CloseRequest) -> None:
@@ -182,12 +186,21 @@ class TransformersBackend(Backend):
 
         return load
 
-    def _with_tokenizer(self, model: str | None, function: Callable[[Any], T]) -> T:
-        """Run `function` with the loaded model in this thread; the tokenizer does not need the engine's."""
-        engine = self._engine(model)
-        loaded = engine.loaded or engine.call(lambda loaded: loaded)
+    def _pending(self, model: str | None, function: Callable[[Any], T], cancel: CancelToken) -> Pending[T]:
+        """What `function` gives for the loaded model in the engine's thread."""
+        # Begun here and not when it is waited for: making room for a model can take a while, and here is a thread.
+        future = self._engine(model).start_call(function)
+        return FuturePending(lambda: future, cancel)
+
+    def _with_tokenizer(
+        self, request: TokenizeRequest | DetokenizeRequest, function: Callable[[Any], T]
+    ) -> T | Pending[T]:
+        """What `function` gives for the loaded model; in this thread once that is there: tokenizers need no engine."""
+        engine = self._engine(request.model)
+        if engine.loaded is None:
+            return self._pending(request.model, function, request.cancel)
         with advice_withheld():
-            return function(loaded)
+            return function(engine.loaded)
 
     def _suggestion(self) -> str:
         from lollms_transformers.listing import loadable_models

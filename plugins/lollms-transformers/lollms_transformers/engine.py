@@ -9,13 +9,14 @@ recurrent states) and prompts with images run their batch to its end before the 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -82,19 +83,27 @@ class Engine:
             self._changed.notify()
         return self.alive
 
-    def call(self, function: Callable[[Any], T]) -> T:
-        """Run `function` with the loaded model in the engine's thread, between two tokens of what else is running."""
+    def start_call(self, function: Callable[[Any], T]) -> Future[T]:
+        """Have `function` run with the loaded model in the engine's thread, between two tokens of what else is running.
+
+        Cancelling the future keeps the function from beginning.
+        """
         future: Future[T] = Future()
         with self._changed:
             self._start()
             self._calls.append((function, future))
             self._pending_calls += 1
             self._changed.notify()
-        try:
-            return future.result()
-        finally:
-            with self._changed:
-                self._pending_calls -= 1
+        future.add_done_callback(self._call_done)
+        return future
+
+    def call(self, function: Callable[[Any], T]) -> T:
+        """The result of `start_call`."""
+        return self.start_call(function).result()
+
+    def _call_done(self, _: Future[Any]) -> None:
+        with self._changed:
+            self._pending_calls -= 1
 
     def alive(self) -> bool:
         return self._process == os.getpid() and self._thread is not None and self._thread.is_alive()
@@ -171,12 +180,15 @@ class Engine:
     def _serve_calls(self) -> None:
         while self._calls:
             function, future = self._calls.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue
             try:
-                future.set_result(function(self.loaded))
-            except Exception as error:
+                outcome, error = function(self.loaded), None
+            except Exception as caught:
                 from lollms_transformers.loading import failure
 
-                future.set_exception(failure(error, "using the model"))
+                outcome, error = None, failure(caught, "using the model")
+            _settle(future, outcome, error)
 
     def _interrupts(self, pausable: bool, has_room: bool) -> bool:
         """Asked once a token: whether the running segment should end, to be gone on with if it is pausable."""
@@ -192,9 +204,18 @@ class Engine:
         for job in jobs:
             job.mailbox.put(_own_copy(error))
         for _, future in calls:
-            future.set_exception(_own_copy(error))
+            _settle(future, None, _own_copy(error))
         if batch is not None:
             batch.fail(error)
+
+
+def _settle(future: Future[Any], outcome: Any, error: Exception | None) -> None:
+    """Give a call its result, if somebody still waits for it."""
+    with contextlib.suppress(InvalidStateError):  # it was cancelled while it ran
+        if error is None:
+            future.set_result(outcome)
+        else:
+            future.set_exception(error)
 
 
 def _own_copy(error: Exception) -> Exception:

@@ -7,8 +7,10 @@ from typing import Any
 __all__ = ["IncrementalDecoder"]
 
 _UNFINISHED = "�"
-_LONGEST_CHARACTER = 8
-"""Tokens after which bytes that still form no character are given up as such. UTF-8 needs at most four."""
+_PATIENCE = 8
+"""Tokens after which bytes that still form no character are given up as such."""
+_MOST_MISSING = 3
+"""Tokens at the end that may yet become a character: UTF-8 has at most four bytes for one."""
 
 
 class IncrementalDecoder:
@@ -31,28 +33,41 @@ class IncrementalDecoder:
     def feed(self, token: int) -> str:
         """The text that is known now and was not before."""
         self._tokens.append(token)
-        new = self._unshown()
-        if not new or (new.endswith(_UNFINISHED) and len(self._tokens) - self._shown < _LONGEST_CHARACTER):
+        new = self._unshown(len(self._tokens))
+        if not new.endswith(_UNFINISHED):
+            return self._given(len(self._tokens), new) if new else ""
+        if len(self._tokens) - self._shown < _PATIENCE:
             return ""
-        self._advance()
-        return new
+        end = self._end_of_rubbish(new)
+        return self._given(end, self._unshown(end))
 
     def flush(self) -> str:
         """Whatever is left at the end; bytes that form no character become U+FFFD."""
-        new = self._unshown() if self._shown < len(self._tokens) else ""
-        self._advance()
-        return new
+        end = len(self._tokens)
+        return self._given(end, self._unshown(end) if self._shown < end else "")
 
-    def _unshown(self) -> str:
+    def _end_of_rubbish(self, new: str) -> int:
+        """Up to which token text that ends in bytes without a character is given up, so that no character is cut."""
+        end = len(self._tokens)
+        for missing in range(_MOST_MISSING, 0, -1):
+            tail = self._text(self._tokens[end - missing :])
+            if not tail.strip(_UNFINISHED) and self._unshown(end - missing) + tail == new:
+                return end - missing
+        return end
+
+    def _unshown(self, end: int) -> str:
+        """The text of the tokens up to `end` that has not been given out."""
         before = self._text(self._tokens[self._start : self._shown])
-        return self._text(self._tokens[self._start :])[len(before) :]
+        return self._text(self._tokens[self._start : end])[len(before) :]
 
-    def _advance(self) -> None:
-        self._start, self._shown = self._shown, len(self._tokens)
+    def _given(self, end: int, text: str) -> str:
+        """Note that the text up to `end` has been given out."""
+        self._start, self._shown = self._shown, end
         if self._start > 256:  # keep the list short, it is sliced at every token
             del self._tokens[: self._start]
             self._shown -= self._start
             self._start = 0
+        return text
 
     def _text(self, tokens: list[int]) -> str:
         text: str = self._decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
