@@ -1,0 +1,317 @@
+"""One call over aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from lollms_core.bridges import processes
+from lollms_core.errors import CallCancelledError, LollmsError
+from lollms_core.http.address import mask
+from lollms_core.http.aio_response import AsyncResponse
+from lollms_core.http.failures import (
+    connection_error,
+    not_http_error,
+    own_turn_error,
+    proxy_error,
+    timeout_error,
+    tunnel_error,
+)
+from lollms_core.http.messages import HTTPRequest
+from lollms_core.http.turns import Turns
+from lollms_core.http.wire import BRIEF, STOP_LIMIT, UPLOAD_SIZE, dump_json, prepared_headers
+from lollms_core.types import Timeouts
+
+if TYPE_CHECKING:
+    from lollms_core.http.aio import AsyncTransport
+
+__all__ = ["AsyncCall"]
+
+
+class AsyncCall:
+    """One call: it sends requests one after another, and can be aborted from another thread. See `SyncCall`."""
+
+    __slots__ = (
+        "_loop", "_news", "_over", "_process", "_stopper", "_transport", "_turn", "_waiting", "aborted", "began",
+        "response", "running", "stopping", "streaming",
+    )  # fmt: skip
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._process = processes.current
+        self._waiting: asyncio.Future[None] | asyncio.Task[aiohttp.ClientResponse] | None = None
+        self._stopper: asyncio.Task[None] | None = None
+        self._news: asyncio.Event | None = None
+        self._turn: asyncio.Future[None] | None = None
+        self._over = False
+        self.response: AsyncResponse | None = None
+        self.aborted = False
+        self.began = False
+        self.running = False
+        self.stopping = False
+        self.streaming = False
+
+    @property
+    def where(self) -> str:
+        """The server's address, for messages."""
+        return str(self._transport.address)
+
+    async def open(self, request: HTTPRequest) -> AsyncResponse:
+        """Send a request and wait for the headers of the response, whatever its status. Errors as `SyncCall.open`."""
+        self.close()
+        transport = self._transport
+        session = await transport.session()
+        self._raise_if_stopping()
+        timeouts = request.timeouts or transport.timeouts
+        headers = transport.headers
+        upload = None
+        body: bytes | AsyncGenerator[memoryview, None] | None = None
+        if request.json is not None:
+            headers = transport.body_headers
+            body = dump_json(request.json)
+        if request.headers:
+            headers = {**headers, **prepared_headers(request.headers)}
+        if isinstance(body, bytes) and len(body) > UPLOAD_SIZE:
+            headers = {**headers, "Content-Length": str(len(body))}
+            upload = _Upload(body, self._loop)
+            body = upload.pieces()
+        opening: asyncio.Task[aiohttp.ClientResponse] = self._loop.create_task(
+            session.request(
+                request.method,
+                str(transport.address) + request.path,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                proxy=transport.proxy,
+                timeout=aiohttp.ClientTimeout(total=None, connect=timeouts.connect),
+            )
+        )
+        self._waiting = opening
+        try:
+            left = await self._until_open(opening, upload, timeouts)
+            if opening.cancelled():
+                raise CallCancelledError("cancelled")
+            answer = opening.result()
+            self.response = AsyncResponse(self._loop, answer, timeouts, left, self.where)
+            if upload is not None:
+                upload.done = True
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            cause = _root(error)
+            # What aiohttp says of a proxy contains the password in its address.
+            raise self._failure(error, timeouts) from (cause if isinstance(cause, OSError) else None)
+        finally:
+            self._waiting = None
+            if self.response is None:
+                opening.cancel()
+                opening.add_done_callback(_dispose)
+        # A stop may have come while the response was on its way here, where `_abort` could not see it.
+        self._raise_if_stopping()
+        return self.response
+
+    async def _until_open(self, opening: asyncio.Task[Any], upload: _Upload | None, timeouts: Timeouts) -> float | None:
+        """Wait for the headers; how much of the first-token limit is left then. Raises `APITimeoutError`."""
+        if upload is not None:
+            while not (opening.done() or upload.done):
+                # Connecting has a limit of its own, and comes before the first piece.
+                begun, limit = upload.progress, timeouts.idle if upload.begun else None
+                await asyncio.wait({opening}, timeout=_PATIENCE if limit is None else min(limit, _PATIENCE))
+                stands_still = limit is not None and upload.progress == begun and self._loop.time() >= begun + limit
+                if stands_still and not (opening.done() or upload.done):
+                    raise timeout_error("upload", limit, self.where)
+        started = self._loop.time() if upload is None else upload.progress
+        limit = timeouts.first_token
+        if limit is not None:
+            limit = max(0.001, started + limit - self._loop.time())
+        if not opening.done():
+            await asyncio.wait({opening}, timeout=limit)
+        if not opening.done():
+            raise timeout_error("first_token", timeouts.first_token, self.where)
+        return None if timeouts.first_token is None else started + timeouts.first_token - self._loop.time()
+
+    def _raise_if_stopping(self) -> None:
+        if self.stopping:
+            self.close()
+            raise CallCancelledError("cancelled")
+
+    async def wait(self, seconds: float) -> None:
+        """Do nothing for some time, unless the call is stopped."""
+        if self.stopping:
+            return
+        self._waiting = self._loop.create_future()
+        try:
+            await asyncio.wait({self._waiting}, timeout=seconds)
+        finally:
+            self._waiting = None
+
+    async def take_turn(self, turns: Turns) -> None:
+        """Wait until no other call of these turns is under way. Errors as `SyncCall.take_turn`."""
+        limit = self._transport.timeouts.first_token
+        self._turn = self._waiting = self._loop.create_future()
+        try:
+            if not turns.join(self, asyncio.current_task(), self._give_turn):
+                raise own_turn_error(self.where)
+            done, _ = await asyncio.wait({self._turn}, timeout=limit)
+            if self.stopping:
+                raise CallCancelledError("cancelled")
+            if not done:
+                raise timeout_error("turn", limit, self.where)
+        finally:
+            self._waiting = None
+
+    def _give_turn(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._take_turn)
+
+    def _take_turn(self) -> None:
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def stop(self, last_word: HTTPRequest | None) -> None:
+        """End the call: at once, or by asking the server to end the answer that is running. As `SyncCall.stop`."""
+        if self.stopping:
+            return
+        self.stopping = True
+        if self._process != processes.current:
+            self.aborted = True
+            return
+        if last_word is None or not self.streaming:
+            self.abort()
+            return
+        with contextlib.suppress(RuntimeError):  # if the loop is closed, so is everything in it
+            self._loop.call_soon_threadsafe(self._begin_to_stop, last_word)
+
+    def _begin_to_stop(self, last_word: HTTPRequest) -> None:
+        self._news = asyncio.Event()
+        self._stopper = self._loop.create_task(self._ask_to_stop(last_word))
+
+    async def _ask_to_stop(self, last_word: HTTPRequest) -> None:
+        # An answer of which nothing has come may not be running: a server may take the word for the next one's.
+        if await self._comes(lambda: self.running or self._over):
+            if not self._over:
+                await self._tell(last_word)
+            if await self._comes(lambda: self._over):
+                return
+        self.abort()
+
+    async def _comes(self, event: Callable[[], bool]) -> bool:
+        """Wait for an event of which `noticed` or `end` tell; whether it came within the limit."""
+        assert self._news is not None
+        deadline = self._loop.time() + STOP_LIMIT
+        while not event():
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), max(0.0, deadline - self._loop.time()))
+            except (asyncio.TimeoutError, TimeoutError):
+                return event()
+        return True
+
+    def noticed(self) -> None:
+        """A piece of the answer has come since the call was stopped."""
+        if self._news is not None:
+            self._news.set()
+
+    async def _tell(self, request: HTTPRequest) -> None:
+        """Send one more request and ignore what comes of it. Waits about a second at most."""
+        other = AsyncCall(self._transport)
+        try:
+            await (await other.open(replace(request, timeouts=BRIEF))).drain()
+        except LollmsError:
+            pass  # it was a courtesy
+        finally:
+            other.end()
+
+    async def settled(self) -> None:
+        """Wait until nothing is under way on behalf of this call."""
+        if self._stopper is not None:
+            await asyncio.wait({self._stopper})
+
+    def abort(self) -> None:
+        """End whatever the call waits for, at once. From any thread."""
+        self.stopping = self.aborted = True
+        with contextlib.suppress(RuntimeError):  # if the loop is closed, so is everything in it
+            self._loop.call_soon_threadsafe(self._abort)
+
+    def _abort(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+        if self.response is not None:
+            self.response.abort()
+
+    def close(self) -> None:
+        """Give back or close the connection of the last request."""
+        self.running = self.streaming = False
+        if self.response is not None:
+            self.response.close()
+            self.response = None
+
+    def end(self) -> None:
+        """The call is over: close, and let whoever asked the server to stop know."""
+        self._over = True
+        self.close()
+        self.noticed()
+
+    def _failure(self, error: Exception, timeouts: Timeouts) -> LollmsError:
+        cause = _root(error)
+        proxy = self._transport.proxy
+        if proxy is not None:
+            if isinstance(error, aiohttp.ClientHttpProxyError):
+                return tunnel_error(error.status, f"the proxy {mask(proxy)}")
+            connecting = isinstance(error, aiohttp.ClientConnectorError | TimeoutError | asyncio.TimeoutError)
+            if connecting and (failure := proxy_error(cause, proxy, connected=False)):
+                return failure
+        if isinstance(error, TimeoutError | asyncio.TimeoutError):
+            return timeout_error("connect", timeouts.connect, self.where)
+        if isinstance(cause, aiohttp.ServerDisconnectedError):
+            return connection_error(ConnectionResetError(), self.where)
+        if isinstance(cause, aiohttp.ClientResponseError | ValueError) and not isinstance(cause, OSError):
+            return not_http_error(str(getattr(cause, "message", cause)), self.where)
+        return connection_error(cause, self.where, hint=self._transport.unreachable_hint)
+
+
+_PATIENCE = 1.0
+"""Seconds between two looks at an upload."""
+
+
+class _Upload:
+    """A body that leaves in pieces, so that one that stands still can be told from one that takes its time."""
+
+    def __init__(self, body: bytes, loop: asyncio.AbstractEventLoop) -> None:
+        self._body = body
+        self._loop = loop
+        self.progress = loop.time()
+        """When the last piece was taken."""
+        self.begun = False
+        self.done = False
+
+    async def pieces(self) -> AsyncGenerator[memoryview, None]:
+        self.begun = True
+        body = memoryview(self._body)
+        for start in range(0, len(body), UPLOAD_SIZE):
+            if self.done:  # the server has answered before it had everything
+                return
+            self.progress = self._loop.time()
+            yield body[start : start + UPLOAD_SIZE]
+        self.progress = self._loop.time()
+        self.done = True
+
+
+def _dispose(opening: asyncio.Task[aiohttp.ClientResponse]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
+def _root(error: BaseException) -> BaseException:
+    """The exception of the operating system or of TLS that aiohttp has wrapped."""
+    for name in ("certificate_error", "os_error"):
+        inner = getattr(error, name, None)
+        if isinstance(inner, BaseException):
+            return inner
+    return error

@@ -1,0 +1,233 @@
+"""A response over aiohttp.
+
+What is used below aiohttp's documented face, why, and the test that fails when it changes (all in
+`tests/http/test_below_aiohttp.py`):
+
+- `StreamReader.set_exception(None)` in `AsyncResponse._rescued`: aiohttp drops what has arrived once a connection has
+  failed.
+- `Connection.protocol.closed`: a reader of a body whose chunked encoding is wrong is not told; aiohttp only closes the
+  connection.
+- `ClientResponse.start` and `Connection.transport` in `Answer`: a server that answers before it has read the request
+  keeps the connection open until it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+
+from lollms_core.errors import IncompleteStreamError, LollmsError, ProtocolError
+from lollms_core.http import sockets
+from lollms_core.http.failures import timeout_error
+from lollms_core.http.messages import Headers
+from lollms_core.http.wire import DRAIN_SECONDS, DRAIN_SIZE, MAX_BODY, decompressor
+from lollms_core.types import Timeouts
+
+__all__ = ["Answer", "AsyncResponse"]
+
+
+class Answer(aiohttp.ClientResponse):
+    """A response that knows whether it came before the server had the whole request."""
+
+    _cut: asyncio.Transport | None = None
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        protocol, transport = connection.protocol, connection.transport
+        await super().start(connection)
+        if transport is not None and transport.get_write_buffer_size():
+            self._cut = transport
+            protocol.force_close()
+            if self.content.is_eof():  # the connection may be in the pool already
+                self.reset()
+        return self
+
+    def reset(self) -> None:
+        """Close a connection over which the server has no more to say. Closed as usual, it would stay open until the
+        server has taken what is not sent.
+        """
+        if self._cut is not None:
+            sockets.reset_when_closed(self._cut.get_extra_info("socket"))
+            self._cut.abort()
+
+
+class AsyncResponse:
+    """A response whose body is read in pieces."""
+
+    __slots__ = (
+        "_answer", "_content", "_deadline", "_decompress", "_loop", "_lost", "_started", "_timed_out", "_timeouts",
+        "_timer", "_where", "headers", "status",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        answer: aiohttp.ClientResponse,
+        timeouts: Timeouts,
+        first_token: float | None,
+        where: str,
+    ) -> None:
+        self.status = answer.status
+        self.headers = Headers(answer.headers.items())
+        self._loop = loop
+        self._answer = answer
+        self._content = answer.content
+        self._timeouts = timeouts
+        self._where = where
+        self._started = False
+        self._timed_out = False
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._decompress: Callable[[bytes], bytes] | None = None
+        protocol = None if answer.connection is None else answer.connection.protocol
+        self._lost: asyncio.Future[None] | None = getattr(protocol, "closed", None)
+        if self._lost is not None:
+            self._lost.add_done_callback(self._on_lost)
+        if first_token is not None:
+            self._arm(max(0.001, first_token))
+
+    async def read(self) -> bytes:
+        """What has arrived of the body; `b""` at its end. Errors as `SyncResponse.read`."""
+        try:
+            if not self._started:
+                self._decompress = decompressor(self.headers)
+            data = await self._next()
+            if self._decompress is not None:
+                while not (text := self._decompress(data)) and data:
+                    data = await self._next()
+                data = text
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            self.close()
+            raise self._failure(error) from error
+        except LollmsError:
+            self.close()
+            raise
+        if not data:
+            self._disarm()
+        return data
+
+    async def _next(self) -> bytes:
+        idle = self._timeouts.idle
+        if self._started and idle is not None:
+            self._deadline = self._loop.time() + idle
+            if self._timer is None:
+                self._arm(idle)
+        try:
+            data = await self._content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            data = self._rescued(error)
+        self._deadline = None  # the time that the caller takes for what it got does not count
+        if not self._started:
+            self._started = True
+            self._stop_timer()
+        return data
+
+    def _rescued(self, error: Exception) -> bytes:
+        """What had arrived before the failure, which aiohttp would drop. The next read meets the failure again."""
+        self._content.set_exception(None)  # type: ignore[arg-type]
+        data = self._content.read_nowait()
+        self._content.set_exception(error)
+        if not data:
+            raise error
+        return data
+
+    def _on_lost(self, lost: asyncio.Future[None]) -> None:
+        _seen(lost)  # it reaches the reader by its own way
+        if not self._content.is_eof() and self._content.exception() is None:
+            self._content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
+
+    def _disarm(self) -> None:
+        self._stop_timer()
+        if self._lost is not None:
+            self._lost.remove_done_callback(self._on_lost)
+            if self._lost.done():
+                _seen(self._lost)
+            else:
+                # The connection may break in the pool, too. It serves many responses, and is to hold this only once.
+                self._lost.remove_done_callback(_seen)
+                self._lost.add_done_callback(_seen)
+            self._lost = None
+
+    # One timer serves a whole stream: setting one for each read would cost more than the read.
+
+    def _arm(self, seconds: float) -> None:
+        self._deadline = self._loop.time() + seconds
+        self._timer = self._loop.call_at(self._deadline, self._check)
+
+    def _check(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        if self._deadline is None:
+            return
+        if now < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._check)
+        else:
+            self._timed_out = True
+            self.abort()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def read_all(self, limit: int = MAX_BODY) -> bytes:
+        """The whole body. Raises `ProtocolError` if it is larger than `limit` bytes."""
+        pieces, size = [], 0
+        while data := await self.read():
+            pieces.append(data)
+            size += len(data)
+            if size > limit:
+                self.close()
+                raise ProtocolError(f"{self._where} sent an answer larger than {limit} bytes")
+        return b"".join(pieces)
+
+    async def read_some(self, limit: int) -> bytes:
+        """The beginning of the body, as much as comes without an error, at most about `limit` bytes. Then it closes."""
+        pieces, size = [], 0
+        try:
+            while size < limit and (data := await self.read()):
+                pieces.append(data)
+                size += len(data)
+        except LollmsError:
+            pass  # what has come must do: the caller wants it for a message
+        finally:
+            self.close()
+        return b"".join(pieces)
+
+    async def drain(self) -> None:
+        """The end mark has come: read the little that may follow, so that the connection can be used again."""
+        self._deadline = None
+        with contextlib.suppress(aiohttp.ClientError, OSError, ValueError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._drain(), DRAIN_SECONDS)
+        self.close()
+
+    async def _drain(self) -> None:
+        size = 0
+        while size < DRAIN_SIZE and (data := await self._content.readany()):
+            size += len(data)
+
+    def abort(self) -> None:
+        """Close the connection under a reader, who gets the end of it as an error."""
+        self._answer.close()
+        if isinstance(self._answer, Answer):
+            self._answer.reset()
+
+    def close(self) -> None:
+        """Close the connection, unless the body was read to its end and it has been given back."""
+        self._disarm()
+        self.abort()
+
+    def _failure(self, error: Exception) -> LollmsError:
+        if self._timed_out:
+            kind = "idle" if self._started else "first_token"
+            return timeout_error(kind, getattr(self._timeouts, kind), self._where)
+        return IncompleteStreamError(f"{self._where} closed the connection before its answer was complete")
+
+
+def _seen(lost: asyncio.Future[None]) -> None:
+    """Look at the exception, so that asyncio does not complain that nobody did."""
+    if not lost.cancelled():
+        lost.exception()
