@@ -18,6 +18,7 @@ from lollms_core.http.messages import (
 from lollms_core.http.ndjson import NDJSONDecoder
 from lollms_core.http.sse import SSEDecoder
 from lollms_core.http.text import TextDecoder
+from lollms_core.http.turns import Turns
 
 __all__ = [
     "Address",
@@ -30,6 +31,7 @@ __all__ = [
     "SSEDecoder",
     "StreamCall",
     "TextDecoder",
+    "Turns",
     "answer_error",
     "error_code",
     "error_text",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sys
@@ -54,6 +55,20 @@ def test_options_and_capabilities_as_printed(strangers):
     assert "'ending'" in caught.value.hint
 
 
+def test_values_from_a_thread_as_printed(strangers):
+    strangers.install("\n".join([blocks("python")[0], block("class LengthBackend")]), length="LengthBackend")
+
+    async def main(client):
+        return await client.aembed(["abcd"])
+
+    with LollmsClient(default_generation_mode="length") as client:
+        assert client.embed(["a", "abc"]) == [[1.0], [3.0]]
+        assert asyncio.run(main(client)) == [[4.0]]
+
+
+VOICES = ["loud", "louder"]
+
+
 class ShoutServer(ThreadingHTTPServer):
     """The server of the tutorial's HTTP backend."""
 
@@ -67,8 +82,22 @@ class Shout(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+    def do_GET(self):
+        self.send_whole(200, VOICES)
+
+    def send_whole(self, status, body):
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if body["voice"] not in (None, *VOICES):
+            self.send_whole(404, {"error": f"there is no model {body['voice']}"})
+            return
         words = body["text"].split()
         said = words[: body["limit"]]
         lines = [{"word": f"{word.upper()} "} for word in said]
@@ -115,3 +144,6 @@ class TestTheHTTPBackendAsPrinted(BackendConformance):
 
     def expected_answer(self, prompt):
         return "".join(f"{word.upper()} " for word in prompt.split())
+
+    def test_the_voices(self):
+        assert self.client.list_models() == VOICES
