@@ -7,7 +7,10 @@ Errors about wrong *types* are Python's own `TypeError`: they are mistakes in th
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 __all__ = [
     "APIConnectionError",
@@ -121,9 +124,29 @@ class LollmsError(Exception):
             "partial_text": self.partial_text,
         }
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython and Jupyter show: where the user's code called us, what happened, and what was behind it."""
+        import traceback
+
+        frames = [each for each in traceback.walk_tb(self.__traceback__) if not _is_inner(each[0])]
+        lines = ["Traceback (most recent call last):"] if frames else []
+        lines += "".join(traceback.StackSummary.extract(iter(frames)).format()).splitlines()
+        lines += [f"{self.type}: {self.message}", *getattr(self, "__notes__", ())]
+        cause = self.__cause__ or (None if self.__suppress_context__ else self.__context__)
+        while cause is not None:
+            lines.append(f"Caused by {''.join(traceback.format_exception_only(type(cause), cause)).strip()}")
+            cause = cause.__cause__
+        return lines
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Keyword-only arguments would be lost by the default; errors must survive process boundaries.
         return (_rebuild, (type(self), self.message, dict(self.__dict__)))
+
+
+def _is_inner(frame: FrameType) -> bool:
+    """Whether a frame tells nothing to somebody at a notebook: ours, and those of what runs the cells and the hooks."""
+    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    return package.startswith("lollms_") or package in ("IPython", "ipykernel", "pluggy")
 
 
 def _rebuild(cls: type[LollmsError], message: str, state: dict[str, Any]) -> LollmsError:

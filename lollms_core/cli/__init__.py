@@ -9,9 +9,28 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command with the arguments of this process and exit with its status."""
+    from lollms_core.cli.streams import prepare_streams
+
+    prepare_streams()
     try:
         from lollms_core.cli.app import cli
 
         cli(prog_name="lollms")
     except KeyboardInterrupt:  # before any command had begun
         sys.exit(130)
+    except OSError as error:  # the help cannot be written
+        from lollms_core.cli.guard import ERROR, report_os_error
+
+        report_os_error(error)
+        sys.exit(ERROR)
+    except SystemExit as end:
+        _end(end)
+
+
+def _end(end: SystemExit) -> None:
+    from lollms_core.cli.interrupts import leave
+    from lollms_core.cli.state import current_state
+
+    if current_state().hurry and isinstance(end.code, int):
+        leave(end.code)
+    raise end

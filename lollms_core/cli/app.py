@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import os
-from typing import Any, NamedTuple
+import sys
+from typing import Any, NamedTuple, NoReturn
 
 import click
 
-from lollms_core.cli.guard import current_state, guarded
+from lollms_core.cli.guard import guarded
+from lollms_core.cli.screen import colours_wanted, columns
+from lollms_core.cli.state import current_state
+from lollms_core.cli.wrapping import wrap
 
 __all__ = ["COMMANDS", "cli"]
 
@@ -24,7 +27,7 @@ COMMANDS = {
     "code": _Entry("code_blocks", "Generate code, and only the code."),
     "models": _Entry("models", "List the models that can be used, or download one."),
     "formats": _Entry("formats", "List the installed formats."),
-    "doctor": _Entry("doctor", "Check every format and say what to do."),
+    "doctor": _Entry("doctor", "Check what works, and say what to do."),
     "tokenize": _Entry("tokens", "Show the tokens of a text, or count them."),
     "embed": _Entry("embed", "Show the embeddings of texts."),
     "personalities": _Entry("personalities", "List the personalities of a LoLLMS server."),
@@ -33,9 +36,30 @@ COMMANDS = {
 }
 """The commands in the order of the help. A module is imported when its command is called, not before."""
 
+_ELSEWHERE = {
+    "ask": "`lollms generate PROMPT` answers a prompt",
+    "complete": "`lollms generate PROMPT` answers a prompt",
+    "help": "`lollms --help` lists the commands",
+    "keys": "`lollms config set formats.NAME.api_key` asks for a key",
+    "list": "`lollms models` lists the models",
+    "ls": "`lollms models` lists the models",
+    "prompt": "`lollms generate PROMPT` answers a prompt",
+    "pull": "`lollms models --pull NAME` downloads a model",
+    "run": "`lollms chat -m NAME` talks with a model",
+    "serve": "a server is started with its own command, such as `ollama serve`",
+    "settings": "`lollms config show` shows the configuration",
+    "version": "`lollms --version` shows the version",
+}
+"""What other programs of this kind call their commands: nobody wants these words to be sent to a model."""
+
+_CLOSE = 0.7
+
 
 class Commands(click.Group):
-    """A group that knows its commands' names and summaries without importing them."""
+    """A group that knows its commands' names and summaries without importing them.
+
+    What is no command is a question: `lollms "Why?"` is `lollms generate "Why?"`.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -52,18 +76,37 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
-            import difflib
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {name for parameter in self.get_params(ctx) for name in parameter.opts}
+        place = next((place for place, arg in enumerate(args) if arg not in own), None)
+        if place is not None and args[place] not in COMMANDS:
+            self._refuse_slips(ctx, args[place:], own)
+            args = [*args[:place], "generate", *args[place:]]
+        return super().parse_args(ctx, args)
 
-            close = difflib.get_close_matches(name, COMMANDS, n=1)
-            ctx.fail(f"There is no command {name!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
-        return super().resolve_command(ctx, args)
+    def _refuse_slips(self, ctx: click.Context, args: list[str], own: set[str]) -> None:
+        """End with wrong usage where the first of the arguments is neither a command nor meant as a question."""
+        import difflib
+
+        def fail(message: str) -> NoReturn:
+            ctx.fail(wrap(message, columns(sys.stderr), column=len("Error: ")))
+
+        first = args[0]
+        if ctx.resilient_parsing:
+            return
+        if first.startswith("-"):
+            if close := difflib.get_close_matches(first.partition("=")[0], own, n=1, cutoff=0.8):
+                fail(f"There is no option {first}. Did you mean {close[0]}?")
+            if command := next((arg for arg in args if arg in COMMANDS), None):
+                fail(f"Options stand behind the command: lollms {command} {first} …")
+        if meant := _ELSEWHERE.get(first):
+            fail(f"There is no command {first!r}: {meant}.")
+        if close := difflib.get_close_matches(first, COMMANDS, n=1, cutoff=_CLOSE):
+            fail(f"There is no command {first!r}. Did you mean {close[0]!r}?")
 
     def invoke(self, ctx: click.Context) -> Any:
+        if not colours_wanted():
+            ctx.color = False
         with guarded(ctx):
             return super().invoke(ctx)
 
@@ -81,10 +124,12 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    options_metavar="",
+    subcommand_metavar="COMMAND [OPTIONS] | QUESTION",
     epilog="""
 \b
 Examples:
-  lollms generate "What is the capital of France?"
+  lollms "What is the capital of France?"
   lollms chat --format ollama --model llama3.2
   lollms doctor
 
@@ -94,13 +139,10 @@ Exit status: 0 done, 1 an error, 2 wrong usage, 130 interrupted.
 )
 @click.option("--debug", is_flag=True, envvar="LOLLMS_DEBUG", help="Show the traceback of an error.")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
-@click.pass_context
-def cli(ctx: click.Context, debug: bool) -> None:
+def cli(debug: bool) -> None:
     """One command for any language model.
 
     A format is a way to reach models: a server's protocol, or a library in this process. `lollms formats` lists
     those that are installed, `lollms install FORMAT` adds one, `lollms config` remembers which one to use.
     """
     current_state().debug = debug
-    if os.environ.get("NO_COLOR"):
-        ctx.color = False

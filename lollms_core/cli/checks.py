@@ -1,4 +1,4 @@
-"""The checks behind `lollms doctor`: every format and extension, at the same time, within a bounded time.
+"""The checks behind `lollms doctor`: formats and extensions, at the same time, each within a bounded time.
 
 A check may hang: a package that waits at import, a server that accepts and says nothing. Each runs in a daemon thread
 and is given up after the limit; what the others found is not lost.
@@ -12,26 +12,33 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, cast
 
 from lollms_core import (
     APIConnectionError,
+    APITimeoutError,
     ConfigurationError,
     LollmsClient,
     LollmsError,
+    ModelInfo,
     ModelLoadError,
     ModelNotFoundError,
     ModelRequiredError,
+    ProtocolError,
     UnknownFormatError,
     UnsupportedError,
 )
+from lollms_core.cli.phrases import words_of
+from lollms_core.cli.session import made_client
+from lollms_core.cli.state import current_state
 
-__all__ = ["Finding", "Status", "check_extensions", "check_format", "run_checks"]
+__all__ = ["Finding", "Status", "can_answer", "check_extensions", "check_format", "run_checks"]
 
-Status = Literal["ready", "no model", "unreachable", "failed", "broken", "not installed", "no answer"]
-"""`no model`: there is none, or not the one that was named, or it cannot answer. `unreachable`: nothing listens at its
-address. `failed`: it answered with an error. `broken`: its package or its configuration is wrong. `no answer`: the time
-was up."""
+Status = Literal["ready", "installed", "no model", "unreachable", "failed", "broken", "not installed", "no answer"]
+"""`installed`: its package is complete, and nothing more was looked at. `no model`: there is none, or not the one that
+was named, or it cannot answer. `unreachable`: there is no way to its address. `failed`: it answered with an error.
+`broken`: its package or its configuration is wrong. `no answer`: the time was up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +49,27 @@ class Finding:
     detail: str
     hint: str = ""
     error: BaseException | None = None
+    models: tuple[str, ...] = ()
+    """The models that can answer prompts, as far as that is known."""
+
+
+def can_answer(model: ModelInfo) -> bool:
+    """Whether a model answers prompts; one of which nothing is known may."""
+    return not model.capabilities or bool({"completion", "chat"} & set(model.capabilities))
 
 
 def check_format(arguments: Mapping[str, Any]) -> Finding:
-    """Load a format, make a client, and ask it for its models.
+    """Load a format, make a client, and ask it for its models, and about the one that would answer.
 
     Args:
         arguments: those of `LollmsClient`.
     """
     try:
-        client = LollmsClient(**arguments)
+        client = made_client(arguments)
     except UnknownFormatError as error:
-        return Finding("not installed", error.message, error.hint)
+        return Finding("not installed", *words_of(error))
     except ConfigurationError as error:
-        return Finding("broken", error.message, error.hint, error)
+        return Finding("broken", *words_of(error), error)
     try:
         return _ask(client)
     finally:
@@ -63,36 +77,56 @@ def check_format(arguments: Mapping[str, Any]) -> Finding:
 
 
 def _ask(client: LollmsClient) -> Finding:
-    models: list[str] | None
     try:
-        models, detail = client.list_models(), ""  # type: ignore[assignment]
+        listed: list[ModelInfo] | None = cast("list[ModelInfo]", client.list_models(details=True))
+        detail = ""
     except UnsupportedError as error:
-        models, detail = None, error.message
-    except APIConnectionError as error:
-        return Finding("unreachable", error.message, error.hint, error)
+        listed, detail = None, words_of(error)[0]
     except LollmsError as error:
-        return Finding("failed", error.message, error.hint, error)
-    if models is not None:
-        if not models and client.backend.capabilities.needs_model:
+        return _failed(error)
+    if listed is not None:
+        if not listed and client.backend.capabilities.needs_model and not client.model_name:
             return _without_models(client)
-        detail = f"{len(models)} model{'' if len(models) == 1 else 's'}"
+        detail = f"{len(listed)} model{'' if len(listed) == 1 else 's'}"
+    models = tuple(model.name for model in listed or () if can_answer(model))
     if client.backend.capabilities.local:
-        return _chosen(client, models, detail)  # asking about a model here would load it
+        return _local(client, models, detail)  # asking about a model here would load it
     try:
-        info: Any = client.model_info()
+        info = cast("ModelInfo", client.model_info())
     except (ModelRequiredError, UnsupportedError):
         return _chosen(client, models, detail)
-    except (ModelNotFoundError, ModelLoadError) as error:
-        return Finding("no model", error.message, error.hint, error)
     except LollmsError as error:
-        return Finding("failed", error.message, error.hint, error)
-    if info.capabilities and not {"completion", "chat"} & set(info.capabilities):
+        return _failed(error)
+    if not can_answer(info):
         return Finding(
             "no model",
             f"{info.name} cannot answer prompts; it can do: {', '.join(info.capabilities)}",
             "Choose another model with --model.",
         )
-    return Finding("ready", f"{detail}, {info.name} {'chosen' if client.model_name else 'by default'}")
+    how = "chosen" if client.model_name else "by default"
+    return Finding("ready", f"{detail}, {info.name} {how}", models=models)
+
+
+def _failed(error: LollmsError) -> Finding:
+    message, hint = words_of(error)
+    if isinstance(error, APITimeoutError):
+        return Finding("no answer", message, _MORE_TIME, error)
+    status: Status = "failed"
+    for kinds, meaning in _MEANINGS:
+        if isinstance(error, kinds):
+            status = meaning
+            break
+    if isinstance(error, ProtocolError) and not hint:
+        hint = "Something else may listen there, such as a website: check the address."
+    return Finding(status, message, hint, error)
+
+
+_MORE_TIME = "Give it more time with --timeout."
+_MEANINGS: tuple[tuple[tuple[type[LollmsError], ...], Status], ...] = (
+    ((APIConnectionError,), "unreachable"),
+    ((ConfigurationError,), "broken"),
+    ((ModelNotFoundError, ModelLoadError), "no model"),
+)
 
 
 def _without_models(client: LollmsClient) -> Finding:
@@ -102,13 +136,32 @@ def _without_models(client: LollmsClient) -> Finding:
     return Finding("no model", "there is no model", hint)
 
 
-def _chosen(client: LollmsClient, models: list[str] | None, detail: str) -> Finding:
+def _local(client: LollmsClient, models: tuple[str, ...], detail: str) -> Finding:
+    """A format that runs models in this process: is the one that was named here?"""
+    name = client.model_name
+    if not name or name in models or Path(name).expanduser().exists():
+        return _chosen(client, models, detail)
+    if name.startswith((".", "/", "~", "package:")) or name.endswith(".gguf"):
+        return Finding(
+            "no model", f"there is no model {name} on this machine", "`lollms models` lists those there are."
+        )
+    return Finding(
+        "ready", f"{detail}; {name} is not among them, so the first call looks for it elsewhere", models=models
+    )
+
+
+def _chosen(client: LollmsClient, models: tuple[str, ...], detail: str) -> Finding:
     if client.model_name:
-        return Finding("ready", f"{detail}, {client.model_name} chosen")
+        return Finding("ready", f"{detail}, {client.model_name} chosen", models=models)
     if client.backend.capabilities.needs_model:
-        example = f", such as `--model {next(iter(models))}`" if models else ""
-        return Finding("ready", detail, f"It needs the name of a model{example}.")
-    return Finding("ready", detail)
+        name = models[0] if models else "NAME"
+        return Finding(
+            "no model",
+            f"{detail}, and none is chosen" if detail else "no model is chosen",
+            f"Choose one: `lollms config set formats.{client.format}.model {name}`, or --model with every call.",
+            models=models,
+        )
+    return Finding("ready", detail, models=models)
 
 
 def check_extensions() -> Mapping[str, LollmsError]:
@@ -122,7 +175,7 @@ def run_checks(checks: Mapping[str, Callable[[], Any]], limit: float) -> dict[st
 
     Args:
         checks: functions by name.
-        limit: seconds that all of them together may take.
+        limit: seconds that each of them may take.
 
     Returns:
         What each returned, a `broken` finding for one that raised, a `no answer` finding for one still at it.
@@ -139,8 +192,11 @@ def run_checks(checks: Mapping[str, Callable[[], Any]], limit: float) -> dict[st
     deadline = time.monotonic() + limit
     for thread in threads.values():
         thread.join(max(0.0, deadline - time.monotonic()))
-    late = Finding("no answer", f"no answer within {limit:g} seconds", "Give it more time with --timeout.")
-    return {name: results.get(name, late) for name in checks}
+    late = Finding("no answer", f"no answer within {limit:g} seconds", _MORE_TIME)
+    found = {name: results.get(name, late) for name in checks}
+    if late in found.values():
+        current_state().hurry = True  # what hangs would keep the process from ending, too
+    return found
 
 
 def _run(name: str, check: Callable[[], Any], results: dict[str, Any]) -> None:

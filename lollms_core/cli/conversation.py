@@ -1,11 +1,11 @@
-"""A conversation as `lollms chat` keeps it: what was said, with which model, and how it is saved."""
+"""A conversation as `lollms chat` keeps it: what was said, with which model, and how it is saved and loaded."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from lollms_core import InvalidRequestError, Message
+from lollms_core import Image, InvalidRequestError, LollmsError, Message
 
 __all__ = ["Conversation"]
 
@@ -22,19 +22,61 @@ class Conversation:
         self.system = system
         self.model = model
         self.messages: list[Message] = []
+        self.images: tuple[Image, ...] = ()
+        """What goes with the next question."""
+        self._last: Message | None = None
 
     def ask(self, text: str) -> tuple[Message, ...]:
         """The messages to send for a new question. It is remembered once it is `answered`."""
-        return (*self.messages, Message("user", text))
+        self._last = Message("user", text, self.images)
+        return (*self.messages, self._last)
 
-    def answered(self, question: str, answer: str) -> None:
-        """Remember a question with its answer, or with what there is of it. Without any the question never was."""
-        if answer:
-            self.messages += [Message("user", question), Message("assistant", answer)]
+    def ask_again(self) -> tuple[Message, ...]:
+        """The messages to send for the last question, as if it had not been answered yet.
+
+        Raises:
+            InvalidRequestError: nothing has been asked.
+        """
+        if self._last is None:
+            raise InvalidRequestError("nothing has been asked yet")
+        if len(self.messages) >= 2 and self.messages[-2] is self._last:
+            del self.messages[-2:]
+        return (*self.messages, self._last)
+
+    def answered(self, answer: str) -> None:
+        """Remember the last question with its answer, or with what there is of it. Without any it never was."""
+        if answer and self._last is not None:
+            self.messages += [self._last, Message("assistant", answer)]
+            self.images = ()
 
     def reset(self) -> None:
         """Forget what was said; the system prompt and the model stay."""
         self.messages.clear()
+        self.images = ()
+        self._last = None
+
+    def load(self, path: Path) -> None:
+        """Go on with a conversation that was saved as JSON, in place of this one.
+
+        Raises:
+            InvalidRequestError: there is no such file, or it holds something else.
+        """
+        from lollms_core.parameters import as_message
+
+        try:
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
+            messages = [as_message(each) for each in content]
+        except OSError as error:
+            raise InvalidRequestError(f"{path} cannot be read: {error.strerror}") from None
+        except (ValueError, TypeError) as error:
+            why = error.message if isinstance(error, LollmsError) else "it is no list of messages"
+            raise InvalidRequestError(
+                f"{path} is no saved conversation: {why}", hint="Save conversations that are to be loaded as .json."
+            ) from None
+        self.reset()
+        self.system = "\n\n".join(message.content for message in messages if message.role == "system")
+        self.messages = [message for message in messages if message.role != "system"]
+        self._last = next((each for each in reversed(self.messages) if each.role == "user"), None)
 
     def save(self, path: Path) -> None:
         """Write it to a new file: JSON messages if its name ends in `.json`, else Markdown.
@@ -44,7 +86,7 @@ class Conversation:
         """
         try:
             with path.open("x", encoding="utf-8") as file:
-                file.write(self._as_json() if path.suffix == ".json" else self._as_markdown())
+                file.write(self._as_json() if path.suffix.lower() == ".json" else self._as_markdown())
         except FileExistsError:
             raise InvalidRequestError(f"{path} is there already", hint="Choose another name.") from None
         except OSError as error:
@@ -54,8 +96,15 @@ class Conversation:
         return [Message("system", self.system), *self.messages] if self.system else self.messages
 
     def _as_json(self) -> str:
-        messages = [{"role": message.role, "content": message.content} for message in self._all()]
-        return json.dumps(messages, ensure_ascii=False, indent=2) + "\n"
+        from lollms_core.images import data_url
+
+        records = []
+        for message in self._all():
+            record: dict[str, object] = {"role": message.role, "content": message.content}
+            if message.images:
+                record["images"] = [data_url(image) for image in message.images]
+            records.append(record)
+        return json.dumps(records, ensure_ascii=False, indent=2) + "\n"
 
     def _as_markdown(self) -> str:
         return "\n".join(f"## {message.role}\n\n{message.content}\n" for message in self._all())

@@ -15,11 +15,13 @@ from lollms_core import LollmsError, Timeouts, __version__, installed_formats
 from lollms_core.cli import config_file
 from lollms_core.cli.checks import Finding, check_extensions, check_format, run_checks
 from lollms_core.cli.config_file import ConfigFile
-from lollms_core.cli.guard import redacted
 from lollms_core.cli.options import Choices
+from lollms_core.cli.packages import look_at
 from lollms_core.cli.session import client_arguments
-from lollms_core.cli.settings import Resolved, resolve, without_bound
-from lollms_core.cli.terminal import Waiting
+from lollms_core.cli.settings import Resolved, resolve, without_bound, wrong_variables
+from lollms_core.cli.state import redacted
+from lollms_core.cli.status_line import Waiting
+from lollms_core.cli.surroundings import remarks
 from lollms_core.registry import installed_extensions
 
 __all__ = ["Report", "examine"]
@@ -31,9 +33,15 @@ _EXTENSIONS = "extensions"
 class Report:
     """All that was found."""
 
-    config: ConfigFile | LollmsError
+    config: ConfigFile
     chosen: str
     source: str
+    asked: frozenset[str] = frozenset()
+    """The formats that the user wants to know about: the chosen one, and those that were named."""
+    config_problems: list[LollmsError] = field(default_factory=list)
+    wrong_variables: Mapping[str, LollmsError] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """The distribution and its version of each installed format."""
     findings: dict[str, Finding] = field(default_factory=dict)
     extensions: dict[str, str] = field(default_factory=dict)
     """The error of each extension, empty if it loads."""
@@ -44,70 +52,85 @@ class Report:
     @property
     def problems(self) -> list[str]:
         """What keeps this installation from working, in words."""
-        found = ["the configuration file"] if isinstance(self.config, LollmsError) else []
+        found = ["the configuration file"] if self.config_problems else []
+        found += [f"the variable {name}" for name in self.wrong_variables]
         found += [name for name, finding in self.findings.items() if self.is_problem(name, finding)]
         return found + [f"the extension {name}" for name, error in self.extensions.items() if error]
 
     def is_problem(self, name: str, finding: Finding) -> bool:
-        """Whether a finding counts: what is broken always, what does not answer only where it was chosen."""
-        return finding.status == "broken" or (name == self.chosen and finding.status != "ready")
+        """Whether a finding counts: what is broken always, what does not answer only where it was asked for."""
+        return finding.status == "broken" or (name in self.asked and finding.status != "ready")
 
     def as_json(self) -> dict[str, Any]:
         """The report for programs."""
-        broken = isinstance(self.config, LollmsError)
+        errors = [redacted(error.message) for error in self.config_problems]
         return {
             "version": __version__,
             "python": platform.python_version(),
-            "config": {"path": str(config_file.config_path()), "error": self.config.message if broken else None},  # type: ignore[union-attr]
+            "config": {"path": str(self.config.path), "error": errors[0] if errors else None, "errors": errors},
+            "variables": {name: redacted(error.message) for name, error in self.wrong_variables.items()},
             "format": {"name": self.chosen, "source": self.source},
             "formats": {
-                name: {"status": each.status, "detail": redacted(each.detail), "hint": redacted(each.hint)}
+                name: {
+                    "status": each.status,
+                    "detail": redacted(each.detail),
+                    "hint": redacted(each.hint),
+                }
                 for name, each in self.findings.items()
             },
             "extensions": {name: redacted(error) or None for name, error in self.extensions.items()},
-            "remarks": self.remarks,
+            "remarks": [redacted(remark) for remark in self.remarks],
             "problems": self.problems,
         }
 
 
-def examine(names: tuple[str, ...], timeout: float, choices: Choices) -> Report:
+def examine(names: tuple[str, ...], everything: bool, timeout: float, choices: Choices) -> Report:
     """Check formats and extensions.
 
+    The chosen format and those that were named are loaded and asked. Of the others only the metadata are read, unless
+    `everything` is wanted.
+
     Args:
-        names: the formats to check; empty for all that are installed, and the chosen one.
-        timeout: seconds that all checks together may take.
+        names: the formats to check; empty for the chosen one and a look at the others.
+        everything: ask all that are installed.
+        timeout: seconds that each check may take.
         choices: what the command line says.
     """
-    config: ConfigFile | LollmsError
-    try:
-        config = config_file.load()
-    except LollmsError as error:
-        config = error
-    usable = ConfigFile(config_file.config_path()) if isinstance(config, LollmsError) else config
-    environ: Mapping[str, str] = os.environ
-    try:
-        chosen = resolve(choices, environ, usable)
-    except LollmsError as error:  # a variable whose value is wrong: go on without any
-        environ = {}
-        chosen = resolve(choices, environ, usable)
-        report = Report(config, chosen.format.value, chosen.format.source, remarks=[error.message])
-    else:
-        report = Report(config, chosen.format.value, chosen.format.source)
-    report.remarks += [*chosen.ignored, *_remarks(config)]
+    with _without_log():
+        return _examine(names, everything, timeout, choices)
+
+
+def _examine(names: tuple[str, ...], everything: bool, timeout: float, choices: Choices) -> Report:
+    config, problems = config_file.load_what_is_right()
+    wrong = wrong_variables(os.environ)
+    environ = {name: value for name, value in os.environ.items() if name not in wrong}
+    chosen = resolve(choices, environ, config)
+    report = Report(config, chosen.format.value, chosen.format.source, config_problems=list(problems))
+    report.wrong_variables = wrong
+    report.remarks = [*chosen.ignored, *remarks(config)]
+    report.asked = frozenset(names) if names and chosen.nobody_chose else frozenset({*names, chosen.format.value})
+    formats = installed_formats()
+    report.packages = {name: f"{info.distribution} {info.version}" for name, info in formats.items()}
+    # A server that is silent is found out before the check is given up.
+    patience = 0.9 * timeout
+    to_ask = [name for name in (chosen.format.value, *names) if name in report.asked] + list(
+        formats if everything else ()
+    )
     checks = {}
-    for name in names or dict.fromkeys([chosen.format.value, *installed_formats()]):
-        settings = chosen if name == chosen.format.value else _other(name, environ, usable)
+    for name in dict.fromkeys(to_ask):
+        settings = chosen if name == chosen.format.value else _other(name, environ, config)
         try:
-            arguments = client_arguments(settings, Timeouts(connect=timeout, first_token=timeout, idle=timeout))
+            arguments = client_arguments(settings, Timeouts(connect=patience, first_token=patience, idle=patience))
         except LollmsError as error:
             report.findings[name] = Finding("broken", error.message, error.hint, error)
         else:
             checks[name] = functools.partial(check_format, arguments | {"max_retries": 0})
     extensions = installed_extensions()
-    everything: dict[str, Any] = {**checks, _EXTENSIONS: check_extensions} if extensions else checks
-    with Waiting(f"Checking {len(checks)} formats"), _without_log():
-        results = run_checks(everything, timeout)
-    report.findings |= {name: results[name] for name in checks}
+    all_checks: dict[str, Any] = {**checks, _EXTENSIONS: check_extensions} if extensions else checks
+    with Waiting(f"Asking {', '.join(checks)}"):
+        results = run_checks(all_checks, timeout)
+        others = {} if names else {name: look_at(info) for name, info in formats.items() if name not in to_ask}
+    report.findings = {name: results.get(name) or report.findings[name] for name in dict.fromkeys(to_ask)} | others
     report.failures |= {name: each.error for name, each in report.findings.items() if each.error is not None}
     _add_extensions(report, [extension.name for extension in extensions], results.get(_EXTENSIONS, {}))
     return report
@@ -128,30 +151,6 @@ def _add_extensions(report: Report, names: list[str], failures: Mapping[str, Lol
             report.failures[f"the extension {name}"] = failures[name]
         else:
             report.extensions[name] = ""
-
-
-def _remarks(config: ConfigFile | LollmsError) -> list[str]:
-    """What is worth saying about the surroundings."""
-    import difflib
-
-    known = {setting.variable for setting in config_file.SETTINGS.values()} | {"LOLLMS_CONFIG_FILE", "LOLLMS_DEBUG"}
-    remarks = [
-        f"the variable {name} is not known; did you mean {close[0]}?"
-        for name in os.environ
-        if name.startswith("LOLLMS_")
-        and name not in known
-        and (close := difflib.get_close_matches(name, known, 1, 0.8))
-    ]
-    if not isinstance(config, LollmsError) and os.name == "posix" and _holds_key(config):
-        with contextlib.suppress(OSError):
-            if config.path.stat().st_mode & 0o077:
-                remarks.append(f"{config.path} holds a key and others can read it: chmod 600 {config.path}")
-    return remarks
-
-
-def _holds_key(config: ConfigFile) -> bool:
-    tables = [config.values, *config.formats.values()]
-    return any("api_key" in table or "headers" in table for table in tables)
 
 
 @contextlib.contextmanager

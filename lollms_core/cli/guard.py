@@ -3,131 +3,66 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import click
 
-__all__ = [
-    "BROKEN_PIPE",
-    "ERROR",
-    "INTERRUPTED",
-    "State",
-    "current_state",
-    "debug_option",
-    "guarded",
-    "note",
-    "printable",
-    "redacted",
-    "report",
-    "traceback_of",
-    "warn",
-]
+from lollms_core.cli.interrupts import INTERRUPTED, announced
+from lollms_core.cli.messages import note, report, report_wrong_usage, tell_as_it_is, warn
+from lollms_core.cli.state import current_state, fresh_state
+from lollms_core.cli.status_line import status_line
 
-F = TypeVar("F", bound=Callable[..., Any])
+__all__ = ["BROKEN_PIPE", "ERROR", "guarded", "report_os_error"]
 
 ERROR = 1
 """Exit status of an error. Wrong usage is 2, by click."""
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
 BROKEN_PIPE = 141
 """Exit status when the reader of the output went away: 128 and the number of SIGPIPE."""
 
-
-@dataclass
-class State:
-    """What holds for one run of the command."""
-
-    debug: bool = False
-    secrets: set[str] = field(default_factory=set)
-    """Keys and passwords that were read; they are taken out of everything that is said on stderr."""
-
-
-_state = State()
-
-
-def current_state() -> State:
-    """The state of this run. The same in every thread: backends warn and log from threads of their own."""
-    return _state
-
-
-def _set_debug(_: click.Context, __: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        _state.debug = True
-
-
-def debug_option(command: F) -> F:
-    """`--debug` after the command's name, where it is easily added to a line that failed."""
-    return click.option(
-        "--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Show the traceback of an error."
-    )(command)
-
-
-# C0 and C1 control characters but tab and newline. A model's or a server's text must not move the cursor, set the
-# window's title or write to the clipboard.
-_CONTROL: dict[int, int | None] = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n\r"}
-_CONTROL |= {0x0D: None, 0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
-
-
-def printable(text: str) -> str:
-    """The text with control characters made visible, for a terminal."""
-    return text if text.isascii() and text.isprintable() else text.translate(_CONTROL)
-
-
-def redacted(text: str) -> str:
-    """The text without the secrets of this run."""
-    for secret in current_state().secrets:
-        text = text.replace(secret, "***")
-    return text
-
-
-def _say(label: str, text: str, colour: str) -> None:
-    line = " ".join(printable(redacted(text)).split("\n"))
-    click.echo(f"{click.style(label, fg=colour, bold=True)} {line}", err=True)
-
-
-def note(text: str) -> None:
-    """Tell something that is worth knowing, on stderr."""
-    _say("Note:", text, "cyan")
-
-
-def warn(text: str) -> None:
-    """Tell something that is probably wrong, on stderr."""
-    _say("Warning:", text, "yellow")
-
-
-def traceback_of(error: BaseException) -> str:
-    """The traceback with its causes, without secrets."""
-    import traceback
-
-    return printable(redacted("".join(traceback.format_exception(type(error), error, error.__traceback__))))
-
-
-def report(error: Exception) -> None:
-    """Say what went wrong in one line, and what to do in another; the traceback before them under `--debug`."""
-    from lollms_core import LollmsError
-
-    state = current_state()
-    if state.debug:
-        click.echo(traceback_of(error), err=True, nl=False)
-    if isinstance(error, LollmsError):
-        message, hint = error.message, error.hint
-    else:
-        message = f"{type(error).__name__}: {error}"
-        hint = "" if state.debug else "This should not happen. Run it again with --debug to see where it comes from."
-    _say("Error:", message, "red")
-    if hint:
-        _say("Hint:", hint, "cyan")
+_OUTPUT_FAILS = {errno.EBADF, errno.EFBIG, errno.EIO, errno.ENOSPC}
 
 
 class _LogLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        _say(f"{record.levelname.capitalize()}:", record.getMessage(), "yellow")
+        from lollms_core.cli.phrases import in_command_words
+
+        warn(in_command_words(record.getMessage()))
+
+
+class _Progress(logging.Handler):
+    """Shows what backends say to the logger `lollms.progress` about work that takes long.
+
+    A record's message names the stage. Its attribute `part`, from `extra`, is how much is done, 0 to 1, or `None`
+    where that is not known. A record without that attribute is a remark.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if hasattr(record, "part"):
+            status_line.progress(record.getMessage(), record.part)
+        else:
+            note(record.getMessage())
+
+
+@contextlib.contextmanager
+def _handled(name: str, handler: logging.Handler) -> Iterator[None]:
+    """A logger's records go to this handler and nowhere else."""
+    logger = logging.getLogger(name)
+    propagate, level = logger.propagate, logger.level
+    logger.addHandler(handler)
+    logger.propagate = False
+    logger.setLevel(min(level, handler.level) or handler.level)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager
@@ -136,50 +71,67 @@ def _one_line_warnings() -> Iterator[None]:
     said: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        from lollms_core.cli.phrases import in_command_words
+
         if issubclass(category, UserWarning) and str(message) not in said:
             said.add(str(message))
-            warn(str(message))
+            warn(in_command_words(str(message)))
 
-    logger = logging.getLogger("lollms")
-    handler = _LogLines(logging.WARNING)
-    propagate = logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("default", UserWarning)
-            warnings.showwarning = show
-            yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate
+    with (
+        _handled("lollms", _LogLines(logging.WARNING)),
+        _handled("lollms.progress", _Progress(logging.INFO)),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = show
+        yield
 
 
 @contextlib.contextmanager
 def guarded(ctx: click.Context) -> Iterator[None]:
-    """Run a command. Errors of ours, bugs, Ctrl-C and a closed pipe end it with their exit status.
-
-    Wrong usage stays with click, which says how the command is used.
-    """
-    global _state
-    _state = State()
+    """Run a command. Errors, bugs, wrong usage, Ctrl-C and an output that takes nothing end it with their status."""
+    fresh_state()
     # What no encoding can carry, such as half an emoji, is shown as a question mark rather than ending the answer.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
     try:
-        with _one_line_warnings():
+        with _one_line_warnings(), announced():
             yield
             sys.stdout.flush()
-    except (click.ClickException, click.exceptions.Exit):
+    except click.exceptions.Exit:
         raise
+    except click.ClickException as error:
+        report_wrong_usage(error)
+        ctx.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\nInterrupted.", err=True)
+        if not current_state().hurry:  # else it has been said already
+            tell_as_it_is("\nInterrupted.\n")
         ctx.exit(INTERRUPTED)
     except BrokenPipeError:
-        # Or Python complains when it flushes stdout at exit.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         ctx.exit(BROKEN_PIPE)
+    except OSError as error:
+        report_os_error(error)
+        ctx.exit(ERROR)
     except Exception as error:
         report(error)
         ctx.exit(ERROR)
+
+
+def report_os_error(error: OSError) -> None:
+    """A file has a name. What fails without one is the output: a full disk, a descriptor that is closed."""
+    if error.filename is not None or error.errno not in _OUTPUT_FAILS:
+        report(error)
+        return
+    _drop_output()
+    from lollms_core import LollmsError
+
+    current_state().as_json = False
+    why = "it is closed" if error.errno == errno.EBADF else error.strerror or str(error)
+    report(LollmsError(f"the output cannot be written: {why}"))
+
+
+def _drop_output() -> None:
+    """Or Python complains when it flushes stdout at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,90 +1,67 @@
-"""Reading what a person types: line editing, and a history that is still there tomorrow."""
+"""Line editing with Python's readline; on Windows, which has none, with what the console offers."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import click
 
-from lollms_core.cli.guard import warn
-from lollms_core.cli.terminal import is_terminal
+from lollms_core.cli.history import History
+from lollms_core.cli.reader import Completer, unfenced
 
-__all__ = ["LineReader", "history_path"]
-
-_FENCE = '"""'
-_HISTORY_LENGTH = 1000
-
-
-def history_path() -> Path:
-    """The file with what was typed: `chat_history` in the user's state directory."""
-    import platformdirs
-
-    return platformdirs.user_state_path("lollms", appauthor=False) / "chat_history"
+__all__ = ["LineReader"]
 
 
 class LineReader:
-    """Reads prompts from standard input.
+    """Reads messages from a terminal.
 
-    At a terminal there are a prompt sign, line editing and history where Python has readline. Elsewhere every line
-    is a prompt. Text between two lines of three double quotes is one prompt of several lines.
+    GNU readline takes a pasted block for one message ("bracketed paste"). The library that macOS has in its place does
+    not: there every line of a block is a message, unless it stands between fences.
     """
 
-    def __init__(self) -> None:
-        self.interactive = sys.stdin.isatty()
-        self._editing = self.interactive and is_terminal(sys.stdout)
+    interactive = True
+
+    def __init__(self, history: History, complete: Completer) -> None:
+        self._history = history
+        self._readline: Any = None
+        with contextlib.suppress(ImportError):
+            import readline
+
+            self._readline = readline
+            self._set_up(readline, complete)
+
+    def _set_up(self, readline: Any, complete: Completer) -> None:
+        if "libedit" in (readline.__doc__ or ""):
+            readline.parse_and_bind("bind ^I rl_complete")
+        else:
+            readline.parse_and_bind("set enable-bracketed-paste on")
+            readline.parse_and_bind("tab: complete")
+        readline.set_auto_history(False)  # a message of several lines is one entry
+        readline.set_completer_delims(" ")
+        readline.set_completer(lambda _, number: _nth(complete(readline.get_line_buffer()), number))
+        readline.clear_history()
+        for prompt in self._history.load():
+            readline.add_history(prompt)
 
     def read(self) -> str | None:
-        """The next prompt, `None` at the end of the input. Ctrl-C raises `KeyboardInterrupt`."""
-        line = self._line("> ")
-        if line is None or not line.lstrip().startswith(_FENCE):
-            return line
-        lines = [line.lstrip().removeprefix(_FENCE)]
-        while not lines[-1].rstrip().endswith(_FENCE):
-            more = self._line("… ")
-            if more is None:
-                return None
-            lines.append(more)
-        lines[-1] = lines[-1].rstrip().removesuffix(_FENCE)
-        return "\n".join(lines).strip("\n")
+        message = unfenced(self._line)
+        if message is not None and message.strip():
+            self._history.add(message)
+            if self._readline is not None:
+                self._readline.add_history(message)
+        return message
 
     def _line(self, sign: str) -> str | None:
-        if self._editing:
-            try:
-                return input(sign)
-            except EOFError:
-                click.echo()  # the shell's prompt shall not stand behind ours
-                return None
-        if self.interactive:
-            click.echo(sign, nl=False, err=True)
-        line = sys.stdin.readline()
-        return line.rstrip("\r\n") if line else None
+        try:
+            return input(sign)
+        except EOFError:
+            click.echo()  # the shell's prompt shall not stand behind ours
+            return None
+        except KeyboardInterrupt:
+            click.echo()
+            raise
 
-    @contextlib.contextmanager
-    def history(self) -> Iterator[None]:
-        """Have the history of former times, and keep this one's. A history that cannot be kept is no error."""
-        if not self._editing:
-            yield
-            return
-        try:
-            import readline
-        except ImportError:  # Windows: input() edits lines by itself and keeps nothing
-            yield
-            return
-        path = history_path()
-        readline.set_history_length(_HISTORY_LENGTH)
-        with contextlib.suppress(OSError):
-            readline.read_history_file(path)
-        try:
-            yield
-        finally:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                # Prompts are private: nobody else reads them, not even between making the file and writing it.
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-                readline.write_history_file(path)
-            except OSError as error:
-                warn(f"the history cannot be kept: {error}")
+
+def _nth(words: list[str], number: int) -> str | None:
+    return words[number] if number < len(words) else None

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from lollms_core.cli.guard import debug_option
+from lollms_core.cli.completion import complete_formats, complete_models
 from lollms_core.cli.kinds import INTEGER_OR_TEXT, any_value
+from lollms_core.cli.state import current_state
 
-__all__ = ["Choices", "connection_options", "sampling_options"]
+__all__ = ["Choices", "connection_options", "debug_option", "image_option", "json_option", "sampling_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 Choices = dict[str, Any]
 """What the command line says, by setting's name; `None` for what it does not say."""
@@ -19,10 +22,27 @@ Choices = dict[str, Any]
 Command = Callable[..., None]
 
 
-def _complete_formats(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-    from lollms_core import installed_formats
+def _set_debug(_: click.Context, __: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        current_state().debug = True
 
-    return [name for name in installed_formats() if name.startswith(incomplete)]
+
+def debug_option(command: F) -> F:
+    """`--debug` after the command's name, where it is easily added to a line that failed."""
+    return click.option(
+        "--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Show the traceback of an error."
+    )(command)
+
+
+def _set_json(_: click.Context, __: click.Parameter, wanted: bool) -> bool:
+    if wanted:
+        current_state().as_json = True
+    return wanted
+
+
+def json_option(help: str) -> Callable[[F], F]:
+    """`--json`: the command gets it as `as_json`, and an error is printed as JSON, too."""
+    return click.option("--json", "as_json", is_flag=True, is_eager=True, callback=_set_json, help=help)
 
 
 def _backend_options(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
@@ -45,7 +65,7 @@ def _ask_key(_: click.Context, __: click.Parameter, wanted: bool) -> str | None:
     import getpass
 
     try:
-        key = getpass.getpass("API key: ")
+        key = getpass.getpass("API key: ").strip()
     except EOFError:
         key = ""
     if not key:
@@ -53,9 +73,14 @@ def _ask_key(_: click.Context, __: click.Parameter, wanted: bool) -> str | None:
     return key
 
 
+image_option = click.option(
+    "-i", "--image", "images", multiple=True, metavar="FILE|URL", type=click.Path(), help="An image; repeatable."
+)
+"""`--image`: the command gets them as `images`."""
+
 _CONNECTION = (
-    click.option("-f", "--format", metavar="NAME", shell_complete=_complete_formats, help="The format to use."),
-    click.option("-m", "--model", metavar="NAME", help="The model to use."),
+    click.option("-f", "--format", metavar="NAME", shell_complete=complete_formats, help="The format to use."),
+    click.option("-m", "--model", metavar="NAME", shell_complete=complete_models, help="The model to use."),
     click.option("--host-address", metavar="URL", help="The server's address."),
     click.option(
         "--api-key-file", metavar="FILE", type=click.Path(), help="File that holds the API key and nothing else."

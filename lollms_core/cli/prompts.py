@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from lollms_core.cli.guard import note
+from lollms_core.cli.messages import note
 
 __all__ = ["read_stdin", "text_from"]
 

@@ -11,16 +11,19 @@ from urllib.parse import urlsplit
 
 import click
 
-from lollms_core import ConfigurationError
+from lollms_core import APIConnectionError, ConfigurationError, LollmsError, UnknownFormatError
 from lollms_core.cli import config_file
-from lollms_core.cli.guard import current_state
+from lollms_core.cli.interrupts import finish
 from lollms_core.cli.kinds import is_secret_name
+from lollms_core.cli.known_settings import SETTINGS
+from lollms_core.cli.providers import suggestion
 from lollms_core.cli.settings import Resolved, resolve
+from lollms_core.cli.state import current_state
 
 if TYPE_CHECKING:
     from lollms_core import LollmsClient, Timeouts
 
-__all__ = ["Session", "client_arguments", "open_session", "resolved_settings", "system_prompt"]
+__all__ = ["Session", "client_arguments", "made_client", "open_session", "resolved_settings", "system_prompt"]
 
 _BY_NAME = (
     "personality", "n_predict", "ctx_size", "temperature", "top_k", "top_p", "min_p", "repeat_penalty",
@@ -42,6 +45,14 @@ class Session:
         model = self.client.model_name
         return f"{model} ({self.client.format})" if model else self.client.format
 
+    def explained(self, error: LollmsError) -> LollmsError:
+        """The error; or, where nobody has chosen anything yet and there is no server, what could be chosen."""
+        if not isinstance(error, APIConnectionError) or error.partial_text or not self.settings.nobody_chose:
+            return error
+        from lollms_core.cli.offers import nothing_chosen
+
+        return nothing_chosen(error)
+
 
 def resolved_settings(choices: Mapping[str, Any]) -> Resolved:
     """The settings that hold, from options, environment and file."""
@@ -56,13 +67,28 @@ def open_session(choices: Mapping[str, Any]) -> Iterator[Session]:
         LollmsError: the settings cannot work, or the format is not installed or broken.
         click.UsageError: an option that does not belong on the command line.
     """
+    settings = resolved_settings(choices)
+    client = made_client(client_arguments(settings))
+    session = Session(client, settings)
+    try:
+        _refuse_secret_options(client, choices)
+        yield session
+    except LollmsError as error:
+        explained = session.explained(error)
+        raise explained from explained.__cause__
+    finally:
+        finish(client.close)
+
+
+def made_client(arguments: Mapping[str, Any]) -> LollmsClient:
+    """A client. For a format that is not installed the error says what the user may have meant."""
     from lollms_core import LollmsClient
 
-    settings = resolved_settings(choices)
-    client = LollmsClient(**client_arguments(settings))
-    with client:
-        _refuse_secret_options(client, choices)
-        yield Session(client, settings)
+    try:
+        return LollmsClient(**arguments)
+    except UnknownFormatError as error:
+        error.hint = suggestion(error.format or "") or error.hint
+        raise
 
 
 def client_arguments(settings: Resolved, timeouts: Timeouts | None = None) -> dict[str, Any]:
@@ -82,9 +108,7 @@ def client_arguments(settings: Resolved, timeouts: Timeouts | None = None) -> di
     parameters = inspect.signature(LollmsClient).parameters
     for name in settings.options:
         if name in parameters:
-            known = config_file.SETTINGS.get({"model_name": "model", "service_key": "api_key"}.get(name, name))
-            hint = f"Use {known.option}, {known.variable} or {known.name} in the configuration file." if known else ""
-            raise ConfigurationError(f"{name} is not an option of a backend", hint=hint)
+            raise ConfigurationError(f"{name} is not an option of a backend", hint=_place_of(name))
     arguments: dict[str, Any] = {name: settings.values[name].value for name in _BY_NAME if name in settings.values}
     arguments |= {name: option.value for name, option in settings.options.items()}
     arguments["default_generation_mode"] = settings.format.value
@@ -99,6 +123,25 @@ def client_arguments(settings: Resolved, timeouts: Timeouts | None = None) -> di
         arguments["service_key"] = key
     _remember_secrets(settings, key)
     return arguments
+
+
+_OTHER_NAMES = {
+    "default_generation_mode": "format",
+    "model_name": "model",
+    "service_key": "api_key",
+    "system_prompt": "system",
+    "timeouts": "idle_timeout",
+}
+"""Names of the client's parameters that settings do not share."""
+
+
+def _place_of(parameter: str) -> str:
+    """Where a parameter of the client is set at the terminal."""
+    known = SETTINGS.get(_OTHER_NAMES.get(parameter, parameter))
+    if known is None:
+        return "Headers belong into [formats.NAME.headers] of the configuration file." if parameter == "headers" else ""
+    option = "--api-key-file" if known.secret else known.option
+    return f"Use {option + ', ' if option else ''}{known.variable} or {known.name} in the configuration file."
 
 
 def system_prompt(settings: Resolved) -> dict[str, str]:
@@ -121,7 +164,9 @@ def _api_key(settings: Resolved) -> str | None:
         path = Path(from_file.value).expanduser()
         try:
             key = path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"the file with the API key, {path}, is not a text") from None
+        except OSError as error:
             raise ConfigurationError(f"the file with the API key cannot be read: {error}") from None
         if not key:
             raise ConfigurationError(f"the file with the API key, {path}, is empty")

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lollms_core import ConfigurationError
-from lollms_core.cli.config_file import SETTINGS, ConfigFile, Setting
+from lollms_core.cli.config_file import ConfigFile
+from lollms_core.cli.known_settings import SETTINGS, Setting, out_of_range
 
-__all__ = ["DEFAULT_FORMAT", "Resolved", "Value", "resolve", "without_bound"]
+__all__ = ["DEFAULT_FORMAT", "Resolved", "Value", "resolve", "without_bound", "wrong_variables"]
 
 DEFAULT_FORMAT = "lollms"
 
@@ -42,6 +43,11 @@ class Resolved:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     ignored: tuple[str, ...] = ()
     """Sentences about values that belong to another format."""
+
+    @property
+    def nobody_chose(self) -> bool:
+        """Whether the format is the default, and nothing points anywhere else."""
+        return self.format.rank == _DEFAULT and "host_address" not in self.values
 
     def get(self, name: str) -> Any:
         """A setting's value; `None` if it has none."""
@@ -101,11 +107,11 @@ def resolve(choices: Mapping[str, Any], environ: Mapping[str, str], config: Conf
 
 def _format(choices: Mapping[str, Any], environment: Mapping[str, Any], config: ConfigFile) -> Value:
     if choices.get("format"):
-        return Value(choices["format"].lower(), "option --format", _OPTION)
+        return Value(choices["format"].strip().lower(), "option --format", _OPTION)
     if "format" in environment:
-        return Value(environment["format"].lower(), "environment LOLLMS_FORMAT", _ENVIRONMENT)
-    if "format" in config.values:
-        return Value(config.values["format"].lower(), "file", _FILE)
+        return Value(environment["format"].strip().lower(), "environment LOLLMS_FORMAT", _ENVIRONMENT)
+    if config.values.get("format"):
+        return Value(config.values["format"].strip().lower(), "file", _FILE)
     return Value(DEFAULT_FORMAT, "default", _DEFAULT)
 
 
@@ -119,12 +125,26 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
+def wrong_variables(environ: Mapping[str, str]) -> dict[str, ConfigurationError]:
+    """The variables whose values cannot be used, and why."""
+    found = {}
+    for setting in SETTINGS.values():
+        try:
+            _from_environment({setting.variable: environ.get(setting.variable, "")})
+        except ConfigurationError as error:
+            found[setting.variable] = error
+    return found
+
+
 def _read(setting: Setting, text: str) -> Any:
     try:
-        return setting.kind.from_text(text)
+        value = setting.kind.from_text(text)
     except ValueError:
         shown = "" if setting.secret else f", not {text!r}"
         raise ConfigurationError(f"{setting.variable} must be {setting.kind.name}{shown}") from None
+    if problem := out_of_range(setting.name, value):
+        raise ConfigurationError(problem.replace(setting.name, setting.variable, 1))
+    return value
 
 
 def without_bound(environ: Mapping[str, str]) -> dict[str, str]:

@@ -101,12 +101,29 @@ def lollms():
     return run
 
 
+@pytest.fixture
+def only_strangers(strangers, monkeypatch: pytest.MonkeyPatch):
+    """As if none of our own formats were installed but those of the core: they take long to load."""
+    import importlib.metadata
+
+    from lollms_core import registry
+
+    found = importlib.metadata.entry_points
+
+    def of_strangers(**select: str):
+        return [point for point in found(**select) if point.dist is not None and point.dist.name.startswith("stranger")]
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", of_strangers)
+    registry.refresh()
+    return strangers
+
+
 class Shell:
     """Runs the command as a process, with strangers' packages on its path."""
 
     def __init__(self, tmp_path: Path) -> None:
         self.tmp_path = tmp_path
-        self.command: Sequence[str] = (sys.executable, "-m", "lollms_core.cli")
+        self.command: Sequence[str] = (sys.executable, "-m", "lollms_core")
 
     @property
     def environment(self) -> dict[str, str]:
@@ -155,8 +172,8 @@ def terminal(shell: Shell):
     """Runs the command on a terminal of its own."""
     from tests.cli.terminal import Terminal
 
-    def start(*args: str, **env: str) -> Terminal:
+    def start(*args: str, columns: int = 100, **env: str) -> Terminal:
         environment = {**shell.environment, "TERM": "xterm-256color", **env}
-        return Terminal(*args, environment=environment, folder=shell.tmp_path)
+        return Terminal(*args, environment=environment, folder=shell.tmp_path, columns=columns)
 
     return start

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import signal
 
 import pytest
 
-from tests.cli.test_generate import read_until
+from tests.cli.test_generate import ONE_PIXEL_PNG, read_until
 
-CTRL_C, CTRL_D, UP = "\x03", "\x04", "\x1b[A"
+CTRL_C, CTRL_D, SEARCH, UP = "\x03", "\x04", "\x12", "\x1b[A"
+COLOURS = re.compile(r"\x1b\[(?:\d+;)*(?:3\d|4\d|9\d|10\d)(?:;\d+)*m")
 
 
 def answers(result) -> list[dict]:
@@ -53,8 +56,8 @@ def test_several_lines_are_one_message_between_quotes(lollms, recorder):
 
 def test_help_lists_the_commands(lollms):
     text = lollms("chat", "-f", "echo", input="/help\n").stdout
-    for name in ("/help", "/reset", "/system", "/model", "/save"):
-        assert name in text
+    for name in ("/help", "/exit", "/reset", "/retry", "/image", "/system", "/model", "/save", "/load"):
+        assert f"\n{name}" in f"\n{text}"
 
 
 def test_saving(lollms, tmp_path):
@@ -72,7 +75,109 @@ def test_saving(lollms, tmp_path):
     assert "is there already" in again.stderr
 
 
-@pytest.mark.parametrize("line", ["/nope", "/save", "/save a b", "/save '", "/save /no/such/folder/x.md"])
+def test_loading_goes_on_where_it_was_saved(lollms, recorder, tmp_path):
+    talk = tmp_path / "talk.json"
+    lollms("chat", "-f", recorder, "-s", "Be kind.", input=f"My name is Ada.\n/save {talk}\n")
+    (answer,) = answers(lollms("chat", "-f", recorder, input=f"/load {talk}\nWhat is my name?\n"))
+    assert answer["system"] == "Be kind."
+    assert [role for role, _ in answer["messages"]] == ["user", "assistant", "user"]
+    assert [answer["messages"][0][1], answer["messages"][2][1]] == ["My name is Ada.", "What is my name?"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file"),
+        ("## user\n\nhi\n", "it is no list of messages"),
+        ("3", "it is no list of messages"),
+        ("[3]", "it is no list of messages"),
+        ('[{"role": "nobody", "content": ""}]', "role must be system, user or assistant"),
+        ('[{"role": "user"}]', "lacks 'content'"),
+    ],
+)
+def test_what_is_no_conversation_is_not_loaded(lollms, tmp_path, content, said):
+    path = tmp_path / "talk.json"
+    if content is not None:
+        path.write_text(content)
+    result = lollms("chat", "-f", "echo", input=f"/load {path}\n")
+    assert result.exit_code == 1
+    assert said in result.stderr
+
+
+def test_retrying_asks_the_last_question_again(lollms, recorder):
+    first, second, again = answers(lollms("chat", "-f", recorder, input="one\ntwo\n/retry\n"))
+    assert len(first["messages"]) == 1
+    assert again["messages"] == second["messages"]
+    result = lollms("chat", "-f", recorder, input="/retry\n")
+    assert result.exit_code == 1
+    assert "nothing has been asked yet" in result.stderr
+
+
+def test_a_question_that_failed_can_be_asked_again(terminal):
+    with terminal("chat", "-f", "echo", "-O", "fail_with=ServerError", TERM="dumb") as chat:
+        for line in ("hi there", "/retry"):
+            chat.expect("> ")
+            chat.type(f"{line}\n")
+            chat.expect("hi there\r\n")
+            chat.expect("told to fail")
+        chat.expect("> ")
+        chat.type(CTRL_D)
+        assert chat.end() == 0
+
+
+def test_images_go_with_one_message(lollms, recorder, tmp_path):
+    image = tmp_path / "a pixel.png"
+    image.write_bytes(ONE_PIXEL_PNG)
+    talk = tmp_path / "talk.json"
+    lines = f'one\n/image "{image}"\n/image "{image}"\ntwo\nthree\n/save {talk}\n'
+    result = lollms("chat", "-f", recorder, "--image", str(image), input=lines)
+    assert [answer["images"] for answer in answers(result)] == [1, 3, 3]
+    assert "An image goes with your next message.\n2 images go with your next message.\n" in result.stderr
+    saved = json.loads(talk.read_text())
+    assert [len(message.get("images", [])) for message in saved if message["role"] == "user"] == [1, 2, 0]
+    (answer,) = answers(lollms("chat", "-f", recorder, input=f"/load {talk}\nfour\n"))
+    assert answer["images"] == 3
+
+
+def test_an_image_can_be_taken_back(lollms, recorder, tmp_path):
+    image = tmp_path / "pixel.png"
+    image.write_bytes(ONE_PIXEL_PNG)
+    (answer,) = answers(lollms("chat", "-f", recorder, "-i", str(image), input="/image\nhi\n"))
+    assert answer["images"] == 0
+
+
+def test_a_format_that_sees_nothing_says_so(lollms, strangers, tmp_path):
+    strangers.install(
+        """
+        from lollms_core import Backend, Chunk, hookimpl
+        class Blind(Backend):
+            @hookimpl
+            def generate(self, request):
+                yield Chunk("hi")
+        """,
+        blind="Blind",
+    )
+    result = lollms("chat", "-f", "blind", "--image", "x.png", input="hi\n")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: the blind format does not take images\n"
+
+
+@pytest.mark.parametrize("word", ["/exit", "/quit", "/bye"])
+def test_leaving(lollms, word):
+    result = lollms("chat", "-f", "echo", input=f"one\n{word}\ntwo\n")
+    assert (result.exit_code, result.stdout) == (0, "one\n")
+
+
+def test_an_answer_that_was_cut_off_says_so(lollms):
+    result = lollms("chat", "-f", "echo", "-n", "1", input="one two\n")
+    assert result.stdout == "one\n"
+    assert "--n-predict raises it" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["/nope", "/save", "/save a b", "/save '", "/save /no/such/folder/x.md", "/load", "/image", "/image missing.png"],
+)
 def test_a_command_that_cannot_be_obeyed_ends_a_pipe_with_an_error(lollms, line):
     result = lollms("chat", "-f", "echo", input=f"{line}\nhi\n")
     assert result.exit_code == 1
@@ -111,78 +216,188 @@ def test_ctrl_c_ends_a_pipe(shell):
 # --- a terminal ----------------------------------------------------------------------------------------------------
 
 
-def test_ctrl_c_stops_the_answer_and_not_the_program(terminal):
-    script = json.dumps([f"word{number} " for number in range(1000)])
-    with terminal("chat", "-f", "echo", "-O", f"script={script}", "-O", "delay=0.05") as chat:
-        chat.expect("Chatting with echo")
-        chat.expect("> ")
-        chat.type("hello\n")
-        chat.expect("word1 ")
-        chat.type(CTRL_C)
-        chat.expect("(stopped)")
-        chat.expect("> ")
-        chat.type("/help\n")
-        chat.expect("/save FILE")
-        chat.expect("> ")
-        chat.type(CTRL_D)
-        assert chat.end() == 0
-    assert "word900" not in chat.shown
+@pytest.fixture(params=["prompt_toolkit", "readline"])
+def reader(request, tmp_path):
+    """Both ways to read from a terminal. The one without prompt_toolkit is made to fail its import."""
+    pytest.importorskip(request.param)
+    if request.param == "readline":
+        site = tmp_path / "site"
+        site.mkdir(exist_ok=True)
+        (site / "prompt_toolkit.py").write_text("raise ImportError('not here')")
+    return request.param
 
 
-def test_a_stopped_answer_stays_in_the_conversation(terminal, tmp_path):
-    with terminal("chat", "-f", "echo", "-O", 'script=["Once ", "upon ", "a time"]', "-O", "delay=0.3") as chat:
-        chat.expect("> ")
-        chat.type("Tell me.\n")
-        chat.expect("Once")
-        chat.type(CTRL_C)
-        chat.expect("(stopped)")
-        chat.expect("> ")
-        chat.type("/save talk.json\n")
-        chat.expect("Saved in talk.json")
-        chat.expect("> ")
-        chat.type(CTRL_D)
-        assert chat.end() == 0
-    question, answer = json.loads((tmp_path / "talk.json").read_text())
-    assert question == {"role": "user", "content": "Tell me."}
-    assert "Once upon a time".startswith(answer["content"])
-    assert answer["content"].startswith("Once")
+@pytest.fixture
+def chat(reader, terminal):
+    """Begins a chat, and waits until it is one's turn."""
+
+    @contextlib.contextmanager
+    def begin(*args: str, **options):
+        with terminal("chat", *args, **options) as screen:
+            screen.until(our_turn)
+            yield screen
+
+    return begin
 
 
-def test_ctrl_c_at_the_prompt_and_errors_do_not_leave(terminal):
-    with terminal("chat", "-f", "echo", "-O", "fail_with=ServerError") as chat:
-        chat.expect("> ")
-        chat.type("half a line")
-        chat.expect("half a line")
-        chat.interrupt(until="(Ctrl-D leaves)")
-        chat.expect("> ")
-        chat.type("hi\n")
-        chat.expect("Error:")
-        chat.expect("told to fail")
-        chat.expect("> ")
-        chat.type("/nope\n")
-        chat.expect("there is no command /nope")
-        chat.expect("> ")
-        chat.type(CTRL_D)
-        assert chat.end() == 0
+def our_turn(lines: list[str]) -> bool:
+    return bool(lines) and lines[-1] == ">"
 
 
-def test_the_history_is_there_the_next_time_and_private(terminal, home):
-    pytest.importorskip("readline", reason="Windows has no readline")
-    with terminal("chat", "-f", "echo") as chat:
-        chat.expect("> ")
-        chat.type("what I typed\n")
-        chat.expect("what I typed\r\n")
-        chat.expect("> ")
-        chat.type(CTRL_D)
-        assert chat.end() == 0
+def turn_after(text: str):
+    """Whether a line has been shown, and it is one's turn again."""
+    return lambda lines: text in lines and our_turn(lines)
+
+
+def leave(screen) -> None:
+    screen.type(CTRL_D)
+    assert screen.end() == 0
+
+
+YES = ["-f", "echo", "-O", 'script=["yes"]']
+BLOCK = "\n".join(f"line {number}" for number in range(1, 21))
+
+
+def test_a_pasted_block_is_one_message(chat, tmp_path):
+    with chat(*YES) as screen:
+        screen.paste(BLOCK)
+        screen.until(lambda lines: lines[-1].endswith("line 20"))
+        screen.type("\r")
+        screen.until(turn_after("yes"))
+        screen.type("/save talk.json\r")
+        screen.until(turn_after("Saved in talk.json."))
+        leave(screen)
+    assert json.loads((tmp_path / "talk.json").read_text()) == [
+        {"role": "user", "content": BLOCK},
+        {"role": "assistant", "content": "yes"},
+    ]
+
+
+def test_a_pasted_block_that_begins_with_a_slash_is_a_message(chat):
+    with chat(*YES) as screen:
+        screen.paste("/usr/bin/env: no such file\nWhat is wrong?")
+        screen.type("\r")
+        screen.until(turn_after("yes"))
+        leave(screen)
+
+
+def test_text_between_fences_is_one_message(chat):
+    with chat("-f", "echo") as screen:
+        for line in ('"""', "one", "two", '"""'):
+            screen.type(f"{line}\r")
+        screen.until(lambda lines: lines[-3:] == ["one", "two", ">"])
+        leave(screen)
+
+
+def answered(times: int):
+    """Whether the model that only says yes has said it so often, and it is one's turn again."""
+    return lambda lines: lines.count("yes") == times and our_turn(lines)
+
+
+def test_the_history_is_there_the_next_time_and_private(chat, home):
+    with chat(*YES) as screen:
+        screen.type("what I typed\r")
+        screen.until(answered(1))
+        screen.paste("two\nlines \\n")
+        screen.type("\r")
+        screen.until(answered(2))
+        leave(screen)
     path = home / "state" / "lollms" / "chat_history"
-    assert path.read_text().splitlines()[-1] == "what I typed"
+    assert path.read_text().splitlines() == ["what I typed", "two\\nlines \\\\n"]
     assert path.stat().st_mode & 0o077 == 0
-    with terminal("chat", "-f", "echo") as chat:
-        chat.expect("> ")
-        chat.type(UP)
-        chat.expect("what I typed")
-        chat.type("\n")
-        chat.expect("what I typed\r\n> ")
-        chat.type(CTRL_D)
-        assert chat.end() == 0
+    with chat(*YES) as screen:
+        screen.type(UP)
+        screen.until(lambda lines: lines[-1].endswith("lines \\n"))
+        screen.type("\r")
+        screen.until(answered(1))
+        screen.type(SEARCH + "typed")
+        screen.until(lambda lines: "search" in lines[-1] and any("what I typed" in line for line in lines))
+        screen.type("\r")  # takes what was found; readline sends it, too
+        screen.until(lambda lines: lines[-1] == "> what I typed" or answered(2)(lines))
+        screen.type("\r")
+        screen.until(answered(2))
+        leave(screen)
+    assert path.read_text().splitlines()[2:] == ["what I typed"]
+
+
+def test_a_history_that_cannot_be_kept_is_said_once(chat, home):
+    (home / "state").write_text("a file in the way")
+    with chat(*YES) as screen:
+        for times in (1, 2):
+            screen.type("hello\r")
+            screen.until(answered(times))
+        leave(screen)
+    assert "\n".join(screen.lines).count("this chat will not be remembered") == 1
+
+
+def test_words_are_completed(chat, tmp_path):
+    (tmp_path / "talk.json").write_text("[]")
+    with chat("-f", "echo") as screen:
+        screen.type("/lo\t")
+        screen.until(lambda lines: lines[-1] == "> /load")
+        screen.type(" tal\t")
+        screen.until(lambda lines: lines[-1] == "> /load talk.json")
+        screen.type("\r")
+        screen.until(turn_after("Loaded 0 messages from talk.json."))
+        leave(screen)
+
+
+WORDS = json.dumps([f"word{number} " for number in range(1000)])
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_program(chat, tmp_path):
+    with chat("-f", "echo", "-O", f"script={WORDS}", "-O", "delay=0.05") as screen:
+        screen.type("hello\r")
+        screen.expect("word3")
+        screen.type(CTRL_C)
+        screen.until(turn_after("(stopped)"))
+        screen.type("/save talk.json\r")
+        screen.until(turn_after("Saved in talk.json."))
+        leave(screen)
+    assert "word900" not in screen.shown
+    question, answer = json.loads((tmp_path / "talk.json").read_text())
+    assert question == {"role": "user", "content": "hello"}
+    assert answer["content"].startswith("word0 word1 word2")  # what there was of it stays in the conversation
+
+
+def test_ctrl_c_before_the_first_word(chat):
+    with chat("-f", "echo", "-O", "delay=100") as screen:
+        screen.type("hello\r")
+        screen.expect("Waiting for echo")
+        screen.type(CTRL_C)
+        screen.until(turn_after("(stopped)"))
+        assert not any("Waiting" in line for line in screen.lines)
+        leave(screen)
+
+
+def test_ctrl_c_at_the_prompt_and_errors_do_not_leave(chat):
+    with chat("-f", "echo", "-O", "fail_with=ServerError") as screen:
+        screen.type("half a line")
+        screen.until(lambda lines: lines[-1] == "> half a line")
+        screen.interrupt(until="(Ctrl-D leaves)")
+        screen.until(our_turn)
+        screen.type("hi\r")
+        screen.until(turn_after("Error: the echo format was told to fail"))
+        screen.type("/nope\r")
+        screen.until(turn_after("Error: there is no command /nope"))
+        leave(screen)
+
+
+def test_a_terminal_without_control_sequences_is_enough(terminal):
+    with terminal("chat", "-f", "echo", TERM="dumb") as screen:
+        screen.expect("> ")
+        screen.type("hello\n")
+        screen.expect("hello\r\nhello\r\n> ")
+        screen.interrupt(until="(Ctrl-D leaves)")
+        screen.expect("> ")
+        screen.type("/exit\n")
+        assert screen.end() == 0
+    assert "\x1b" not in screen.shown
+
+
+def test_no_colours_where_none_are_wanted(chat):
+    with chat("-f", "echo", "-O", "fail_with=ServerError", NO_COLOR="1") as screen:
+        screen.type("hello\r")
+        screen.until(turn_after("Error: the echo format was told to fail"))
+        leave(screen)
+    assert COLOURS.findall(screen.shown) == []

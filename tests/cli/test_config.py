@@ -49,8 +49,8 @@ def test_setting_makes_a_file_that_only_its_owner_reads(lollms, path):
         ("formats.openai.model", 'a "quoted" é\\', {"formats": {"openai": {"model": 'a "quoted" é\\'}}}),
         ("formats.echo.options.delay", "0.5", {"formats": {"echo": {"options": {"delay": 0.5}}}}),
         ("formats.echo.options.script", '["a", "b"]', {"formats": {"echo": {"options": {"script": ["a", "b"]}}}}),
-        ("formats.x.options.map", '{"a b": {}}', {"formats": {"x": {"options": {"map": {"a b": {}}}}}}),
-        ("formats.x.options.word", "auto", {"formats": {"x": {"options": {"word": "auto"}}}}),
+        ("formats.openai.options.organization", "mine", {"formats": {"openai": {"options": {"organization": "mine"}}}}),
+        ("repeat_last_n", "-1", {"repeat_last_n": -1}),
     ],
 )
 def test_values_are_of_their_kind(lollms, path, key, value, expected):
@@ -72,6 +72,8 @@ def test_values_are_of_their_kind(lollms, path, key, value, expected):
         (["formats.openai.api_key", "sk-123456"], "is a secret"),
         (["formats.x.options.hf_token", "sk-123456"], "is a secret"),
         (["formats.x.headers.Authorization", "sk-123456"], "is a secret"),
+        (["model", ""], "There is no value for model. `lollms config unset model` takes it out."),
+        (["model", " "], "There is no value for model."),
     ],
 )
 def test_what_cannot_be_set_is_wrong_usage(lollms, path, arguments, said):
@@ -82,8 +84,49 @@ def test_what_cannot_be_set_is_wrong_usage(lollms, path, arguments, said):
     assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["format", "ecco"], "Hint: Did you mean 'echo'?"),
+        (["format", "anthropic"], "-f litellm -m anthropic/NAME"),
+        (["formats.ecco.model", "x"], "no generation format 'ecco' is installed"),
+        (["formats.echo.options.dealy", "1"], "Hint: Did you mean 'delay'?"),
+        (["formats.echo.options.delay", "-1"], "delay: Input should be greater than or equal to 0"),
+        (["formats.echo.options.temperature", "1"], "Use --temperature, LOLLMS_TEMPERATURE or temperature"),
+        (["formats.openai.host_address", "http://localhost:port"], "is not a server address"),
+        (["host_address", "http://localhost:port"], "is not a server address"),
+        (["temperature", "-1"], "temperature must be at least 0, not -1"),
+        (["n_predict", "0"], "must be at least 1, not 0"),
+        (["top_p", "2"], "must be between 0 and 1, not 2"),
+        (["idle_timeout", "-1"], "must be at least 0, not -1"),
+    ],
+)
+def test_what_cannot_work_is_refused(lollms, path, arguments, said):
+    result = lollms("config", "set", *arguments)
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert not path.exists()
+
+
+def test_a_format_may_be_configured_before_it_is_installed(lollms, path, monkeypatch):
+    from lollms_core import registry
+
+    monkeypatch.setattr(registry, "_entry_points", lambda group: ())
+    result = lollms("config", "set", "format", "ollama")
+    assert (result.exit_code, result.stderr) == (0, "Note: ollama is not installed yet: `lollms install ollama`\n")
+    assert tomllib.loads(path.read_text()) == {"format": "ollama"}
+
+
+def test_what_was_wrong_before_can_be_put_right(lollms, config):
+    path = config('modle = "x"\ntemperature = -1\n')
+    assert lollms("config", "set", "format", "echo").exit_code == 0
+    assert lollms("config", "set", "temperature", "0").exit_code == 0
+    assert lollms("config", "unset", "modle").exit_code == 0
+    assert tomllib.loads(path.read_text()) == {"format": "echo", "temperature": 0.0}
+
+
 def test_a_value_that_toml_does_not_have(lollms, path):
-    result = lollms("config", "set", "formats.x.options.y", "null")
+    result = lollms("config", "set", "formats.echo.options.script", "null")
     assert result.exit_code == 1
     assert "TOML has no NoneType" in result.stderr
     assert not path.exists()
@@ -171,7 +214,10 @@ def test_a_folder_that_cannot_be_written(lollms, home):
     result = lollms("config", "set", "format", "echo")
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: ")
+    assert f"{home / 'config' / 'lollms' / 'config.toml'} cannot be written: " in result.stderr
+    assert "Hint: LOLLMS_CONFIG_FILE can name a file elsewhere." in result.stderr
     assert "Traceback" not in result.stderr
+    assert lollms("generate", "-f", "echo", "hi").stdout == "hi\n"
 
 
 # --- editing TOML --------------------------------------------------------------------------------------------------

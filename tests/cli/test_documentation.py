@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lollms_core.cli.config_file import SETTINGS
+from lollms_core.cli.known_settings import SETTINGS
 
 PAGE = Path(__file__).parents[2] / "docs" / "command.md"
 

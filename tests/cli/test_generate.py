@@ -157,10 +157,21 @@ def test_a_schema_that_is_none_is_wrong_usage(lollms, tmp_path, content):
         (["-f", "echo", "-O", "dealy=1"], "the echo format has no option 'dealy'", "Did you mean 'delay'?"),
         (["-f", "echo", "-O", "temperature=1"], "temperature is not an option of a backend", "Use --temperature"),
         (["-f", "echo", "-O", "delay=-1"], "echo options: delay: Input should be greater than or equal to 0", ""),
-        (["-f", "echo", "--n-predict", "0"], "n_predict must be at least 1, not 0", ""),
+        (["-f", "echo", "--n-predict", "0"], "--n-predict must be at least 1, not 0", ""),
         (["-f", "echo", "--temperature", "-1"], "temperature must be at least 0, not -1", ""),
         (["-f", "echo", "--image", "missing.png"], "missing.png", ""),
         (["-f", "echo", "--api-key-file", "missing"], "the file with the API key cannot be read", ""),
+        (
+            ["-f", "echo", "-O", "service_key=x"],
+            "service_key is not an option",
+            "Use --api-key-file, LOLLMS_API_KEY or",
+        ),
+        (["-f", "echo", "-O", "model_name=x"], "model_name is not an option", "Use --model, LOLLMS_MODEL or model"),
+        (["-f", "echo", "-O", "default_generation_mode=x"], "is not an option", "Use --format, LOLLMS_FORMAT or"),
+        (["-f", "echo", "-O", "timeouts=1"], "timeouts is not an option", "LOLLMS_IDLE_TIMEOUT or idle_timeout"),
+        (["-f", "anthropic"], "no generation format 'anthropic' is installed", "Use `-f litellm -m anthropic/NAME`"),
+        (["-f", "Gemini"], "no generation format 'gemini' is installed", "Use `-f litellm -m gemini/NAME`"),
+        (["-f", "lmstudio"], "'lmstudio'", "Use `-f openai --host-address http://localhost:1234/v1`"),
     ],
 )
 def test_errors_are_one_line_and_a_hint(lollms, arguments, error, hint):
@@ -177,13 +188,13 @@ def test_errors_are_one_line_and_a_hint(lollms, arguments, error, hint):
 def test_an_option_without_effect_is_a_line_on_stderr(lollms):
     result = lollms("generate", "-f", "echo", "--top-k", "5", "hi")
     assert result.stdout == "hi\n"
-    assert result.stderr == "Warning: the echo format does not honour: top_k\n"
+    assert result.stderr == "Warning: the echo format does not honour: --top-k\n"
 
 
 def test_strict_makes_it_an_error(lollms):
     result = lollms("generate", "-f", "echo", "--top-k", "5", "--strict", "hi")
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: the echo format does not honour: top_k\n")
+    assert result.stderr.startswith("Error: the echo format does not honour: --top-k\n")
 
 
 # --- what comes out ------------------------------------------------------------------------------------------------
@@ -307,7 +318,7 @@ def test_ctrl_c_ends_with_130_and_keeps_what_was_printed(shell):
         out, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert seen + out in ("first \n", "first second\n")
-    assert err.strip() == "Interrupted."
+    assert err.strip() == "Stopping…"
 
 
 def test_a_reader_that_leaves_is_no_error(shell, strangers):

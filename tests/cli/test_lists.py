@@ -90,15 +90,18 @@ def test_pulling_tells_each_step_once(lollms, server):
     result = lollms("models", "-f", server, "--pull", "good")
     assert result.exit_code == 0
     assert result.stdout == ""
-    assert result.stderr.splitlines() == ["pulling manifest", "pulling layer", "success", "server has good now."]
+    assert result.stderr.splitlines() == [
+        "pulling manifest",
+        "pulling layer (100 B)",
+        "success",
+        "server has good now.",
+    ]
 
 
-def test_pulling_shows_a_bar_on_a_terminal(terminal, server):
+def test_pulling_leaves_nothing_on_a_terminal_but_the_end(terminal, server):
     with terminal("models", "-f", server, "--pull", "good") as screen:
         assert screen.end() == 0
-    assert "pulling layer" in screen.shown
-    assert "100/100 bytes" in screen.shown
-    assert "server has good now." in screen.shown
+    assert screen.lines == ["server has good now."]
 
 
 def test_pulling_what_is_not_there(lollms, server):
@@ -137,7 +140,7 @@ def test_formats_are_listed_without_importing_them(lollms, strangers):
 def test_a_format_whose_files_are_gone_is_shown(lollms, strangers, tmp_path):
     package = strangers.install("", gone="Gone")
     (tmp_path / "site" / f"{package}.py").unlink()
-    assert f"the module {package} is missing; reinstall {package}" in lollms("formats").stdout
+    assert f"the module {package} of {package} is missing" in lollms("formats").stdout
     records = {record["name"]: record for record in json.loads(lollms("formats", "--json").stdout)}
     assert "missing" in records["gone"]["error"]
     assert "error" not in records["echo"]
@@ -149,10 +152,10 @@ def test_capabilities_load_every_format_and_survive_a_broken_one(lollms, strange
     result = lollms("formats", "--capabilities")
     assert result.exit_code == 0
     assert "can: pull" in result.stdout
-    assert "honours: n_predict, stop, system_prompt" in result.stdout
+    assert "n_predict, stop, system_prompt\n" in result.stdout
     assert "No module named 'no_such_module_anywhere'" in result.stderr
     records = {record["name"]: record for record in json.loads(lollms("formats", "--capabilities", "--json").stdout)}
-    assert records["echo"]["capabilities"]["options"] == ["n_predict", "stop", "system_prompt"]
+    assert records["echo"]["capabilities"]["options"][-3:] == ["n_predict", "stop", "system_prompt"]
     assert records["server"]["capabilities"]["pull"] is True
     assert "no_such_module_anywhere" in records["broken"]["error"]
 
@@ -207,7 +210,7 @@ def test_all_code_blocks(lollms):
     assert lollms("code", "--all", *script(CODE), "x").stdout == "def f():\n    return 1\n\nconst f = () => 1\n"
     blocks = json.loads(lollms("code", "--all", "--json", *script(CODE), "x").stdout)
     assert [block["type"] for block in blocks] == ["python", "js"]
-    assert [b["type"] for b in json.loads(lollms("code", "--json", *script(CODE), "x").stdout)] == ["python"]
+    assert json.loads(lollms("code", "--json", *script(CODE), "x").stdout) == blocks
 
 
 def test_code_to_a_file(lollms, tmp_path):
@@ -218,6 +221,82 @@ def test_code_to_a_file(lollms, tmp_path):
     failed = lollms("code", "-o", str(tmp_path / "no" / "f.py"), *script(CODE), "x")
     assert failed.exit_code == 1
     assert "No such file or directory" in failed.stderr
+    blocks = tmp_path / "blocks.json"
+    assert lollms("code", "--json", "-o", str(blocks), *script(CODE), "x").stdout == ""
+    assert [block["type"] for block in json.loads(blocks.read_text())] == ["python", "js"]
+
+
+def test_a_file_is_not_overwritten_unasked(lollms, tmp_path):
+    path = tmp_path / "f.py"
+    path.write_text("precious\n")
+    # Nobody is there to be asked, and no model is asked for nothing.
+    result = lollms("code", "-o", str(path), "-f", "echo", "-O", "fail_with=ServerError", "x", input="y\n")
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: {path} is there already\nHint: --force overwrites it.\n"
+    assert path.read_text() == "precious\n"
+    assert lollms("code", "--force", "-o", str(path), *script(CODE), "x").exit_code == 0
+    assert path.read_text() == "def f():\n    return 1\n"
+    assert lollms("code", "-o", "/dev/null", *script(CODE), "x").exit_code == 0
+
+
+@pytest.mark.parametrize(("answer", "status", "content"), [("y", 0, "def f():\n    return 1\n"), ("", 1, "precious\n")])
+def test_somebody_at_a_terminal_is_asked(terminal, tmp_path, answer, status, content):
+    (tmp_path / "f.py").write_text("precious\n")
+    with terminal("code", "-o", "f.py", *script(CODE), "x") as screen:
+        screen.expect("f.py is there already. Overwrite it? [y/N] ")
+        screen.type(f"{answer}\n")
+        assert screen.end() == status
+    assert (tmp_path / "f.py").read_text() == content
+
+
+FAILING = [
+    ["generate", "hi"], ["code", "hi"], ["models"], ["personalities"], ["tokenize", "hi"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", FAILING, ids=[arguments[0] for arguments in FAILING])
+def test_every_command_with_json_has_errors_as_json(lollms, strangers, arguments):
+    strangers.install(
+        """
+        from lollms_core import AuthenticationError, Backend, Chunk, hookimpl
+        class Failing(Backend):
+            def _fail(self, request):
+                key = self.settings.api_key.get_secret_value()
+                raise AuthenticationError(f"{key} is not accepted", hint="Pass a key as service_key.", status_code=401)
+            generate = list_models = list_personalities = tokenize = count_tokens = hookimpl(_fail)
+        """,
+        failing="Failing",
+    )
+    result = lollms(*arguments, "-f", "failing", "--json", env={"LOLLMS_API_KEY": "sk-123456"})
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {
+        "status": False,
+        "error": "*** is not accepted",
+        "type": "AuthenticationError",
+        "hint": "Set LOLLMS_API_KEY, or name a file with --api-key-file.",
+        "retryable": False,
+        "status_code": 401,
+        "partial_text": "",
+    }
+    assert result.stderr.startswith("Error: *** is not accepted\nHint: Set LOLLMS_API_KEY")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "type"),
+    [
+        (["models", "-f", "ecco"], "UnknownFormatError"),
+        (["config", "show"], "ConfigurationError"),
+        (["generate", "--schema", "no-such-file", "hi"], "BadParameter"),
+        (["code", "-f", "echo", "no code"], "BackendError"),
+    ],
+)
+def test_errors_before_the_call_are_json_too(lollms, config, arguments, type):
+    if arguments[0] == "config":
+        config("modle = 'x'\n")
+    result = lollms(*arguments, "--json")
+    assert result.exit_code in (1, 2)
+    record = json.loads(result.stdout)
+    assert (record["status"], record["type"]) == (False, type)
 
 
 def test_language_and_template_reach_the_model(lollms, strangers, tmp_path):

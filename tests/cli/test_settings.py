@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lollms_core.cli.config_file import SETTINGS, ConfigFile
+from lollms_core.cli.config_file import ConfigFile
+from lollms_core.cli.known_settings import SETTINGS
 from lollms_core.cli.settings import resolve
 
 FILE = {"format": "ollama", "model": "file-model", "temperature": 0.3, "formats": {}}
@@ -79,7 +80,8 @@ def test_a_key_never_goes_to_another_format():
 
 
 @pytest.mark.parametrize(
-    "setting", [s for s in SETTINGS.values() if s.kind.name not in ("a text", "an integer or a text", "true, false or a path")]
+    "setting",
+    [s for s in SETTINGS.values() if s.kind.name not in ("a text", "an integer or a text", "true, false or a path")],
 )
 def test_a_variable_of_the_wrong_kind_is_named(lollms, setting):
     result = lollms("generate", "-f", "echo", "hi", env={setting.variable: "warm"})
@@ -148,6 +150,9 @@ def test_a_key_file_of_a_stronger_place_goes_over_a_key(lollms, recorder, tmp_pa
         ("temperature = 'warm'", "temperature must be a number"),
         ("temperature = true", "temperature must be a number"),
         ("formats = 3", "formats must be a table"),
+        ("[ollama]\nmodel = 'x'", "has an unknown table [ollama]"),
+        ("top_p = 2", "top_p must be between 0 and 1, not 2"),
+        ("idle_timeout = -1", "idle_timeout must be at least 0, not -1"),
         ("[formats]\nopenai = 3", "formats.openai must be a table"),
         ("[formats.openai]\nformat = 'x'", "has an unknown key 'formats.openai.format'"),
         ("[formats.openai]\noptions = 3", "formats.openai.options must be a table"),
@@ -161,6 +166,18 @@ def test_a_file_that_says_nonsense_is_one_clear_error(lollms, config, text, erro
     assert result.stderr.startswith("Error: ")
     assert str(path) in result.stderr.splitlines()[0]
     assert error in result.stderr.splitlines()[0]
+
+
+def test_a_file_from_an_editor_on_windows_is_read(lollms, config):
+    config("").write_bytes(b"\xef\xbb\xbfformat = 'echo'\r\n")
+    assert lollms("generate", "hi").stdout == "hi\n"
+    assert lollms("config", "set", "n_predict", "1").exit_code == 0
+    assert lollms("generate", "hi you").stdout == "hi\n"
+
+
+def test_the_table_of_a_format_has_a_prefix(lollms, config):
+    config("[ollama]\nmodel = 'x'")
+    assert "Hint: The table of a format is called [formats.ollama]." in lollms("generate", "hi").stderr
 
 
 def test_a_file_that_was_named_must_be_there(lollms, tmp_path):

@@ -12,7 +12,10 @@ import pytest
 
 from lollms_core.cli.app import COMMANDS, cli
 
-HEAVY = ["requests", "urllib3", "aiohttp", "tiktoken", "pydantic", "rich", "pluggy", "platformdirs", "torch"]
+HEAVY = [
+    "aiohttp", "packaging", "platformdirs", "pluggy", "prompt_toolkit", "pydantic", "requests", "rich", "tiktoken",
+    "torch", "urllib3",
+]  # fmt: skip
 
 
 def all_commands() -> list[tuple[str, ...]]:
@@ -38,6 +41,12 @@ def test_help_imports_nothing_that_commands_need(shell):
 
 
 @pytest.mark.parametrize("path", all_commands(), ids=" ".join)
+def test_every_help_fits_into_a_narrow_window(shell, path):
+    for line in shell(*path, "--help", COLUMNS="60").stdout.splitlines():
+        assert len(line) <= 60, line
+
+
+@pytest.mark.parametrize("path", all_commands(), ids=" ".join)
 def test_every_help_has_an_example_and_a_summary(lollms, path):
     result = lollms(*path, "--help")
     assert result.exit_code == 0
@@ -60,13 +69,6 @@ def test_version(lollms):
     assert lollms("--version").stdout.startswith(f"lollms-core {lollms_core.__version__} (Python 3")
 
 
-def test_a_misspelt_command_is_wrong_usage_with_a_suggestion(lollms):
-    result = lollms("genrate", "x")
-    assert result.exit_code == 2
-    assert "Did you mean 'generate'?" in result.stderr
-    assert result.stdout == ""
-
-
 def test_an_unknown_option_is_wrong_usage(lollms):
     result = lollms("generate", "--tempratur", "1", "hi")
     assert result.exit_code == 2
@@ -80,8 +82,103 @@ def test_the_entry_point_and_the_module_are_the_same_command(shell):
     assert entry.stdout == shell("--help").stdout
 
 
-def test_completion_offers_formats_and_commands(shell):
-    words = shell(_LOLLMS_COMPLETE="bash_complete", COMP_WORDS="lollms generate --format ech", COMP_CWORD="3")
-    assert words.stdout.split() == ["plain,echo"]
-    commands = shell(_LOLLMS_COMPLETE="bash_complete", COMP_WORDS="lollms per", COMP_CWORD="1")
-    assert commands.stdout.split() == ["plain,personalities"]
+# --- a question without a command ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["What is the capital of France?"], "What is the capital of France?"),
+        (["-f", "echo", "Why?"], "Why?"),
+        (["hello"], "hello"),
+        (["tell", "me", "a", "joke"], "tell me a joke"),
+        (["--debug", "hello"], "hello"),
+        (["--", "--help"], "--help"),
+        (["--format=echo", "-n", "1", "one two"], "one"),
+    ],
+)
+def test_what_is_no_command_is_a_question(lollms, arguments, answer):
+    result = lollms(*arguments, env={"LOLLMS_FORMAT": "echo"})
+    assert result.stdout == f"{answer}\n"
+    assert result.exit_code == 0
+
+
+def test_a_dash_is_what_comes_through_the_pipe(lollms):
+    assert lollms("-f", "echo", "-", input="from a pipe").stdout == "from a pipe\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["genrate", "x"], "There is no command 'genrate'. Did you mean 'generate'?"),
+        (["format"], "There is no command 'format'. Did you mean 'formats'?"),
+        (["run", "llama3.2"], "There is no command 'run': `lollms chat -m NAME` talks with a model."),
+        (["pull", "llama3.2"], "`lollms models --pull NAME` downloads a model."),
+        (["list"], "`lollms models` lists the models."),
+        (["--verison"], "There is no option --verison. Did you mean --version?"),
+        (["-f", "echo", "chat"], "Options stand behind the command: lollms chat -f …"),
+        (["--tempratur", "1", "hi"], "No such option '--tempratur'"),
+    ],
+)
+def test_a_slip_is_not_sent_to_a_model(lollms, arguments, said):
+    result = lollms(*arguments, env={"LOLLMS_FORMAT": "echo"})
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert said in result.stderr
+
+
+# --- completion ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def complete(shell):
+    """What bash would be offered for the last word of a line."""
+
+    def ask(line: str, **env: str) -> list[str]:
+        words = line.split(" ")
+        result = shell(_LOLLMS_COMPLETE="bash_complete", COMP_WORDS=line, COMP_CWORD=str(len(words) - 1), **env)
+        assert result.stderr == ""
+        return [word.removeprefix("plain,") for word in result.stdout.split()]
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("lollms per", ["personalities"]),
+        ("lollms generate --format ech", ["echo"]),
+        ("lollms -f ech", ["echo"]),
+        ("lollms doctor ech", ["echo"]),
+        ("lollms install oll", ["ollama"]),
+        ("lollms generate -f echo -m e", ["echo"]),
+        ("lollms chat -f nosuch -m e", []),
+        ("lollms config set temp", ["temperature"]),
+        ("lollms config set formats.ech", ["formats.echo."]),
+        ("lollms config set formats.echo.mo", ["formats.echo.model"]),
+        (
+            "lollms config set formats.echo.options.fail",
+            ["formats.echo.options.fail_with", "formats.echo.options.fail_after"],
+        ),
+        ("lollms config set format ech", ["echo"]),
+        ("lollms config set formats.echo.model e", ["echo"]),
+        ("lollms config unset idle", ["idle_timeout"]),
+        ("lollms generate --image pho", ["file,pho"]),
+        ("lollms generate --api-key-file k", ["file,k"]),
+        ("lollms config set api_key_file k", ["file,k"]),
+    ],
+)
+def test_completion_offers_what_there_is(complete, line, offered):
+    assert complete(line) == offered
+
+
+def test_models_are_those_of_the_configured_format(complete, config):
+    config('format = "echo"\n')
+    assert complete("lollms generate -m e") == ["echo"]
+
+
+def test_completion_is_silent_about_what_is_wrong(complete, config, strangers):
+    strangers.install("import no_such_module_anywhere", broken="Broken")
+    assert complete("lollms generate -f broken -m e") == []
+    config("format = \n")
+    assert complete("lollms generate -m e") == []

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Any, cast
 
 import click
 
-from lollms_core import CodeBlock, LollmsClient, LollmsError
-from lollms_core.cli.guard import note, printable, warn
-from lollms_core.cli.options import Choices, connection_options, sampling_options
+from lollms_core import CodeBlock, ConfigurationError, LollmsClient, LollmsError
+from lollms_core.cli.messages import note, print_json, tell_as_it_is, warn
+from lollms_core.cli.options import Choices, connection_options, json_option, sampling_options
 from lollms_core.cli.prompts import text_from
+from lollms_core.cli.questions import confirm
+from lollms_core.cli.screen import printable
 from lollms_core.cli.session import open_session, system_prompt
-from lollms_core.cli.terminal import Waiting, print_json
+from lollms_core.cli.status_line import Waiting
 
 __all__ = ["command"]
 
@@ -21,16 +25,17 @@ __all__ = ["command"]
     epilog="""
 \b
 Examples:
-  lollms code --language python "a function that reverses a string"
-  lollms code -l bash -o backup.sh "back up my home directory with tar"
-  lollms code --template api.py "add a route that returns the time"
+  lollms code --language python "reverse a string"
+  lollms code -l bash -o backup.sh "back up my notes"
+  lollms code --template api.py "add a route"
 """
 )
 @click.argument("prompt", nargs=-1)
 @click.option("-l", "--language", default="", metavar="NAME", help="The language to ask for.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write the code to FILE.")
+@click.option("--force", is_flag=True, help="Overwrite FILE without asking.")
 @click.option("--all", "everything", is_flag=True, help="All code blocks of the answer, not one.")
-@click.option("--json", "as_json", is_flag=True, help="Print the blocks as JSON, with language and file name.")
+@json_option("Print every block as JSON, with language and file name.")
 @click.option("--template", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="Code to start from.")
 @sampling_options
 @connection_options
@@ -38,6 +43,7 @@ def command(
     prompt: tuple[str, ...],
     language: str,
     output: str | None,
+    force: bool,
     everything: bool,
     as_json: bool,
     template: str | None,
@@ -49,30 +55,32 @@ def command(
     """
     text = text_from(prompt, "prompt")
     options: dict[str, Any] = {"language": language, "template": _template(template)}
+    if output is not None and not force:
+        _confirm_overwriting(output)  # before the model works, not after
     with open_session(choices) as session:
         options |= system_prompt(session.settings)
         try:
             with Waiting(f"Waiting for code from {session.subject}"):
-                blocks = _ask(session.client, text, everything, as_json, options)
+                blocks = _ask(session.client, text, everything or as_json, options)
         except LollmsError as error:
-            if error.partial_text:
-                click.echo(printable(error.partial_text), err=True)
+            if error.partial_text and not as_json:
+                tell_as_it_is(printable(error.partial_text) + "\n")
             raise
     if not blocks[-1]["is_complete"]:
         warn("the last block is not complete; --n-predict gives the model more room")
-    if as_json:
+    if output is not None:
+        _write(json.dumps(blocks, ensure_ascii=False, indent=2) + "\n" if as_json else _joined(blocks), output)
+    elif as_json:
         print_json(blocks)
     else:
-        _deliver("\n".join(_ended(block["content"]) for block in blocks), output)
+        code = _joined(blocks)
+        click.echo(printable(code) if sys.stdout.isatty() else code, nl=False)
 
 
-def _ask(
-    client: LollmsClient, prompt: str, everything: bool, as_json: bool, options: dict[str, Any]
-) -> list[CodeBlock]:
-    if not (everything or as_json):
-        return [{"content": client.generate_code(prompt, **options), "is_complete": True}]
-    blocks = cast("list[CodeBlock]", client.generate_codes(prompt, **options))
-    return blocks if everything else blocks[:1]
+def _ask(client: LollmsClient, prompt: str, everything: bool, options: dict[str, Any]) -> list[CodeBlock]:
+    if everything:
+        return cast("list[CodeBlock]", client.generate_codes(prompt, **options))
+    return [{"content": client.generate_code(prompt, **options), "is_complete": True}]
 
 
 def _template(path: str | None) -> str:
@@ -84,16 +92,22 @@ def _template(path: str | None) -> str:
         raise click.UsageError(f"The template {path} cannot be read: {error}") from None
 
 
-def _ended(code: str) -> str:
-    return code if code.endswith("\n") else code + "\n"
+def _joined(blocks: list[CodeBlock]) -> str:
+    return "\n".join(block["content"].removesuffix("\n") + "\n" for block in blocks)
 
 
-def _deliver(code: str, output: str | None) -> None:
-    if output is None:
-        click.echo(code, nl=False)
+def _confirm_overwriting(output: str) -> None:
+    if not Path(output).is_file():
         return
+    force = "--force overwrites it."
+    if not sys.stdin.isatty():
+        raise ConfigurationError(f"{output} is there already", hint=force)
+    confirm(f"{output} is there already. Overwrite it", refused=f"{output} stays as it is", otherwise=force)
+
+
+def _write(text: str, output: str) -> None:
     try:
-        Path(output).write_text(code, encoding="utf-8")
+        Path(output).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise click.FileError(output, error.strerror) from None
+        raise ConfigurationError(f"{output} cannot be written: {error.strerror}") from None
     note(f"wrote {output}")

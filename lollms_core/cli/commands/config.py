@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -14,13 +15,16 @@ import click
 
 from lollms_core import ConfigurationError
 from lollms_core.cli import config_file, toml_edit
-from lollms_core.cli.config_file import SETTINGS
-from lollms_core.cli.guard import debug_option, note
+from lollms_core.cli.completion import complete_keys, complete_values
+from lollms_core.cli.config_check import sift
 from lollms_core.cli.kinds import TEXT, any_value, is_secret_name
-from lollms_core.cli.options import Choices, connection_options
+from lollms_core.cli.known_settings import SETTINGS
+from lollms_core.cli.messages import note, print_json
+from lollms_core.cli.options import Choices, connection_options, debug_option, json_option
 from lollms_core.cli.session import resolved_settings
 from lollms_core.cli.settings import Resolved, Value
-from lollms_core.cli.terminal import print_json, print_table
+from lollms_core.cli.tables import print_table
+from lollms_core.cli.workable import check_workable
 
 __all__ = ["command"]
 
@@ -65,7 +69,7 @@ Examples:
   lollms config show -f openai --json
 """
 )
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@json_option("Print it as JSON.")
 @connection_options
 def show(as_json: bool, choices: Choices) -> None:
     """Show what holds, and where each value comes from. Keys are not shown."""
@@ -106,26 +110,39 @@ def _without_password(address: str) -> str:
     return address.replace(f":{password}@", ":***@") if password else address
 
 
+class _WithNumbers(click.Command):
+    """Takes -1 for a value, not for an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        numbers = [arg for arg in args if _NEGATIVE.fullmatch(arg)]
+        others = [arg for arg in args if not _NEGATIVE.fullmatch(arg)]
+        return super().parse_args(ctx, [*others, "--", *numbers] if numbers else others)
+
+
+_NEGATIVE = re.compile(r"-\d+(\.\d*)?")
+
+
 @command.command(
     "set",
+    cls=_WithNumbers,
     epilog="""
 \b
 Examples:
   lollms config set temperature 0.7
-  lollms config set formats.openai.host_address http://localhost:8000
-  lollms config set formats.transformers.options.device cpu
-  lollms config set formats.openai.api_key        (asks for it)
+  lollms config set formats.vllm.host_address URL
+  lollms config set formats.ollama.options.keep_alive 10m
+  lollms config set formats.openai.api_key   (asks for it)
 """,
 )
-@click.argument("key")
-@click.argument("value", required=False)
+@click.argument("key", shell_complete=complete_keys)
+@click.argument("value", required=False, shell_complete=complete_values)
 @debug_option
 def set_(key: str, value: str | None) -> None:
     """Write KEY into the configuration file.
 
     KEY is a setting, formats.NAME.SETTING for one format, formats.NAME.options.OPTION for an option of its backend,
     or formats.NAME.headers.HEADER. Without VALUE it is asked for, or read from standard input; that is the only way
-    for keys, because every user of a machine can read the arguments of a process.
+    for keys, because every user of a machine can read the arguments of a process. What cannot work is refused.
     """
     path, from_text, secret = _target(key)
     if value is not None and secret:
@@ -135,6 +152,9 @@ def set_(key: str, value: str | None) -> None:
         parsed = from_text(text)
     except ValueError:
         raise click.UsageError(f"{key} must be {SETTINGS[path[-1]].kind.name}, not {text!r}.") from None
+    if isinstance(parsed, str) and not parsed.strip():
+        raise click.UsageError(f"There is no value for {key}. `lollms config unset {key}` takes it out.")
+    check_workable(path, parsed)
     _change(lambda before: toml_edit.set_value(before, path, parsed))
 
 
@@ -145,14 +165,14 @@ Example:
   lollms config unset formats.ollama.model
 """
 )
-@click.argument("key")
+@click.argument("key", shell_complete=complete_keys)
 @debug_option
 def unset(key: str) -> None:
     """Take KEY out of the configuration file."""
-    path, _, _ = _target(key)
+    path = tuple(key.split("."))  # of any kind: what should not be there must be easy to take out
     try:
         _change(lambda before: toml_edit.unset_value(before, path))
-    except KeyError:
+    except (KeyError, TypeError):
         raise click.UsageError(f"{key} is not set in {config_file.config_path()}.") from None
 
 
@@ -187,19 +207,27 @@ def _ask(key: str, secret: bool) -> str:
 
 
 def _change(edit: Callable[[str], str]) -> None:
-    """Change the file's text. It is checked first and replaced as a whole; nobody else may read it."""
+    """Change the file's text. It is checked first and replaced as a whole; nobody else may read it.
+
+    What was wrong before is no hindrance: this may be the first of several steps that put it right.
+    """
     path = config_file.config_path()
     before = config_file.read(path) or ""
-    config_file.parse(before, path)
+    _, known = sift(config_file.parse(before, path), path)
     try:
         after = edit(before)
     except toml_edit.EditError as error:
         raise ConfigurationError(f"{path} cannot be changed: {error}", hint="Change it with an editor.") from None
-    config_file.check(config_file.parse(after, path), path)
+    _, problems = sift(config_file.parse(after, path), path)
+    for problem in problems:
+        if problem.message not in {each.message for each in known}:
+            raise problem
     try:
         _replace(path, after)
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error
+        raise ConfigurationError(
+            f"{path} cannot be written: {error.strerror}", hint="LOLLMS_CONFIG_FILE can name a file elsewhere."
+        ) from error
 
 
 def _replace(path: Path, text: str) -> None:

@@ -10,7 +10,7 @@ import click
 from lollms_core.cli.options import Choices, connection_options
 from lollms_core.cli.prompts import read_stdin
 from lollms_core.cli.session import open_session
-from lollms_core.cli.terminal import Waiting
+from lollms_core.cli.status_line import Waiting
 
 __all__ = ["command"]
 
@@ -19,7 +19,7 @@ __all__ = ["command"]
     epilog="""
 \b
 Examples:
-  lollms embed -f ollama -m nomic-embed-text "a text" "another text"
+  lollms embed -m nomic-embed-text "a text" "another"
   lollms embed < sentences.txt > vectors.jsonl
 """
 )

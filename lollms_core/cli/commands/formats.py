@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any
 
 import click
 
 from lollms_core import Capabilities, LollmsError, installed_formats
-from lollms_core.cli.guard import debug_option, report
-from lollms_core.cli.terminal import print_json, print_table
+from lollms_core.cli.messages import print_json, report
+from lollms_core.cli.options import debug_option, json_option
+from lollms_core.cli.packages import look_at
+from lollms_core.cli.screen import columns
+from lollms_core.cli.tables import print_table
+from lollms_core.cli.wrapping import wrap
 from lollms_core.registry import OFFICIAL_PACKAGES, FormatInfo, load_format
 
 __all__ = ["command"]
@@ -24,7 +29,7 @@ Examples:
 """
 )
 @click.option("--capabilities", is_flag=True, help="Load every format and show what it can do.")
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+@json_option("Print them as JSON.")
 @debug_option
 def command(capabilities: bool, as_json: bool) -> None:
     """List the installed formats: their packages and versions, and those that could be installed.
@@ -40,11 +45,12 @@ def command(capabilities: bool, as_json: bool) -> None:
     if capabilities:
         _print_capabilities(formats, loaded)
     else:
-        rows = [(info.name, info.distribution, info.version, _missing(info)) for info in formats.values()]
+        rows = [(info.name, info.distribution, info.version, _problem(info)) for info in formats.values()]
         print_table(("Format", "Package", "Version", "Problem"), rows)
     absent = [name for name in OFFICIAL_PACKAGES if name not in formats]
     if absent:
-        click.echo(f"\nNot installed: {', '.join(absent)}. Add one with `lollms install FORMAT`.")
+        advice = f"Not installed: {', '.join(absent)}. Add one with `lollms install FORMAT`."
+        click.echo(f"\n{wrap(advice, columns(sys.stdout))}")
 
 
 def _load(name: str) -> Capabilities | LollmsError:
@@ -54,16 +60,9 @@ def _load(name: str) -> Capabilities | LollmsError:
         return error
 
 
-def _missing(info: FormatInfo) -> str:
-    """What can be said without importing anything: whether its package is there at all."""
-    import importlib.util
-
-    package = info.target.partition(":")[0].partition(".")[0]
-    try:
-        found = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        found = None
-    return "" if found else f"the module {package} is missing; reinstall {info.distribution}"
+def _problem(info: FormatInfo) -> str:
+    found = look_at(info)
+    return found.detail if found.status == "broken" else ""
 
 
 def _as_json(info: FormatInfo, loaded: Capabilities | LollmsError | None) -> dict[str, Any]:
@@ -72,7 +71,7 @@ def _as_json(info: FormatInfo, loaded: Capabilities | LollmsError | None) -> dic
         record["error"] = loaded.message
     elif loaded is not None:
         record["capabilities"] = {**dataclasses.asdict(loaded), "options": sorted(loaded.options)}
-    elif problem := _missing(info):
+    elif problem := _problem(info):
         record["error"] = problem
     return record
 
@@ -88,8 +87,13 @@ def _print_capabilities(formats: dict[str, FormatInfo], loaded: dict[str, Capabi
         flags = [
             field.name for field in dataclasses.fields(found) if field.name != "options" and getattr(found, field.name)
         ]
-        click.echo(f"  can: {', '.join(flag.replace('_', ' ') for flag in flags) or 'generate'}")
-        click.echo(f"  honours: {', '.join(sorted(found.options)) or 'no options'}")
+        _print_list("can", [flag.replace("_", " ") for flag in flags] or ["generate"])
+        _print_list("honours", sorted(found.options) or ["no options"])
     for found in loaded.values():
         if isinstance(found, LollmsError):
             report(found)
+
+
+def _print_list(label: str, words: list[str]) -> None:
+    head = f"  {label}: "
+    click.echo(head + wrap(", ".join(words), columns(sys.stdout), column=len(head), hanging=" " * len(head)))

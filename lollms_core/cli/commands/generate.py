@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
-from lollms_core import ELF_COMPLETION_FORMAT, Completion, LollmsError
-from lollms_core.cli.guard import note
-from lollms_core.cli.options import Choices, connection_options, sampling_options
+from lollms_core import ELF_COMPLETION_FORMAT, Completion
+from lollms_core.cli.answers import AnswerPrinter, explain_end
+from lollms_core.cli.messages import print_json
+from lollms_core.cli.options import Choices, connection_options, image_option, json_option, sampling_options
 from lollms_core.cli.prompts import text_from
 from lollms_core.cli.session import Session, open_session, system_prompt
-from lollms_core.cli.terminal import AnswerPrinter, Waiting, print_json
+from lollms_core.cli.status_line import Waiting
 
 __all__ = ["command"]
 
@@ -24,14 +25,14 @@ __all__ = ["command"]
 \b
 Examples:
   lollms generate "What is the capital of France?"
-  git diff | lollms generate "Write a commit message for this change."
-  lollms generate -f ollama -m llava --image photo.jpg "What is this?"
-  lollms generate --json --seed 1 "Tell me a joke." | jq .usage
+  git diff | lollms generate "Write a commit message."
+  lollms generate -m llava --image photo.jpg "What is it?"
+  lollms generate --json "Tell me a joke." | jq .usage
 """
 )
 @click.argument("prompt", nargs=-1)
-@click.option("-i", "--image", "images", multiple=True, metavar="FILE|URL", help="An image; repeatable.")
-@click.option("--json", "as_json", is_flag=True, help="Print the answer with usage and timings as JSON.")
+@image_option
+@json_option("Print the answer with usage and timings as JSON.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End the answer before this text; repeatable.")
 @click.option("--raw", is_flag=True, help="Send the prompt as it is, without a chat template.")
 @click.option(
@@ -61,7 +62,7 @@ def command(
     """Answer PROMPT.
 
     The answer is printed as it arrives. Without PROMPT it is read from standard input; with both, what comes
-    through the pipe follows PROMPT, or takes the place of a lone "-" in it.
+    through the pipe follows PROMPT, or takes the place of a lone "-" in it. The word "generate" may be left out.
     """
     if think_level and think is False:
         raise click.UsageError("--no-think and --think-level exclude each other.")
@@ -93,27 +94,12 @@ def _print_as_text(session: Session, prompt: str, options: dict[str, Any], show_
     with AnswerPrinter(session.subject, show_reasoning) as printer:
         completion = session.client.complete(prompt, streaming_callback=printer, **options)
     if isinstance(completion, Completion):
-        _explain_end(session, completion)
-
-
-def _explain_end(session: Session, completion: Completion) -> None:
-    if not completion.text and (calls := completion.metadata.get("tool_calls")):
-        note(f"the model called tools in place of an answer: {json.dumps(calls, ensure_ascii=False)}")
-    elif completion.reasoning and not completion.text.strip():
-        note("the model used up its tokens with reasoning, and gave no answer; raise --n-predict, or try --no-think")
-    elif completion.finish_reason == "length":
-        note("the answer was cut off at the limit of tokens; --n-predict raises it")
-    elif completion.finish_reason == "content_filter":
-        note(f"the content filter of {session.subject} ended the answer")
+        explain_end(completion, session.subject)
 
 
 def _print_as_json(session: Session, prompt: str, options: dict[str, Any]) -> None:
-    try:
-        with Waiting(f"Waiting for {session.subject}"):
-            completion = session.client.complete(prompt, **options)
-    except LollmsError as error:
-        print_json(error.to_dict())
-        raise
+    with Waiting(f"Waiting for {session.subject}"):
+        completion = session.client.complete(prompt, **options)
     if isinstance(completion, Completion):
         usage = {**dataclasses.asdict(completion.usage), "total_tokens": completion.usage.total_tokens}
         print_json(

@@ -12,7 +12,11 @@ import sys
 import click
 
 from lollms_core import ConfigurationError, installed_formats
-from lollms_core.cli.guard import debug_option, note
+from lollms_core.cli.completion import complete_packages
+from lollms_core.cli.messages import note, tell
+from lollms_core.cli.options import debug_option
+from lollms_core.cli.providers import suggestion
+from lollms_core.cli.questions import confirm
 from lollms_core.registry import OFFICIAL_PACKAGES, refresh
 
 __all__ = ["command"]
@@ -34,7 +38,7 @@ Examples:
   lollms install 'vllm[engine]' --yes
 """
 )
-@click.argument("format")
+@click.argument("format", shell_complete=complete_packages)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("-U", "--upgrade", is_flag=True, help="Upgrade it if it is installed.")
 @debug_option
@@ -58,7 +62,7 @@ def command(format: str, yes: bool, upgrade: bool) -> None:
             hint=f"Install it with `python -m ensurepip`, or run `uv pip install {shlex.quote(package)}`.",
         )
     arguments = [sys.executable, "-m", "pip", "install", *(["--upgrade"] if upgrade else []), package]
-    click.echo(shlex.join(arguments), err=True)
+    tell(shlex.join(arguments))
     if name in _EXTRAS and "[" not in package:
         note(_EXTRAS[name])
     if not yes:
@@ -81,15 +85,9 @@ def _confirm(name: str, package: str) -> None:
         import difflib
 
         close = difflib.get_close_matches(name, OFFICIAL_PACKAGES, n=1)
-        meant = f" Did you mean {close[0]}?" if close else ""
-        note(f"{package} is not an official package; its author's code will run with your rights.{meant}")
-    click.echo(f"Install {package}? [y/N] ", nl=False, err=True)
-    answer = sys.stdin.readline()
-    if not answer:
-        click.echo(err=True)
-        raise ConfigurationError("nobody confirmed", hint="--yes installs without asking.")
-    if answer.strip().lower() not in ("y", "yes"):
-        raise ConfigurationError("not installed, as you wish", hint="")
+        meant = f"Did you mean {close[0]}?" if close else suggestion(name)
+        note(f"{package} is not an official package; its author's code will run with your rights. {meant}".strip())
+    confirm(f"Install {package}", refused="not installed, as you wish", otherwise="--yes installs without asking.")
 
 
 def _run(arguments: list[str]) -> None:

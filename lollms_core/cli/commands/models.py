@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable
 from typing import cast
 
 import click
 
 from lollms_core import ModelInfo, PullProgress
-from lollms_core.cli.guard import note, printable
-from lollms_core.cli.options import Choices, connection_options
+from lollms_core.cli.messages import note, print_json, tell
+from lollms_core.cli.options import Choices, connection_options, json_option
+from lollms_core.cli.screen import printable
 from lollms_core.cli.session import Session, open_session
-from lollms_core.cli.terminal import Waiting, print_json, print_table, progress_console
+from lollms_core.cli.status_line import Waiting, status_line
+from lollms_core.cli.tables import print_table
 
 __all__ = ["command"]
 
@@ -28,7 +29,7 @@ Examples:
 """
 )
 @click.option("--pull", metavar="NAME", help="Make the server download a model, and show the progress.")
-@click.option("--json", "as_json", is_flag=True, help="Print all that is known about them as JSON.")
+@json_option("Print all that is known about them as JSON.")
 @connection_options
 def command(pull: str | None, as_json: bool, choices: Choices) -> None:
     """List the models that --model may name, or download one."""
@@ -79,50 +80,13 @@ def _short(number: int | None, unit: str = "") -> str:
 
 
 def _pull(session: Session, name: str) -> None:
-    with contextlib.closing(session.client.pull_model(name)) as progress:
-        if progress_console() is None:
-            _tell_steps(progress)
-        else:
-            _draw_bars(progress)
-    click.echo(f"{session.client.format} has {printable(name)} now.", err=True)
-
-
-def _tell_steps(progress: Iterable[PullProgress]) -> None:
-    last = None
-    for step in progress:
-        if step.status != last:
-            click.echo(step.status, err=True)
-            last = step.status
-
-
-def _draw_bars(progress: Iterable[PullProgress]) -> None:
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    tasks: dict[str, TaskID] = {}
-    last = None
-    with Progress(*columns, console=progress_console()) as bars:
+    with contextlib.closing(session.client.pull_model(name)) as progress, Waiting(f"Asking for {name}"):
         for step in progress:
-            status = printable(step.status)
-            if step.total is None:  # nothing to measure: a line above the bars
-                if status != last:
-                    bars.console.print(status)
-            elif status not in tasks:
-                tasks[status] = bars.add_task(status, total=step.total, completed=step.completed or 0)
-            else:
-                bars.update(tasks[status], completed=step.completed or 0, total=step.total)
-            last = status
+            status_line.progress(*_described(step))
+    tell(f"{session.client.format} has {printable(name)} now.")
+
+
+def _described(step: PullProgress) -> tuple[str, float | None]:
+    if not step.total:
+        return step.status, None
+    return f"{step.status} ({_short(step.total, 'B')})", min(1.0, (step.completed or 0) / step.total)

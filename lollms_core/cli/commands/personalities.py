@@ -8,9 +8,11 @@ from typing import cast
 import click
 
 from lollms_core import Personality
-from lollms_core.cli.options import Choices, connection_options
+from lollms_core.cli.messages import print_json
+from lollms_core.cli.options import Choices, connection_options, json_option
 from lollms_core.cli.session import open_session
-from lollms_core.cli.terminal import Waiting, print_json, print_table
+from lollms_core.cli.status_line import Waiting
+from lollms_core.cli.tables import print_table
 
 __all__ = ["command"]
 
@@ -23,7 +25,7 @@ Examples:
   lollms generate --personality 2 "Good morning!"
 """
 )
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+@json_option("Print them as JSON.")
 @connection_options
 def command(as_json: bool, choices: Choices) -> None:
     """List the personalities that the server has mounted. The ID is what --personality takes."""

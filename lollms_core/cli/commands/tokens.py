@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from lollms_core.cli.guard import note
-from lollms_core.cli.options import Choices, connection_options
+from lollms_core.cli.messages import note, print_json
+from lollms_core.cli.options import Choices, connection_options, json_option
 from lollms_core.cli.prompts import text_from
 from lollms_core.cli.session import open_session
-from lollms_core.cli.terminal import Waiting, print_json
+from lollms_core.cli.status_line import Waiting
 
 __all__ = ["command"]
 
@@ -23,7 +23,7 @@ Examples:
 )
 @click.argument("text", nargs=-1)
 @click.option("--count", is_flag=True, help="Print only how many there are.")
-@click.option("--json", "as_json", is_flag=True, help="Print tokens, count and exactness as JSON.")
+@json_option("Print tokens, count and exactness as JSON.")
 @connection_options
 def command(text: tuple[str, ...], count: bool, as_json: bool, choices: Choices) -> None:
     """Show the token ids of TEXT, or of standard input.

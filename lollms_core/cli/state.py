@@ -1,0 +1,42 @@
+"""What holds for one run of the command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["State", "current_state", "fresh_state", "redacted"]
+
+
+@dataclass
+class State:
+    """What holds for one run of the command."""
+
+    debug: bool = False
+    as_json: bool = False
+    """The command prints JSON, so its errors are JSON too."""
+    hurry: bool = False
+    """Somebody pressed Ctrl-C, or gave up on something that hangs: at the end nothing is waited for."""
+    secrets: set[str] = field(default_factory=set)
+    """Keys and passwords that were read; they are taken out of everything that is said."""
+
+
+_state = State()
+
+
+def current_state() -> State:
+    """The state of this run. The same in every thread: backends warn and log from threads of their own."""
+    return _state
+
+
+def fresh_state() -> State:
+    """Begin a run."""
+    global _state
+    _state = State()
+    return _state
+
+
+def redacted(text: str) -> str:
+    """The text without the secrets of this run."""
+    for secret in current_state().secrets:
+        text = text.replace(secret, "***")
+    return text
