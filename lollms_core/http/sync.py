@@ -230,8 +230,10 @@ class SyncCall:
 
     def wait(self, seconds: float) -> None:
         """Do nothing for some time, unless the call is stopped."""
-        if not self.stopping:
-            self._watch.wait(seconds)
+        deadline = time.monotonic() + seconds
+        # What wakes it may be the turn, told before it was waited for.
+        while not self.stopping and (left := deadline - time.monotonic()) > 0:
+            self._watch.wait(left)
 
     def take_turn(self, turns: Turns) -> None:
         """Wait until no other call of these turns is under way.

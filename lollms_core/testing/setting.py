@@ -74,10 +74,10 @@ class Setting:
     hot: ClassVar[float] = 1.5
     """A temperature at which answers differ."""
 
-    patience: float = 120.0
+    patience: float = 300.0
     """Seconds after which a behaviour counts as hung."""
 
-    grace: ClassVar[float] = 10.0
+    grace: ClassVar[float] = 60.0
     """Seconds that threads and connections may take to end."""
 
     single_instance: ClassVar[bool] = False

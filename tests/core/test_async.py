@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from lollms_core import BackendError, LollmsClient
+from tests.support.waiting import PATIENCE, await_until
 
 TWINS = {
     "list_personalities": "alist_personalities",
@@ -71,20 +72,18 @@ async def test_the_callback_may_be_async():
 
 
 async def test_cancelling_the_task_stops_the_work():
-    async with echo(script=["a", "b"], delay=30) as client:
+    async with echo(script=["a", "b"], delay=3600) as client:
         task = asyncio.create_task(client.agenerate("x"))
-        while not client._running:
-            await asyncio.sleep(0)
+        await await_until(lambda: client._running, "the call to begin")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await task
+            await asyncio.wait_for(task, PATIENCE)
         assert not client._running
-    for _ in range(1000):
-        if not any(thread.name == "lollms-stream" for thread in threading.enumerate()):
-            break
-        await asyncio.sleep(0.01)
-    else:
-        pytest.fail("the thread of a cancelled stream is still there")
+
+    def streams() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "lollms-stream"]
+
+    await await_until(lambda: not streams(), "the thread of a cancelled stream to end")
 
 
 async def test_closing_the_iterator_stops_the_work():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-import time
 
 import pydantic
 import pytest
@@ -26,6 +25,7 @@ from lollms_core import (
     UnsupportedOptionError,
     UnsupportedOptionWarning,
 )
+from tests.support.waiting import in_background, wait_until
 
 
 def echo(**options) -> LollmsClient:
@@ -148,16 +148,11 @@ def test_text_held_back_for_a_stop_sequence_is_not_lost_in_an_error(strangers):
 
 
 def test_cancel_from_another_thread_returns_the_text_so_far():
-    with echo(script=["a", "b"], delay=30) as client:
-        results = []
-        thread = threading.Thread(target=lambda: results.append(client.complete("x")))
-        thread.start()
-        while not client._running:
-            time.sleep(0.001)
+    with echo(script=["a", "b"], delay=3600) as client:
+        completion = in_background(lambda: client.complete("x"))
+        wait_until(lambda: client._running, "the call to begin")
         client.cancel()
-        thread.join(timeout=10)
-        assert not thread.is_alive()
-    assert results[0].finish_reason == "cancelled"
+        assert completion.result().finish_reason == "cancelled"
 
 
 def test_text_that_arrives_as_the_cancel_does_is_kept(strangers):
@@ -449,7 +444,7 @@ def test_an_async_backend_serves_sync_callers(strangers):
         """,
         slow="Slow",
     )
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with LollmsClient(default_generation_mode="slow") as client:
         assert client.generate("a b c") == "abc"
         assert client.list_models() == ["slow"]
@@ -459,7 +454,7 @@ def test_an_async_backend_serves_sync_callers(strangers):
         stream.close()
         assert client.backend.closed
         assert asyncio.run(client.agenerate("a b")) == "ab"
-    assert threading.active_count() == before
+    wait_until(lambda: set(threading.enumerate()) <= before, "the client's thread to end")
 
 
 def test_an_exception_of_a_backend_is_a_backend_error_with_its_cause(strangers):

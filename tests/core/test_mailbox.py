@@ -10,6 +10,7 @@ import pytest
 
 from lollms_core import BackendError, CancelToken, Chunk, ServerError
 from lollms_core.mailbox import Mailbox, MailboxStream
+from tests.support.waiting import PATIENCE, await_until
 
 END = Chunk(finish_reason="stop")
 
@@ -20,7 +21,10 @@ def stream_of(*items: Chunk | Exception, alive: bool = True) -> tuple[MailboxStr
 
     def start(mailbox: Mailbox) -> tuple[Callable[[], None], Callable[[], bool]]:
         told.append("start")
-        threading.Thread(target=lambda: [mailbox.put(item) for item in items]).start()
+        thread = threading.Thread(target=lambda: [mailbox.put(item) for item in items])
+        thread.start()
+        if not alive:
+            thread.join()
         return lambda: told.append("stop"), lambda: alive
 
     return MailboxStream(start), told
@@ -67,11 +71,10 @@ def test_a_stream_that_nobody_read_starts_nothing() -> None:
 async def test_cancelling_the_task_that_waits_stops_the_work() -> None:
     stream, told = stream_of()
     task = asyncio.ensure_future(stream.__anext__())
-    while "start" not in told:
-        await asyncio.sleep(0)
+    await await_until(lambda: "start" in told, "the work to start")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await task
+        await asyncio.wait_for(task, PATIENCE)
     assert told == ["start", "stop"]
 
 
@@ -106,6 +109,6 @@ def test_a_dead_producer_is_told_to_a_thread_and_to_a_task() -> None:
             stream, _ = stream_of(Chunk("a"), alive=False)
             assert await anext(stream) == Chunk("a")
             with pytest.raises(BackendError, match="is gone"):
-                await asyncio.wait_for(anext(stream), 30)
+                await asyncio.wait_for(anext(stream), PATIENCE)
 
         asyncio.run(read())

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lollms_core import ErrorDict, LollmsClient, LollmsError, Timeouts
+from lollms_core import ErrorDict, LollmsClient, LollmsError
 from tests.support.dialects import LOLLMS, OLLAMA, OPENAI, Dialect
 from tests.support.fault_server import TEXT
+from tests.support.waiting import PATIENT
 
 __all__ = ["DOORS", "KEY", "SO_FAR", "WAYS", "WHOLE", "Door", "Outcome", "Way", "astream", "generate", "stream"]
 
@@ -32,7 +33,7 @@ class Door:
     """What users of this format write behind the server's address."""
 
     def client(self, address: str, **settings: Any) -> LollmsClient:
-        settings = {"timeouts": Timeouts(connect=10, first_token=10, idle=10), "max_retries": 0, **settings}
+        settings = {"timeouts": PATIENT, "max_retries": 0, **settings}
         return LollmsClient(
             address + self.path, self.model, default_generation_mode=self.format, service_key=KEY, **settings
         )

@@ -10,11 +10,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from lollms_core.testing.checks import eventually
 from tests.faults.asking import KEY, WAYS, Way
 from tests.http.test_tls import certificate as certificate
 from tests.support.dialects import Dialect
 from tests.support.fault_server import FaultServer
+from tests.support.waiting import wait_until
 
 Serve = Callable[..., FaultServer]
 
@@ -63,5 +63,5 @@ def serve(caplog: pytest.LogCaptureFixture) -> Iterator[Serve]:
         yield start
         for server in servers:
             assert server.wait_for_connections(0), "a connection stayed open"
-    assert eventually(lambda: set(threading.enumerate()) <= before, 5), "a thread stayed behind"
+    wait_until(lambda: set(threading.enumerate()) <= before, "the threads to end")
     assert KEY not in caplog.text

@@ -6,17 +6,17 @@ may help, and how much of the answer it has by then.
 
 from __future__ import annotations
 
-import dataclasses
 import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from lollms_core import Timeouts
 from tests.faults.asking import DOORS, KEY, SO_FAR, WHOLE, Door, Outcome, Way
 from tests.faults.conftest import Serve
 from tests.support.fault_server import HUGE, refused_address
+from tests.support.waiting import PATIENT
 
 OWN = [name for name in DOORS if name != "litellm"]
 """Formats whose transport is lollms' own; LiteLLM's is tested beside them, in `test_litellm.py`."""
@@ -74,10 +74,7 @@ CLASSIC = {
 }
 """For bare text the end of the body is the end of the answer; an empty body that is labelled as JSON is neither."""
 
-IMPATIENT = {
-    "slow_headers": Timeouts(connect=10, first_token=0.25, idle=10),
-    "stall": Timeouts(connect=10, first_token=10, idle=0.25),
-}
+IMPATIENT = {"slow_headers": replace(PATIENT, first_token=0.25), "stall": replace(PATIENT, idle=0.25)}
 
 
 def check(outcome: Outcome, expected: Expected | None, address: str) -> None:
@@ -135,7 +132,8 @@ def test_a_connection_that_breaks(door: Door, ask: Way, serve: Serve, fault: str
     )
     check(outcome, BREAKS[fault], address)
     assert closed == [True], "the connection was still open when the call had failed"
-    assert server.count() == 1
+    # On a machine that is busy, the limit may pass while something else is asked, or before the request is read.
+    assert server.count() == 1 or (server.count() == 0 and fault == "slow_headers")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +145,8 @@ def test_a_fault_of_the_protocol(name: str, fault: str, expected: Expected | Non
     server = serve(door.dialect)
     address = server.address(fault)
     check(ask(door.client(address)), expected, address)
-    assert server.count() == 1
+    # An empty stream of a current LoLLMS server hides an error, which it tells without streaming.
+    assert server.count() == (2 if (name, fault) == ("lollms-current", "empty") else 1)
 
 
 def test_a_chunk_size_that_is_none(door: Door, ask: Way, serve: Serve) -> None:
@@ -197,7 +196,7 @@ def test_a_server_of_which_every_route_fails(door: Door, ask: Way, serve: Serve,
     expected = (REFUSALS | BREAKS)[fault]
     if fault == "cut" and door.format != "openai":
         expected = expected._replace(text="")
-    server = serve(dataclasses.replace(door.dialect, generation_paths=("",)))
+    server = serve(replace(door.dialect, generation_paths=("",)))
     address = server.address(fault)
     outcome = ask(door.client(address, **settings_for(fault)))
     check(outcome, expected, address)

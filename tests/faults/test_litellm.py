@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from lollms_core import Timeouts
 from tests.faults.asking import DOORS, KEY, SO_FAR, WHOLE, Way, agenerate, stream
 from tests.faults.conftest import Serve
 from tests.support.fault_server import FAULTS, HUGE, ok, refused_address, status
+from tests.support.waiting import PATIENT
 
 # Looked for, not imported: only the backend imports it the way that keeps it off the network.
-if importlib.util.find_spec("litellm") is None:
-    pytest.skip("LiteLLM is not installed: it needs no place in an environment without its format", True)
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("litellm") is None, reason="LiteLLM, which the tests of its format need, is not installed"
+)
 
 DOOR = DOORS["litellm"]
 
@@ -38,7 +40,8 @@ EXPECTED = {
     "slow_headers": ("APITimeoutError", None, ""),
     "stall": ("APITimeoutError", None, SO_FAR),
 }
-IMPATIENT = {"slow_headers": Timeouts(first_token=0.3), "stall": Timeouts(idle=0.3)}
+IMPATIENT = {"slow_headers": replace(PATIENT, first_token=0.3), "stall": replace(PATIENT, idle=2)}
+"""LiteLLM counts the time that it takes for what has arrived into `idle`, so that is to be more than it ever takes."""
 
 
 @pytest.fixture(params=[stream, agenerate], ids=["stream", "agenerate"])

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import PATIENCE
+
 SOAK = Path(__file__).parents[2] / "benchmarks" / "soak.py"
 WORKERS = 4
 LEEWAY = 1.0
@@ -22,7 +24,7 @@ def found() -> dict[str, dict]:
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        timeout=300,
+        timeout=PATIENCE,
     )
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     return {row["kind"]: row for row in rows}

@@ -12,11 +12,11 @@ from typing import TypeVar
 
 import pytest
 
-from lollms_core.testing.checks import eventually
 from tests.faults.asking import DOORS, KEY, Door
 from tests.framing.asking import WAYS, Way
 from tests.http.test_tls import certificate as certificate
 from tests.support.socket_server import SocketServer
+from tests.support.waiting import PATIENCE, wait_until
 
 S = TypeVar("S", bound=SocketServer)
 Serve = Callable[[S], S]
@@ -40,6 +40,13 @@ def _no_proxies_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def connections_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However late the end of an answer is: a client soon gives up waiting, and takes another connection next time."""
+    monkeypatch.setattr("lollms_core.http.sync.DRAIN_SECONDS", PATIENCE)
+    monkeypatch.setattr("lollms_core.http.aio_response.DRAIN_SECONDS", PATIENCE)
 
 
 class Kept(logging.Handler):
@@ -79,5 +86,5 @@ def serve(caplog: pytest.LogCaptureFixture) -> Iterator[Serve[SocketServer]]:
         yield start
         for server in servers:
             assert server.wait_for_connections(0), "a connection stayed open"
-    assert eventually(lambda: set(threading.enumerate()) <= before, 5), "a thread stayed behind"
+    wait_until(lambda: set(threading.enumerate()) <= before, "the threads to end")
     assert KEY not in caplog.text

@@ -46,7 +46,7 @@ class SocksServer(SocketServer):
         _, _, _, kind = incoming.exactly(4)
         self.hosts.append(_text(incoming) if kind == 3 else socket.inet_ntoa(incoming.exactly(4)))
         incoming.exactly(2)
-        with contextlib.closing(socket.create_connection(("127.0.0.1", self._elsewhere), timeout=30)) as server:
+        with contextlib.closing(socket.create_connection(("127.0.0.1", self._elsewhere))) as server:
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.sendall(b"\x05\x00\x00\x01" + struct.pack("!4sH", socket.inet_aton("127.0.0.1"), self._elsewhere))
             pass_on(sock, server, until_request=False)

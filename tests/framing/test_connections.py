@@ -91,6 +91,7 @@ def test_a_kept_connection_that_is_closed_under_the_request(
     assert len(server.generations) == 2
 
 
+@pytest.mark.usefixtures("connections_are_kept")
 def test_a_client_does_not_ask_to_close(door: Door, twice: Twice, serve: Serve[FramingServer]) -> None:
     server = serve(FramingServer(door.dialect, FRAMINGS))
     assert twice(door.client(server.address("chunked")), lambda: None) == [WHOLE, WHOLE]

@@ -39,6 +39,13 @@ def _problems(door: Door, server: FramingServer, name: str, way: str, expected: 
         yield "a connection stayed open when the client had been closed"
 
 
+@pytest.fixture(autouse=True)
+def _time_for_the_end(request: pytest.FixtureRequest) -> None:
+    """Of answers after which the server keeps the connection; others do not end by themselves."""
+    if (FRAMINGS | BROTLI)[request.getfixturevalue("name")].after == "keeps":
+        request.getfixturevalue("connections_are_kept")
+
+
 @pytest.mark.parametrize("name", FRAMINGS)
 def test_a_framing(door: Door, serve: Serve[FramingServer], name: str) -> None:
     assert problems(door, serve(FramingServer(door.dialect, FRAMINGS)), name) == []

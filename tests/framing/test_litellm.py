@@ -12,8 +12,9 @@ from tests.framing.framings import FRAMINGS
 from tests.support.framing_server import WHOLE, FramingServer
 
 # Looked for, not imported: only the backend imports it the way that keeps it off the network.
-if importlib.util.find_spec("litellm") is None:
-    pytest.skip("LiteLLM is not installed: it needs no place in an environment without its format", True)
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("litellm") is None, reason="LiteLLM, which the tests of its format need, is not installed"
+)
 
 DOOR = DOORS["litellm"]
 SOME = ("length-close", "until-close-1.0", "chunked-bytewise", "chunked-trailers", "103", "gzip-flushed", "odd-case")

@@ -103,6 +103,7 @@ def test_framings_through_a_plain_proxy(ask: Way, plain: Plain, monkeypatch: pyt
 # --- with a tunnel ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("connections_are_kept")
 @pytest.mark.parametrize("credentials", [None, PLAIN], ids=["open", "password"])
 def test_a_tunnel(
     door: Door, ask: Way, tunnel: Tunnel, monkeypatch: pytest.MonkeyPatch, credentials: str | None

@@ -24,6 +24,7 @@ from tests.framing.framings import FRAMINGS
 from tests.support.fault_server import refused_address
 from tests.support.framing_server import FramingServer
 from tests.support.proxy_server import ProxyServer
+from tests.support.waiting import PATIENCE
 
 OPENAI = DOORS["openai"]
 NOWHERE = "http://model.invalid:8080/chunked"
@@ -205,7 +206,7 @@ def test_a_socks_proxy_without_the_package_that_it_takes(monkeypatch: pytest.Mon
     monkeypatch.setenv("ALL_PROXY", f"{scheme}://me:s3cr3t@127.0.0.1:1080")
     root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_PYSOCKS], cwd=root, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", WITHOUT_PYSOCKS], cwd=root, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, done.stderr
     lines = [line.split("\t") for line in done.stdout.splitlines()]

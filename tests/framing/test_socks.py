@@ -36,6 +36,7 @@ def test_a_name_that_the_proxy_looks_up(
     assert set(proxy.hosts) == {"model.invalid"}
 
 
+@pytest.mark.usefixtures("connections_are_kept")
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 def test_a_name_that_the_client_looks_up(
     ask: Way, serve: Serve[Any], monkeypatch: pytest.MonkeyPatch, variable: str

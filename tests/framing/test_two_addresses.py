@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
-from lollms_core import Timeouts
 from lollms_core.testing.checks import within
 from tests.faults.asking import DOORS, Door, agenerate, generate
 from tests.faults.asking import Way as Asking
@@ -16,12 +16,13 @@ from tests.framing.conftest import Serve
 from tests.framing.framings import FRAMINGS
 from tests.support.addresses import host_with, silent
 from tests.support.framing_server import FramingServer
+from tests.support.waiting import PATIENCE, PATIENT
 
 NAME = "two-addresses.invalid"
 LIVING, DEAD, ALSO_DEAD = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 ORDERS = {"dead-first": (DEAD, LIVING), "living-first": (LIVING, DEAD), "two-dead-first": (DEAD, ALSO_DEAD, LIVING)}
-LIMIT = Timeouts(connect=3, first_token=30, idle=30)
-"""The dead address takes no longer than a part of this; the living one answers at once."""
+LIMIT = replace(PATIENT, connect=60)
+"""Less than the two minutes after which the system itself would give a dead address up, and the living one be tried."""
 
 Silent = Callable[[str, int], None]
 
@@ -66,7 +67,7 @@ def test_all_are_silent(
         hang(dead, port)
     host_with(monkeypatch, NAME, (DEAD, ALSO_DEAD))
     address = f"http://{NAME}:{port}"
-    outcome = within(30, lambda: once(door.client(address, timeouts=Timeouts(connect=0.5, first_token=60, idle=60))))
+    outcome = within(PATIENCE, lambda: once(door.client(address, timeouts=replace(PATIENT, connect=0.5))))
     assert outcome.error["type"] == "APITimeoutError", outcome.error
     assert f"no connection to {address} within 0.5 seconds" in outcome.error["error"]
     assert "connect" in outcome.error["hint"]
@@ -77,6 +78,6 @@ def test_all_refuse(door: Door, once: Asking, serve: Serve[FramingServer], monke
     with FramingServer(door.dialect, FRAMINGS) as server:
         port = server.port
     host_with(monkeypatch, NAME, (DEAD, ALSO_DEAD))
-    outcome = within(30, lambda: once(door.client(f"http://{NAME}:{port}", timeouts=LIMIT)))
+    outcome = within(PATIENCE, lambda: once(door.client(f"http://{NAME}:{port}", timeouts=LIMIT)))
     assert outcome.error["type"] == "APIConnectionError", outcome.error
     assert "refused" in outcome.error["error"]

@@ -10,6 +10,7 @@ from tests.framing.framings import FRAMINGS
 from tests.support.dialects import Dialect
 from tests.support.framing_server import FramingServer, Incoming
 from tests.support.socket_server import ClientGoneError
+from tests.support.waiting import PATIENCE
 
 __all__ = ["ENDS", "LARGE", "DeafServer", "SlowReader"]
 
@@ -67,7 +68,7 @@ def hold(sock: socket.socket) -> None:
     """Read nothing more and leave closing to the client, for so long as anyone would."""
     poll = select.poll()
     poll.register(sock, select.POLLRDHUP)
-    poll.poll(20_000)
+    poll.poll(PATIENCE * 1000)
 
 
 ENDS = {end.__name__: end for end in (drain, reset, hold)}

@@ -8,6 +8,7 @@ from lollms_core.http.openai_protocol import ChatDecoder, chat_body
 from lollms_core.http_backend import HTTPBackend
 from lollms_core.types import BackendSettings, GenerationRequest
 from tests.support.dialects import LOLLMS, OPENAI, Dialect
+from tests.support.waiting import PATIENT
 
 
 class ChatBackend(HTTPBackend):
@@ -34,4 +35,5 @@ DIALECTS: dict[str, Dialect] = {"lollms": LOLLMS, "openai": OPENAI}
 
 
 def make(protocol: str, address: str, **settings: object) -> HTTPBackend:
+    settings = {"timeouts": PATIENT, **settings}
     return BACKENDS[protocol](BackendSettings(format=protocol, host_address=address, **settings))

@@ -15,6 +15,7 @@ from lollms_core.errors import IncompleteStreamError
 from lollms_core.types import GenerationRequest, Timeouts
 from tests.http.backends import make
 from tests.http.test_below_urllib3 import HEAD, chunk, event, raw_server
+from tests.support.waiting import PATIENCE
 
 
 async def pieces_and_error(address: str, **settings: object) -> tuple[list[str], Exception | None]:
@@ -59,16 +60,17 @@ def test_a_broken_chunk_is_told_at_once() -> None:
 
     def answer(peer: socket.socket) -> None:
         peer.sendall(HEAD + chunk(event("whole ")))
-        go_on.wait(10)
+        go_on.wait(PATIENCE)
         peer.sendall(b"zz\r\nrubbish\r\n")
         peer.recv(1)  # stays open
 
     async def main(address: str) -> tuple[list[str], Exception | None]:
-        stream = make("openai", address, timeouts=Timeouts(idle=600)).generate(GenerationRequest(prompt="x", model="m"))
+        backend = make("openai", address, timeouts=Timeouts(idle=None))
+        stream = backend.generate(GenerationRequest(prompt="x", model="m"))
         pieces = [(await anext(stream)).text]
         go_on.set()
         with pytest.raises(IncompleteStreamError):
-            await asyncio.wait_for(anext(stream), 60)
+            await asyncio.wait_for(anext(stream), PATIENCE)
         return pieces, None
 
     with raw_server(answer) as address:

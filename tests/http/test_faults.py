@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 
 import pytest
 
+from lollms_core.backends.lollms import LollmsBackend
+from lollms_core.backends.lollms_classic import ClassicServer
 from lollms_core.errors import (
     APIConnectionError,
     APIStatusError,
@@ -27,11 +30,11 @@ from lollms_core.errors import (
 from lollms_core.types import CloseRequest, GenerationRequest, Timeouts
 from tests.http.backends import DIALECTS, make
 from tests.support.fault_server import HUGE, TEXT, FaultServer, refused_address
+from tests.support.waiting import PATIENCE, PATIENT, clock_waiting_for, wait_until
 
 WHOLE = "".join(TEXT)
 SO_FAR = "".join(TEXT[:2])
-PATIENT = Timeouts(connect=10, first_token=10, idle=10)
-HASTY = Timeouts(connect=10, first_token=0.15, idle=0.15)
+HASTY = {limit: replace(PATIENT, **{limit: 0.15}) for limit in ("first_token", "idle")}
 
 
 @dataclass
@@ -50,8 +53,10 @@ def ask_sync(
     address: str,
     timeouts: Timeouts = PATIENT,
     on_chunk: Callable[[], None] = lambda: None,
+    not_before: threading.Event | None = None,
     **settings: object,
 ) -> Outcome:
+    """`not_before` is for `ask_async`; here a limit begins when the request has been sent."""
     backend = make(protocol, address, timeouts=timeouts, **settings)
     outcome = Outcome()
     try:
@@ -71,8 +76,11 @@ def ask_async(
     address: str,
     timeouts: Timeouts = PATIENT,
     on_chunk: Callable[[], None] = lambda: None,
+    not_before: threading.Event | None = None,
     **settings: object,
 ) -> Outcome:
+    """No limit passes `not_before` this event: connecting, however long it takes, counts into the first of them."""
+
     async def ask() -> Outcome:
         backend = make(protocol, address, timeouts=timeouts, **settings)
         outcome = Outcome()
@@ -88,7 +96,11 @@ def ask_async(
             backend.close(CloseRequest())  # natively, the end of the loop closes the connections
         return outcome
 
-    return asyncio.run(ask())
+    async def ask_by_the_clock() -> Outcome:
+        with nullcontext() if not_before is None else clock_waiting_for(not_before):
+            return await ask()
+
+    return asyncio.run(ask_by_the_clock())
 
 
 def ask_in_thread(protocol: str, address: str, *args: object, **settings: object) -> Outcome:
@@ -119,7 +131,7 @@ def server(protocol: str) -> Iterator[FaultServer]:
     with FaultServer(DIALECTS[protocol]) as server:
         yield server
         assert server.wait_for_connections(0), "a connection stayed open"
-    assert set(threading.enumerate()) <= threads, "a thread stayed behind"
+    wait_until(lambda: set(threading.enumerate()) <= threads, "the threads to end")
 
 
 @pytest.mark.parametrize("fault", ["ok", "split_character", "compressed", "until_close"])
@@ -137,9 +149,9 @@ def test_a_line_of_ten_megabytes(ask: Ask, protocol: str, server: FaultServer) -
 
 @pytest.mark.parametrize("protocol", with_a("end"), indirect=True)
 def test_the_end_mark_ends_the_answer_though_the_body_goes_on(ask: Ask, protocol: str, server: FaultServer) -> None:
-    outcome = ask(protocol, server.address("lingering"), Timeouts(idle=60))
+    outcome = ask(protocol, server.address("lingering"))
     assert (outcome.error, outcome.text) == (None, WHOLE)
-    assert server.gone.wait(5)
+    assert server.gone.wait(PATIENCE)
 
 
 REFUSALS: dict[str, tuple[type[LollmsError], int, bool]] = {
@@ -231,18 +243,25 @@ def test_an_empty_body(ask: Ask, protocol: str, server: FaultServer) -> None:
         assert outcome.text == ""
 
 
+def known_server(self: LollmsBackend) -> Iterator[None]:
+    yield from ()
+    return ClassicServer(None)
+
+
 @pytest.mark.parametrize(
     ("fault", "limit"), [("slow_headers", "first_token"), ("slow_body", "first_token"), ("stall", "idle")]
 )
 def test_a_timeout_names_its_limit_and_closes(
-    ask: Ask, protocol: str, server: FaultServer, fault: str, limit: str
+    ask: Ask, protocol: str, server: FaultServer, fault: str, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome = ask(protocol, server.address(fault), HASTY)
+    # Which kind of server it is would be asked under the same limit, and that question is answered.
+    monkeypatch.setattr(LollmsBackend, "_which", known_server)
+    outcome = ask(protocol, server.address(fault), HASTY[limit], not_before=server.waiting)
     assert type(outcome.error) is APITimeoutError
     assert limit in outcome.error.hint
     assert "0.15 seconds" in outcome.error.message
     assert outcome.text == (SO_FAR if fault == "stall" else "")
-    assert server.gone.wait(5)
+    assert server.gone.wait(PATIENCE)
     assert server.count() == 1, "a server that is slow was asked again"
 
 

@@ -11,16 +11,16 @@ import pytest
 from tests.support.dialects import OPENAI
 from tests.support.fault_server import TEXT, FaultServer
 from tests.support.lollms_stub import LollmsStub
+from tests.support.waiting import PATIENCE
 
 WHOLE = "".join(TEXT)
-SOON = 60.0
 
-PRELUDE = """
+PRELUDE = f"""
 import asyncio, os, sys, threading
 from lollms_core import LollmsClient, Timeouts
 
 address, whole = sys.argv[1], sys.argv[2]
-limits = Timeouts(connect=5, first_token=8, idle=8)
+limits = Timeouts(connect={PATIENCE}, first_token={PATIENCE}, idle={PATIENCE})
 
 def make(path=""):
     return LollmsClient(
@@ -38,7 +38,7 @@ def in_child(work, leave=sys.exit):
             os._exit(1)
         leave(0)  # `sys.exit`: as any program ends, with all that is torn down then
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status == 0, f"the child ended with {status}"
+    assert status == 0, f"the child ended with {{status}}"
 """
 
 
@@ -54,7 +54,7 @@ def run(server: FaultServer | LollmsStub, program: str) -> str:
         [sys.executable, "-X", "dev", "-W", "ignore::DeprecationWarning", "-c", PRELUDE + program, address, WHOLE],
         capture_output=True,
         text=True,
-        timeout=SOON,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -189,37 +189,38 @@ if child == 0:
 stream.close()
 client.close()
 import urllib.request
-print(urllib.request.urlopen(address + "/ok/v1/models", timeout=5).status)
+print(urllib.request.urlopen(address + "/ok/v1/models").status)
 os.write(writer, b"x")
 os.waitpid(child, 0)
 """,
     )
-    assert server.gone.wait(SOON), "the connection stayed open: the child held it"
+    assert server.gone.wait(PATIENCE), "the connection stayed open: the child held it"
 
 
 def test_a_child_counts_tokens_while_a_thread_of_its_parent_loads_the_vocabulary() -> None:
-    program = """
+    program = f"""
 import os, threading, time
 from lollms_core import LollmsClient, tokenizers
 
-loading = threading.Event()
+loading, forked = threading.Event(), threading.Event()
 real = tokenizers._choose
 
 def slow(*args):
     loading.set()
-    time.sleep(1)
+    forked.wait()
     return real(*args)
 
 tokenizers._choose = slow
 client = LollmsClient(default_generation_mode="lollms")
 thread = threading.Thread(target=lambda: tokenizers.encoding_for("m").encode("x"))
 thread.start()
-loading.wait(10)
+loading.wait()
 child = os.fork()
 if child == 0:
     tokenizers._choose = real
     os._exit(0 if tokenizers.encoding_for("m").encode("x") else 1)
-deadline = time.monotonic() + 30
+forked.set()
+deadline = time.monotonic() + {PATIENCE}
 while time.monotonic() < deadline:
     done, status = os.waitpid(child, os.WNOHANG)
     if done:
@@ -231,7 +232,9 @@ else:
     print("hangs")
 thread.join()
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=SOON, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE + 60, check=False
+    )
     assert done.stdout.strip() == "0", done.stdout + done.stderr
 
 
@@ -257,5 +260,7 @@ os.waitpid(child, 0)
 print(client.generate("x"), flush=True)
 client.close()
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=SOON, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.stdout.split() == ["here"] * 3, done.stderr

@@ -22,6 +22,7 @@ from lollms_core.types import CancelToken, CloseRequest, GenerationRequest
 from tests.http.backends import make
 from tests.support.dialects import OPENAI
 from tests.support.fault_server import TEXT, FaultServer
+from tests.support.waiting import PATIENCE
 
 WHOLE = "".join(TEXT)
 REQUEST = GenerationRequest(prompt="hi", model="m")
@@ -127,4 +128,4 @@ def test_cancel_over_tls(server: FaultServer, certificate: Path) -> None:
     assert next(stream).text == TEXT[0]
     cancel.cancel()
     assert list(stream)[-1].finish_reason == "cancelled"
-    assert server.gone.wait(5)
+    assert server.gone.wait(PATIENCE)

@@ -19,6 +19,7 @@ from lollms_core import (
     GenerationRequest,
     SamplingParams,
 )
+from tests.support.waiting import PATIENT
 
 # Looked for, not imported: only the backend imports it the way that keeps it off the network.
 if importlib.util.find_spec("litellm") is None:
@@ -36,7 +37,9 @@ async def make() -> AsyncIterator[Make]:
     async with contextlib.AsyncExitStack() as stack:
 
         def build(address: str | None = None, model: str | None = "hosted_vllm/m", **settings: Any) -> LiteLLMBackend:
-            given = {"format": "litellm", "api_key": SecretStr(KEY), "max_retries": 0, **settings}
+            given = {
+                "format": "litellm", "api_key": SecretStr(KEY), "max_retries": 0, "timeouts": PATIENT, **settings,
+            }  # fmt: skip
             backend = LiteLLMBackend(BackendSettings(host_address=address, model_name=model, **given))
             stack.push_async_callback(backend.close, CloseRequest())
             return backend

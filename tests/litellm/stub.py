@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.support.waiting import PATIENCE
+
 USAGE = {
     "prompt_tokens": 7,
     "completion_tokens": 5,
@@ -121,9 +123,10 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
         def _hang(self) -> None:
             stub.waiting.set()
             # Readable without a request on its way means that the client has closed.
-            select.select([self.connection], [], [], 30)
+            readable, _, _ = select.select([self.connection], [], [], PATIENCE)
             self.close_connection = True
-            stub.gone.set()
+            if readable:
+                stub.gone.set()
 
     return Handler
 

@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 from lollms_core import ELF_COMPLETION_FORMAT, ELF_GENERATION_FORMAT, APIConnectionError, LollmsClient
 from tests.litellm.conftest import KEY
 from tests.litellm.stub import answer, delta, serving, text
+from tests.support.waiting import PATIENCE, PATIENT, in_background, wait_until
 
 ROUTES = [
     ("hosted_vllm/m", ELF_COMPLETION_FORMAT.Chat),
@@ -39,6 +40,7 @@ def client(address: str, model: str = "hosted_vllm/m", **settings: Any) -> Lollm
         service_key=KEY,
         raise_errors=True,
         max_retries=0,
+        timeouts=PATIENT,
         **settings,
     )
 
@@ -52,36 +54,29 @@ def test_sync_callers_from_several_threads(model: str, kind: ELF_COMPLETION_FORM
         def ask() -> None:
             answers.append(lollms.generate("hi", completion_format=kind))
 
-        threads = [threading.Thread(target=ask) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        for call in [in_background(ask) for _ in range(8)]:
+            call.result()
     assert answers == ["one two"] * 8
-    assert not [t for t in threading.enumerate() if t.name.startswith("lollms")]
+    wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("lollms")], "the threads to end")
 
 
 def test_sync_stop_by_callback_closes_the_connection() -> None:
     with serving([delta(content="one "), delta(content="two "), "hang"]) as stub, client(stub.address) as lollms:
         told = lollms.generate("hi", streaming_callback=lambda chunk, _: chunk != "two ")
         assert told == "one two "
-        assert stub.gone.wait(30)
+        assert stub.gone.wait(PATIENCE)
 
 
 def test_sync_cancel_from_another_thread() -> None:
     with serving([delta(content="one "), "hang"]) as stub, client(stub.address) as lollms:
         arrived = threading.Event()
 
-        def stop() -> None:
-            stub.waiting.wait(30)
-            arrived.wait(30)
-            lollms.cancel()
-
-        thread = threading.Thread(target=stop)
-        thread.start()
-        assert lollms.generate("hi", streaming_callback=lambda *_: arrived.set()) == "one "
-        thread.join()
-        assert stub.gone.wait(30)
+        answer = in_background(lambda: lollms.generate("hi", streaming_callback=lambda *_: arrived.set()))
+        assert stub.waiting.wait(PATIENCE)
+        assert arrived.wait(PATIENCE)
+        lollms.cancel()
+        assert answer.result() == "one "
+        assert stub.gone.wait(PATIENCE)
 
 
 async def test_many_at_once_in_one_loop() -> None:
@@ -104,10 +99,10 @@ def test_one_loop_after_another_takes_its_connections_along(model: str, kind: EL
 
         for _ in range(3):
             assert asyncio.run(lollms.agenerate("hi", completion_format=kind)) == "ab"
-            assert connections() == 0
+            wait_until(lambda: connections() == 0, "the loop's connections to close")
         assert lollms.generate("hi", completion_format=kind) == "ab"  # by the loop of the sync callers, which goes on
         assert connections() == 1
-    assert connections() == 0
+    wait_until(lambda: connections() == 0, "the client's connection to close")
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
-import threading
 import time
 import traceback
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,12 +29,12 @@ from lollms_core import (
     ProtocolError,
     RateLimitError,
     ServerError,
-    Timeouts,
     UnsupportedOptionWarning,
 )
 from lollms_core.testing.setting import png
 from tests.litellm.conftest import KEY, Make, asking, collect
 from tests.litellm.stub import answer, delta, serving, text
+from tests.support.waiting import PATIENCE, PATIENT, clock_waiting_for, in_background
 
 CHAT = ELF_COMPLETION_FORMAT.Chat
 RAW = ELF_COMPLETION_FORMAT.Instruct
@@ -199,15 +199,14 @@ async def test_cancel_from_another_thread_closes_the_connection(
         stub.before_headers = when == "before the headers"
 
         def stop() -> None:
-            stub.waiting.wait(30)
+            assert stub.waiting.wait(PATIENCE)
             token.cancel()
 
-        thread = threading.Thread(target=stop)
-        thread.start()
+        stopping = in_background(stop)
         request = asking(completion_format=kind, cancel=token)
         chunks = [chunk async for chunk in make(stub.address, model).generate(request)]
-        thread.join()
-        assert await asyncio.to_thread(stub.gone.wait, 30)
+        stopping.result()
+        assert await asyncio.to_thread(stub.gone.wait, PATIENCE)
     assert chunks[-1].finish_reason == "cancelled"
 
 
@@ -217,7 +216,7 @@ async def test_leaving_a_stream_closes_the_connection(make: Make, model: str, ki
         stream = make(stub.address, model).generate(asking(completion_format=kind))
         assert (await anext(stream)).text == "one"
         await stream.aclose()
-        assert await asyncio.to_thread(stub.gone.wait, 30)
+        assert await asyncio.to_thread(stub.gone.wait, PATIENCE)
 
 
 @routes
@@ -225,10 +224,11 @@ async def test_leaving_a_stream_closes_the_connection(make: Make, model: str, ki
 async def test_time_limits(make: Make, model: str, kind: ELF_COMPLETION_FORMAT, limit: str) -> None:
     with serving([piece(kind, "one"), "hang"]) as stub:
         stub.before_headers = limit == "first_token"
-        backend = make(stub.address, model, timeouts=Timeouts(**{limit: 0.2}))
-        with pytest.raises(APITimeoutError, match=r"within 0\.2 s"):
+        backend = make(stub.address, model, timeouts=replace(PATIENT, **{limit: 0.2}))
+        # Else the limit for the answer could pass before LiteLLM, which takes its time, has asked for it.
+        with clock_waiting_for(stub.waiting), pytest.raises(APITimeoutError, match=r"within 0\.2 s"):
             await collect(backend, asking(completion_format=kind))
-        assert await asyncio.to_thread(stub.gone.wait, 30)
+        assert await asyncio.to_thread(stub.gone.wait, PATIENCE)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ import pytest
 
 from lollms_core import DetokenizeRequest, ListModelsRequest, ModelInfoRequest, TokenizeRequest
 from tests.litellm.conftest import Make
+from tests.support.waiting import PATIENCE
 
 
 def run(code: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

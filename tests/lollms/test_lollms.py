@@ -38,12 +38,14 @@ from lollms_core.types import (
 )
 from tests.support.fault_server import refused_address
 from tests.support.lollms_stub import LollmsStub
+from tests.support.waiting import PATIENCE, PATIENT
 
 PNG = Image(b"\x89PNG\r\n\x1a\n", "image/png")
 HAIKU = "Zeile 1\n\n  - ä 😀!\n\tEnde!\n"
 
 
 def make(stub: LollmsStub, **settings: Any) -> LollmsBackend:
+    settings = {"timeouts": PATIENT, **settings}
     return LollmsBackend(BackendSettings(format="lollms", host_address=stub.address, **settings))
 
 
@@ -265,7 +267,7 @@ def test_text_is_held_back_no_longer_than_it_could_be_a_failure(classic: LollmsS
 
     def answer(body: object) -> Iterator[str]:
         yield ' {"status": tr'
-        go_on.wait(10)
+        go_on.wait(PATIENCE)
         yield "ue}"
 
     classic.answer = answer

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,10 +24,10 @@ from lollms_core import (
     ModelLoadError,
     PermissionDeniedError,
     ServerError,
-    Timeouts,
     UnsupportedError,
 )
 from tests.support.lollms_stub import LollmsStub
+from tests.support.waiting import PATIENCE, PATIENT, in_background, program, wait_until
 
 Body = dict[str, Any]
 
@@ -47,7 +47,7 @@ def first_counts(body: Body) -> Iterator[str]:
 
 
 def client(stub: LollmsStub, **settings: Any) -> LollmsClient:
-    return LollmsClient(host_address=stub.address, raise_errors=True, **settings)
+    return LollmsClient(host_address=stub.address, raise_errors=True, **{"timeouts": PATIENT, **settings})
 
 
 @pytest.fixture
@@ -87,21 +87,20 @@ def by_abandoned_iterator(client: LollmsClient) -> None:
 
 def by_cancel_from_another_thread(client: LollmsClient) -> None:
     begun = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(client.generate, "count", streaming_callback=lambda *_: begun.set())
-        assert begun.wait(10)
-        client.cancel()
-        assert answer.result(20)
+    answer = in_background(lambda: client.generate("count", streaming_callback=lambda *_: begun.set()))
+    assert begun.wait(PATIENCE)
+    client.cancel()
+    assert answer.result()
 
 
 def by_cancelled_task(client: LollmsClient) -> None:
     async def main() -> None:
         begun = asyncio.Event()
         task = asyncio.create_task(client.agenerate("count", streaming_callback=lambda *_: begun.set()))
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), PATIENCE)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await task
+            await asyncio.wait_for(task, PATIENCE)
 
     asyncio.run(main())
 
@@ -123,9 +122,9 @@ def by_async_cancel(client: LollmsClient) -> None:
     async def main() -> None:
         begun = asyncio.Event()
         task = asyncio.create_task(client.agenerate("count", streaming_callback=lambda *_: begun.set()))
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), PATIENCE)
         await asyncio.to_thread(client.cancel)
-        assert await task
+        assert await asyncio.wait_for(task, PATIENCE)
 
     asyncio.run(main())
 
@@ -152,6 +151,23 @@ STOPS = [
 ]
 
 
+UNHURRIED = f"""
+from lollms_core.http import aio_call, sync
+for driver in (aio_call, sync):
+    driver.STOP_LIMIT, driver.BRIEF = {PATIENCE}, driver.Timeouts(connect={PATIENCE}, first_token={PATIENCE})
+"""
+"""A client soon leaves a server that was asked to stop and does not. One that is only slow must not be taken for it."""
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`UNHURRIED`, in this process."""
+    for driver in ("aio_call", "sync"):
+        monkeypatch.setattr(f"lollms_core.http.{driver}.STOP_LIMIT", PATIENCE)
+        monkeypatch.setattr(f"lollms_core.http.{driver}.BRIEF", PATIENT)
+
+
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("stop", STOPS)
 def test_the_answer_after_a_stop_is_whole(classic: LollmsStub, stop: Callable[[LollmsClient], None]) -> None:
     with client(classic) as ours, client(classic) as somebody_elses:
@@ -164,32 +180,34 @@ def test_the_answer_after_a_stop_is_whole(classic: LollmsStub, stop: Callable[[L
     assert classic.paths().count("/lollms_generate") == 6
 
 
-SCRIPT = """
+SCRIPT = f"""
 import sys
 from lollms_core import LollmsClient
+{UNHURRIED}
 client = LollmsClient(host_address=sys.argv[1], raise_errors=True)
 client.generate("count", streaming_callback=lambda piece, _: print(piece, flush=True))
 """
 
 
 def test_ctrl_c_stops_the_server(classic: LollmsStub) -> None:
-    with subprocess.Popen([sys.executable, "-c", SCRIPT, classic.address], stdout=-1, stderr=-1, text=True) as program:
-        assert program.stdout is not None
-        assert program.stdout.readline()
-        program.send_signal(signal.SIGINT)
-        program.communicate(timeout=30)
+    with program([sys.executable, "-c", SCRIPT, classic.address], stdout=-1, stderr=-1, text=True) as asking:
+        assert asking.stdout is not None
+        assert asking.stdout.readline()
+        asking.send_signal(signal.SIGINT)
+        asking.communicate(timeout=PATIENCE)
     assert (classic.consumed, classic.killed) == (1, 0)
     with client(classic) as other:
         assert other.generate("what is next?") == "all well"
 
 
 def test_a_reader_who_has_read_enough_stops_the_server(classic: LollmsStub) -> None:
-    command = [sys.executable, "-m", "lollms_core.cli", "generate", "--host-address", classic.address, "count"]
-    with subprocess.Popen(command, stdout=-1, stderr=-1) as program:
-        assert program.stdout is not None
-        program.stdout.read(4)
-        program.stdout.close()  # what `head` does
-        program.wait(timeout=30)
+    lollms = f"{UNHURRIED}\nfrom lollms_core.cli import main\nmain()"
+    command = [sys.executable, "-c", lollms, "generate", "--host-address", classic.address, "count"]
+    with program(command, stdout=-1, stderr=-1) as asking:
+        assert asking.stdout is not None
+        asking.stdout.read(4)
+        asking.stdout.close()  # what `head` does
+        asking.wait(timeout=PATIENCE)
     assert (classic.consumed, classic.killed) == (1, 0)
 
 
@@ -198,30 +216,27 @@ def test_no_stop_is_sent_where_no_answer_of_ours_is_running(classic: LollmsStub)
 
     def thinks(body: Body) -> Iterator[str]:
         waiting.set()
-        go_on.wait(30)
+        go_on.wait(PATIENCE)
         yield "too late"
 
-    with client(classic) as ours, ThreadPoolExecutor(1) as pool:
+    with client(classic) as ours:
         ours.generate("what is next?")
         classic.answer = thinks
-        answer = pool.submit(ours.generate, "count")
-        assert waiting.wait(10)
+        answer = in_background(lambda: ours.generate("count"))
+        assert waiting.wait(PATIENCE)
         ours.cancel()
-        assert answer.result(30) == ""
+        assert answer.result() == ""
         go_on.set()
     assert "/stop_gen" not in classic.paths()
 
 
 def test_no_stop_is_sent_for_a_call_that_waits_for_its_retry(classic: LollmsStub) -> None:
-    with client(classic, max_retries=5) as ours, ThreadPoolExecutor(1) as pool:
-        classic.lose_answers = 1000
-        answer = pool.submit(ours.generate, "what is next?")
-        while classic.paths().count("/lollms_generate") < 3:
-            if answer.done():
-                break
-            time.sleep(0.005)
+    with client(classic, max_retries=1_000_000) as ours:
+        classic.lose_answers = 1_000_000
+        answer = in_background(lambda: ours.generate("what is next?"))
+        wait_until(lambda: classic.paths().count("/lollms_generate") >= 3 or answer.done(), "the third attempt")
         ours.cancel()
-        assert answer.result(30) == ""
+        assert answer.result() == ""
     assert "/stop_gen" not in classic.paths()
 
 
@@ -235,7 +250,7 @@ def test_a_server_that_does_not_stop_is_left(classic: LollmsStub) -> None:
         stubborn = classic.stop_flag
         stubborn.set = lambda: None  # type: ignore[method-assign]
         stream.close()
-        assert classic.ended.wait(10)
+        assert classic.ended.wait(PATIENCE)
     assert classic.abandoned == 1
 
 
@@ -395,7 +410,7 @@ def test_done_without_a_finish_reason_is_a_cut_answer(current: LollmsStub) -> No
             yield "done"
             return
         yield "begun "
-        go_on.wait(10)
+        go_on.wait(PATIENCE)
         yield "never read"
 
     current.answer = answer
@@ -454,15 +469,14 @@ def test_a_task_that_would_wait_for_itself_says_so(current: LollmsStub) -> None:
 
 
 def test_a_call_that_waits_for_its_turn_can_be_cancelled(current: LollmsStub) -> None:
-    with client(current) as ours, ThreadPoolExecutor(1) as pool:
+    with client(current) as ours:
         stream = ours.stream("one two three")
         next(stream)
-        answer = pool.submit(ours.generate, "hi")
-        while current.paths().count("/v1/chat/completions") < 1 or not ours._running - {None}:
-            time.sleep(0.005)
+        answer = in_background(lambda: ours.generate("hi"))
+        wait_until(lambda: len(ours._running) == 2, "the second call to begin")
         time.sleep(0.05)  # it need not wait yet: the cancel must hold either way
         ours.cancel()
-        assert answer.result(10) == ""
+        assert answer.result() == ""
         stream.close()
         assert ours.generate("hi") == "hi "
 
@@ -502,11 +516,10 @@ def test_the_kind_of_a_server_that_is_starting_is_asked_again() -> None:
 
 def test_a_stream_that_hangs_ends_at_the_idle_limit_with_the_text_so_far(classic: LollmsStub) -> None:
     def hangs(body: Body) -> Iterator[str]:
-        yield "so far "
-        yield "so good"
+        yield "so far so good"
         raise RuntimeError("in mid-stream")
 
     classic.answer = hangs
-    with client(classic, timeouts=Timeouts(idle=0.3)) as ours, pytest.raises(APITimeoutError) as caught:
+    with client(classic, timeouts=replace(PATIENT, idle=0.3)) as ours, pytest.raises(APITimeoutError) as caught:
         ours.generate("hi")
     assert caught.value.partial_text == "so far so good"

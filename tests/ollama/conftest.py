@@ -6,6 +6,7 @@ import pytest
 
 from lollms_core import LollmsClient
 from tests.support.ollama_server import OllamaServer
+from tests.support.waiting import PATIENT
 
 
 @pytest.fixture
@@ -21,7 +22,9 @@ def connect(server):
     made = []
 
     def make(model: str | None = "tiny", **options):
-        options = {"host_address": server.address, "raise_errors": True, "max_retries": 0} | options
+        options = {
+            "host_address": server.address, "raise_errors": True, "max_retries": 0, "timeouts": PATIENT,
+        } | options  # fmt: skip
         client = LollmsClient(default_generation_mode="ollama", model_name=model, **options)
         made.append(client)
         return client

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import threading
 
 import pytest
 from hypothesis import given
@@ -32,6 +31,7 @@ from lollms_core import (
     Usage,
 )
 from tests.support.ollama_server import Reply
+from tests.support.waiting import PATIENCE, in_background
 
 DONE = {"message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop"}
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -298,26 +298,27 @@ def test_nobody_listens():
 @pytest.mark.parametrize("model", ["silent", "endless"])
 def test_cancelling_ends_the_servers_work(connect, server, model):
     client = connect(model)
-    threading.Thread(target=lambda: (server.busy.wait(), client.cancel())).start()
-    completion = client.complete("Hello")
-    assert completion.finish_reason == "cancelled"
-    assert server.gone.wait(10)
+    completion = in_background(lambda: client.complete("Hello"))
+    assert server.busy.wait(PATIENCE)
+    client.cancel()
+    assert completion.result().finish_reason == "cancelled"
+    assert server.gone.wait(PATIENCE)
 
 
 def test_closing_the_iterator_ends_the_servers_work(connect, server):
     stream = connect("endless").stream("Hello")
     assert next(stream).text == " more"
     stream.close()
-    assert server.gone.wait(10)
+    assert server.gone.wait(PATIENCE)
 
 
 async def test_cancelling_a_task_ends_the_servers_work(connect, server):
     task = asyncio.create_task(connect("endless").agenerate("Hello"))
-    await asyncio.to_thread(server.busy.wait)
+    assert await asyncio.to_thread(server.busy.wait, PATIENCE)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await task
-    assert await asyncio.to_thread(server.gone.wait, 10)
+        await asyncio.wait_for(task, PATIENCE)
+    assert await asyncio.to_thread(server.gone.wait, PATIENCE)
 
 
 # --- the decoder alone ------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from lollms_core import (
     UnsupportedError,
 )
 from tests.support.ollama_server import MODELS, Model, Reply
+from tests.support.waiting import PATIENCE
 
 
 def test_list_models(connect):
@@ -228,7 +229,7 @@ def test_closing_a_pull_ends_the_servers_work(connect, server):
     progress = connect().pull_model("silent")
     assert next(progress) == PullProgress("pulling manifest")
     progress.close()
-    assert server.gone.wait(10)
+    assert server.gone.wait(PATIENCE)
 
 
 def test_pull_can_be_cancelled_from_another_thread(connect, server):
@@ -237,7 +238,7 @@ def test_pull_can_be_cancelled_from_another_thread(connect, server):
     assert next(steps) == PullProgress("pulling manifest")
     threading.Thread(target=request.cancel.cancel).start()
     assert list(steps) == []
-    assert server.gone.wait(10)
+    assert server.gone.wait(PATIENCE)
 
 
 async def test_the_stream_of_a_pull_is_native_to_async_callers(connect):

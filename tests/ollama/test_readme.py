@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from lollms_ollama import OllamaBackend, OllamaOptions
 
-from lollms_core import APITimeoutError, LollmsClient, Timeouts
+from lollms_core import APITimeoutError, LollmsClient
 from tests.support.ollama_server import MODELS, OllamaServer
+from tests.support.waiting import PATIENCE, PATIENT
 
 README = (Path(__file__).parents[2] / "plugins" / "lollms-ollama" / "README.md").read_text()
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
@@ -37,8 +39,9 @@ def test_there_are_programs():
 
 def test_download_from_the_command_line(llama):
     assert "`lollms models --pull llama3.2 -f ollama`" in README
-    command = [sys.executable, "-m", "lollms_core.cli", "models", "--pull", "new-model", "-f", "ollama"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    program = "from lollms_core.cli import main; main()"
+    command = [sys.executable, "-c", program, "models", "--pull", "new-model", "-f", "ollama"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (done.returncode, llama.bodies("/api/pull")) == (0, [{"model": "new-model", "stream": True}]), done.stderr
 
 
@@ -50,7 +53,7 @@ def test_every_option_is_named():
 
 
 def test_message_of_a_slow_load(llama):
-    limits = Timeouts(first_token=0.05)
+    limits = replace(PATIENT, first_token=0.05)
     with LollmsClient(
         default_generation_mode="ollama", model_name="silent", timeouts=limits, raise_errors=True
     ) as client:

@@ -9,6 +9,7 @@ import pytest
 
 from lollms_core import LollmsClient
 from tests.support.openai_stub import OpenAIStub, running
+from tests.support.waiting import PATIENT
 
 MakeClient = Callable[..., LollmsClient]
 
@@ -32,7 +33,9 @@ def client(stub: OpenAIStub) -> Iterator[MakeClient]:
     made: list[LollmsClient] = []
 
     def make(**options: Any) -> LollmsClient:
-        options = {"host_address": stub.url, "model_name": "stub-model", "raise_errors": True, **options}
+        options = {
+            "host_address": stub.url, "model_name": "stub-model", "raise_errors": True, "timeouts": PATIENT, **options,
+        }  # fmt: skip
         made.append(LollmsClient(default_generation_mode="openai", **options))
         return made[-1]
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.waiting import PATIENCE
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -42,6 +44,6 @@ def run_pytest(folder: Path, path: list[Path], *arguments: str) -> subprocess.Co
         env={**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, path), *filter(None, sys.path)])},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
         check=False,
     )  # fmt: skip

@@ -16,6 +16,7 @@ from lollms_core import LollmsClient, UnsupportedOptionError
 from lollms_core.testing import BackendConformance
 from tests.parity.packages import install_project, run_pytest
 from tests.support.strangers import Strangers
+from tests.support.waiting import PATIENCE
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "backends.md"
 
@@ -136,7 +137,7 @@ def installed(tmp_path_factory):
 
 
 class TestTheHTTPBackendAsPrinted(BackendConformance):
-    patience = 60.0
+    patience = PATIENCE
 
     @pytest.fixture
     def client_options(self, installed, shout_server):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from lollms_core.testing import BackendConformance
+from tests.support.waiting import PATIENCE
 
 
 class TestEcho(BackendConformance):
-    patience = 60.0
+    patience = PATIENCE
 
     @pytest.fixture
     def client_options(self):

@@ -15,6 +15,7 @@ from lollms_core.testing import BackendConformance, require, within
 from lollms_core.testing.checks import Hung
 from lollms_core.testing.leftovers import Snapshot
 from tests.parity.packages import run_pytest
+from tests.support.waiting import PATIENCE
 
 PUBLIC_MODULES = {"lollms_core", "lollms_core.testing", "lollms_core.http", "lollms_core.http_backend"}
 
@@ -26,23 +27,32 @@ def test_a_requirement_explains_itself():
 
 
 def test_work_within_a_limit_gives_its_result_or_its_exception():
-    assert within(5, lambda: 6 * 7) == 42
+    assert within(PATIENCE, lambda: 6 * 7) == 42
     error = KeyError("x")
 
     def fail() -> None:
         raise error
 
     with pytest.raises(KeyError) as caught:
-        within(5, fail)
+        within(PATIENCE, fail)
     assert caught.value is error
     with pytest.raises(pytest.skip.Exception):
-        within(5, lambda: pytest.skip("because"))
+        within(PATIENCE, lambda: pytest.skip("because"))
 
 
-def test_what_hangs_is_shown_where_it_hangs():
-    release = threading.Event()
+def test_what_hangs_is_shown_where_it_hangs(monkeypatch):
+    inside, release = threading.Event(), threading.Event()
+    join = threading.Thread.join
+
+    def join_once_inside(thread, timeout=None):
+        assert inside.wait(PATIENCE)
+        join(thread, timeout)
+
+    # Else the limit could be over before the thread has come to where it hangs.
+    monkeypatch.setattr(threading.Thread, "join", join_once_inside)
 
     def a_telling_name() -> None:
+        inside.set()
         release.wait()
 
     with pytest.raises(Hung, match="a_telling_name"):
@@ -58,7 +68,7 @@ def test_a_snapshot_sees_threads_that_stay():
     thread.start()
     assert before.threads_since(0) == ["stays"]
     release.set()
-    assert before.threads_since(5) == []
+    assert before.threads_since(PATIENCE) == []
     thread.join()
 
 
@@ -72,7 +82,7 @@ def test_a_snapshot_sees_connections_that_stay():
             left = before.connections_since(0)
             assert left is not None
             assert f"{address[0]}:{address[1]}" in left[0]
-        assert before.connections_since(5) == []
+        assert before.connections_since(PATIENCE) == []
 
 
 def test_a_deviation_must_be_a_behaviour_and_have_a_reason():

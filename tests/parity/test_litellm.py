@@ -11,6 +11,7 @@ from lollms_core.testing import BackendConformance
 from tests.parity.echo_stub import MODEL, echoing, last_body
 from tests.support.dialects import OPENAI
 from tests.support.fault_server import FaultServer, refused_address
+from tests.support.waiting import PATIENCE
 
 # Looked for, not imported: only the backend imports it the way that keeps it off the network.
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("litellm") is None, reason="LiteLLM is not installed")
@@ -53,7 +54,7 @@ class OverHostedVLLM(BackendConformance):
 class TestStub(OverHostedVLLM):
     """What is judged is what the server is sent."""
 
-    patience = 60.0
+    patience = PATIENCE
 
     @pytest.fixture
     def client_options(self, stub):
@@ -76,7 +77,7 @@ class TestVLLMServer(OverHostedVLLM):
     """The answers of a real model, which cannot see."""
 
     limit = 20  # twelve tokens do not show whether the beginning of a conversation counts
-    patience = 300.0
+    patience = PATIENCE
     deviations: ClassVar = OverHostedVLLM.deviations | {
         "test_embeddings_or_an_error": "this server's model answers; vLLM embeds with a server of its own for that",
     }

@@ -12,6 +12,7 @@ from lollms_core.testing import BackendConformance
 from tests.support.dialects import LOLLMS, OPENAI
 from tests.support.fault_server import FaultServer
 from tests.support.lollms_stub import LollmsStub
+from tests.support.waiting import PATIENCE
 
 GENERATING = ("/lollms_generate", "/lollms_generate_with_images", "/v1/chat/completions")
 
@@ -47,7 +48,7 @@ def current():
 class OverAStub(BackendConformance):
     """What both servers have in common."""
 
-    patience = 60.0
+    patience = PATIENCE
 
     @pytest.fixture
     def observe(self, stub):

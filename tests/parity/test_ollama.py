@@ -6,6 +6,7 @@ import pytest
 
 from lollms_core.testing import BackendConformance
 from tests.support.ollama_server import OllamaServer
+from tests.support.waiting import PATIENCE
 
 GENERATING = ("/api/chat", "/api/generate")
 
@@ -20,7 +21,7 @@ def server():
 class TestByTheAnswers(BackendConformance):
     """Whether an option counts is judged by what the model answers."""
 
-    patience = 60.0
+    patience = PATIENCE
 
     @pytest.fixture
     def client_options(self, server):

@@ -11,6 +11,7 @@ from tests.parity.echo_stub import MODEL, echoing, last_body
 from tests.parity.transformers_serve import serving
 from tests.support.dialects import OPENAI
 from tests.support.fault_server import FaultServer
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ class OverOpenAI(BackendConformance):
 class TestStub(OverOpenAI):
     """OpenAI's own server cannot run here. What is judged is what it would be sent."""
 
-    patience = 60.0
+    patience = PATIENCE
 
     @pytest.fixture
     def client_options(self, stub):
@@ -50,7 +51,7 @@ class TestVLLMServer(OverOpenAI):
     """The answers of a real model, which cannot see."""
 
     limit = 20  # twelve tokens do not show whether the beginning of a conversation counts
-    patience = 300.0
+    patience = PATIENCE
     deviations: ClassVar = {
         "test_embeddings_or_an_error": "this server's model answers; vLLM embeds with a server of its own for that",
     }
@@ -78,7 +79,7 @@ class TestTransformersServe(OverOpenAI):
     """A second real server. It is in vLLM's environment because that has what it needs."""
 
     limit = 20
-    patience = 300.0
+    patience = PATIENCE
     deviations: ClassVar = {
         "test_unknown_model_is_an_error": "the server answers 400, not 404, for a model other than its own",
         "test_listed_model_can_be_used": "the server lists what is in the Hub's cache, not the model that it runs",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from lollms_core.testing import BackendConformance
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.model
 
 
 class TestTransformers(BackendConformance):
     limit = 20  # twelve tokens do not show whether the beginning of a conversation counts
-    patience = 300.0
+    patience = PATIENCE
 
     @pytest.fixture
     def client_options(self):

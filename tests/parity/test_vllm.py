@@ -9,6 +9,7 @@ import pytest
 from lollms_core.testing import BackendConformance
 from tests.support.dialects import OPENAI
 from tests.support.fault_server import FaultServer
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.vllm
 
@@ -17,7 +18,7 @@ class OverVLLM(BackendConformance):
     """What the server and the engine have in common: the same small model, which cannot see."""
 
     limit = 20  # twelve tokens do not show whether the beginning of a conversation counts
-    patience = 300.0
+    patience = PATIENCE
 
     def model_sees(self):
         return False

@@ -15,13 +15,14 @@ import socket
 import ssl
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from lollms_core.testing.checks import eventually
 from tests.support.dialects import Dialect
+from tests.support.waiting import PATIENCE
 
 __all__ = ["FAULTS", "TEXT", "FaultServer", "Received", "refused_address"]
 
@@ -82,6 +83,12 @@ class Peer:
         for text in texts:
             self.chunk(self.server.dialect.piece(text))
 
+    def so_far(self) -> None:
+        """The first two pieces, in one send: a client that has read one has the other, however slow either side is."""
+        dialect = self.server.dialect
+        pieces = [dialect.piece(text) for text in TEXT[:2]]
+        self.send(b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces))
+
     def end_stream(self) -> None:
         self.chunk(self.server.dialect.end)
         self.send(b"0\r\n\r\n")
@@ -125,19 +132,19 @@ def slow_body(peer: Peer) -> None:
 
 def stall(peer: Peer) -> None:
     peer.begin_stream()
-    peer.pieces(TEXT[:2])
+    peer.so_far()
     peer.wait_until_gone()
 
 
 def cut(peer: Peer) -> None:
     peer.begin_stream()
-    peer.pieces(TEXT[:2])
+    peer.so_far()
     peer.hang_up()
 
 
 def cut_in_chunk(peer: Peer) -> None:
     peer.begin_stream()
-    peer.pieces(TEXT[:2])
+    peer.so_far()
     peer.send(b"ffff\r\n")
     peer.hang_up()
 
@@ -145,7 +152,7 @@ def cut_in_chunk(peer: Peer) -> None:
 def no_end_mark(peer: Peer) -> None:
     """Complete for HTTP, not for the protocol."""
     peer.begin_stream()
-    peer.pieces(TEXT[:2])
+    peer.so_far()
     peer.send(b"0\r\n\r\n")
 
 
@@ -162,21 +169,21 @@ def reset(peer: Peer) -> None:
 
 def reset_in_stream(peer: Peer) -> None:
     peer.begin_stream()
-    peer.pieces(TEXT[:2])
-    peer.server.read_by_client.wait(5)
+    peer.so_far()
+    peer.server.read_by_client.wait(PATIENCE)
     peer.reset()
 
 
 def invalid_json(peer: Peer) -> None:
     peer.begin_stream()
-    peer.pieces(TEXT[:2])
+    peer.so_far()
     peer.chunk(peer.server.dialect.broken)
     peer.end_stream()
 
 
 def error_in_stream(peer: Peer) -> None:
     peer.begin_stream()
-    peer.pieces(TEXT[:2])
+    peer.so_far()
     peer.chunk(peer.server.dialect.error_event)
     peer.end_stream()
 
@@ -232,9 +239,9 @@ def not_http(peer: Peer) -> None:
 
 def bad_chunks(peer: Peer) -> None:
     peer.begin_stream()
-    peer.pieces(TEXT[:2])
+    peer.so_far()
     # Not in one packet with the headers: aiohttp's parser would give neither.
-    peer.server.read_by_client.wait(5)
+    peer.server.read_by_client.wait(PATIENCE)
     peer.send(b"zz\r\nrubbish\r\n")
     peer.hang_up()
 
@@ -345,6 +352,7 @@ class FaultServer:
 
     def __exit__(self, *_: object) -> None:
         self._closing = True
+        self.read_by_client.set()  # or a test that failed would be waited for
         self._listener.shutdown(socket.SHUT_RDWR)
         self._acceptor.join()
         self._listener.close()
@@ -374,14 +382,9 @@ class FaultServer:
         with self._lock:
             return len(self._peers)
 
-    def wait_for_connections(self, count: int, seconds: float = 5) -> bool:
+    def wait_for_connections(self, count: int) -> bool:
         """Whether the number of open connections comes down to `count`."""
-        end = time.monotonic() + seconds
-        while self.connections > count:
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.005)
-        return True
+        return eventually(lambda: self.connections <= count, PATIENCE)
 
     def _accept(self) -> None:
         while not self._closing:
@@ -411,10 +414,11 @@ class FaultServer:
         except (ClientGoneError, OSError):
             pass
         finally:
+            # First closed, then forgotten: who counts this process's sockets waits until none is left here.
+            sock.close()
             with self._lock:
                 self._peers.discard(sock)
                 self._peers.discard(raw)
-            sock.close()
 
     def _read(self, peer: Peer) -> Iterator[Received]:
         while True:

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
+from tests.support.waiting import PATIENCE
+
 __all__ = ["LollmsStub", "Received"]
 
 Answer = Callable[[dict[str, Any]], Iterable[str]]
@@ -280,7 +282,7 @@ class _Handler(BaseHTTPRequestHandler):
             except StopIteration:
                 return
             except Exception:
-                stub.over.wait(60)  # an exception in mid-stream: the stream hangs
+                stub.over.wait(PATIENCE)  # an exception in mid-stream: the stream hangs
                 return
             if self._flag_is_up():
                 stub.consumed += 1

@@ -82,7 +82,7 @@ class ProxyServer(SocketServer):
                     sock.sendall(_REFUSAL)
                     return
                 if server is None:
-                    server = stack.enter_context(socket.create_connection(("127.0.0.1", self._elsewhere), timeout=30))
+                    server = stack.enter_context(socket.create_connection(("127.0.0.1", self._elsewhere)))
                     server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if request.method == "CONNECT":
                     self.tunnels += 1
@@ -137,9 +137,7 @@ def _forwarded(request: Proxied) -> bytes:
 def pass_on(client: socket.socket, server: socket.socket, *, until_request: bool) -> None:
     """Pass bytes on in both directions until one side closes, or, where asked for, until the client speaks again."""
     while True:
-        readable, _, _ = select.select([client, server], [], [], 30)
-        if not readable:
-            raise ClientGoneError
+        readable, _, _ = select.select([client, server], [], [])
         if server in readable:
             data = server.recv(65536)
             if not data:

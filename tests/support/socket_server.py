@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from lollms_core.testing.checks import eventually
+from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -58,14 +60,9 @@ class SocketServer:
         with self._lock:
             return len(self._peers)
 
-    def wait_for_connections(self, count: int, seconds: float = 5) -> bool:
+    def wait_for_connections(self, count: int) -> bool:
         """Whether the number of open connections comes down to `count`."""
-        end = time.monotonic() + seconds
-        while self.connections > count:
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.005)
-        return True
+        return eventually(lambda: self.connections <= count, PATIENCE)
 
     def hang_up(self) -> None:
         """Close every connection. Over loopback the clients have heard of it when this returns."""
@@ -100,6 +97,6 @@ class SocketServer:
         except (ClientGoneError, OSError):
             pass
         finally:
+            sock.close()
             with self._lock:
                 self._peers -= {raw, sock}
-            sock.close()

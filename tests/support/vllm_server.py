@@ -23,6 +23,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import PATIENCE
+
 __all__ = ["VLLMServer", "serving", "small_model", "vllm_server"]
 
 WINDOW = 2048
@@ -42,7 +44,7 @@ class VLLMServer:
 
     def running(self) -> int:
         """How many requests it computes or holds in its queue now, by its own count."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as response:
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=PATIENCE) as response:
             lines = response.read().decode().splitlines()
         names = ("vllm:num_requests_running", "vllm:num_requests_waiting")
         counts = [line.rsplit(" ", 1) for line in lines if line.startswith(names)]

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +25,9 @@ from lollms_core import (
     UnsupportedError,
     UnsupportedOptionError,
 )
+from lollms_core.testing.checks import eventually
 from tests.openai.test_requests import PNG
+from tests.support.waiting import PATIENCE, await_until, in_background
 
 pytestmark = [
     pytest.mark.vllm,
@@ -61,7 +62,7 @@ def client(small_model: Path) -> Iterator[LollmsClient]:
             engine = psutil.Process().children(recursive=True)
             assert any("python" in process.name() or "VLLM" in process.name() for process in engine)
         # Closing has freed everything: the engine's processes and its thread.
-        _, alive = psutil.wait_procs([process for process in engine if not _is_tracker(process)], timeout=10)
+        _, alive = psutil.wait_procs([process for process in engine if not _is_tracker(process)], timeout=PATIENCE)
         assert alive == []
         assert {thread.name for thread in set(threading.enumerate()) - before} & {"lollms-vllm"} == set()
         with pytest.raises(ClientClosedError):
@@ -77,12 +78,9 @@ def _is_tracker(process: psutil.Process) -> bool:
 
 
 def idle(client: LollmsClient) -> bool:
-    """Whether the engine has nothing to do, within a deadline."""
+    """Whether the engine comes to have nothing to do."""
     engine = client.backend._engine._engine
-    deadline = time.monotonic() + 30
-    while engine.get_num_unfinished_requests() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return engine.get_num_unfinished_requests() == 0
+    return eventually(lambda: not engine.get_num_unfinished_requests(), PATIENCE)
 
 
 def test_an_answer_and_what_it_cost(client: LollmsClient) -> None:
@@ -196,15 +194,12 @@ def test_what_the_engine_cannot_do(client: LollmsClient) -> None:
 
 def test_cancelling_from_another_thread(client: LollmsClient) -> None:
     began = threading.Event()
-
-    def cancel() -> None:
-        began.wait()
-        client.cancel()
-
-    thread = threading.Thread(target=cancel)
-    thread.start()
-    completion = client.complete(STORY, 1500, temperature=0, streaming_callback=lambda text, kind: began.set())
-    thread.join()
+    answer = in_background(
+        lambda: client.complete(STORY, 1500, temperature=0, streaming_callback=lambda text, kind: began.set())
+    )
+    assert began.wait(PATIENCE)
+    client.cancel()
+    completion = answer.result()
     assert completion.finish_reason == "cancelled"
     assert completion.text
     assert idle(client)
@@ -223,11 +218,10 @@ def test_leaving_a_stream_stops_the_work(client: LollmsClient) -> None:
 
 async def test_cancelling_a_task_stops_the_work(client: LollmsClient) -> None:
     task = asyncio.create_task(client.agenerate(STORY, 1500))
-    while not client.backend._engine._engine.get_num_unfinished_requests():
-        await asyncio.sleep(0.01)
+    await await_until(client.backend._engine._engine.get_num_unfinished_requests, "the engine to begin")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await task
+        await asyncio.wait_for(task, PATIENCE)
     assert await asyncio.to_thread(idle, client)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.waiting import PATIENCE, program
+
 pytestmark = pytest.mark.vllm
 
 PROGRAM = """
@@ -27,11 +29,11 @@ def ask(prompt):
 """
 
 
-def run(folder: Path, program: str) -> tuple[subprocess.CompletedProcess[str], list[psutil.Process]]:
+def run(folder: Path, text: str) -> tuple[subprocess.CompletedProcess[str], list[psutil.Process]]:
     """Run a program; returns how it ended and the processes that it left behind."""
     script = folder / "program.py"
-    script.write_text(program)
-    with subprocess.Popen(
+    script.write_text(text)
+    with program(
         [sys.executable, str(script)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -39,9 +41,9 @@ def run(folder: Path, program: str) -> tuple[subprocess.CompletedProcess[str], l
         env={**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"},
         start_new_session=True,
     ) as process:
-        output, errors = process.communicate(timeout=900)
+        output, errors = process.communicate(timeout=3 * PATIENCE)  # it loads an engine
     left = [other for other in psutil.process_iter() if _session(other) == process.pid]
-    _, alive = psutil.wait_procs(left, timeout=10)
+    _, alive = psutil.wait_procs(left, timeout=PATIENCE)
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors), alive
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -19,8 +18,10 @@ from lollms_core import (
     ModelNotFoundError,
     UnsupportedError,
 )
+from lollms_core.testing.checks import eventually
 from tests.openai.test_requests import PNG
 from tests.support.vllm_server import VLLMServer
+from tests.support.waiting import PATIENCE, in_background
 
 pytestmark = pytest.mark.vllm
 
@@ -162,24 +163,18 @@ def test_tokens_that_are_not_in_the_vocabulary(vllm: LollmsClient) -> None:
 
 
 def idle(server: VLLMServer) -> bool:
-    """Whether the server has nothing to do, within a deadline."""
-    deadline = time.monotonic() + 60
-    while server.running() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return server.running() == 0
+    """Whether the server comes to have nothing to do."""
+    return eventually(lambda: not server.running(), PATIENCE)
 
 
 def test_cancelling_stops_the_server(client: LollmsClient, vllm_server: VLLMServer) -> None:
     began = threading.Event()
-
-    def cancel() -> None:
-        began.wait()
-        client.cancel()
-
-    thread = threading.Thread(target=cancel)
-    thread.start()
-    completion = client.complete(STORY, 1500, temperature=0, streaming_callback=lambda text, kind: began.set())
-    thread.join()
+    answer = in_background(
+        lambda: client.complete(STORY, 1500, temperature=0, streaming_callback=lambda text, kind: began.set())
+    )
+    assert began.wait(PATIENCE)
+    client.cancel()
+    completion = answer.result()
     assert completion.finish_reason == "cancelled"
     assert completion.text
     assert idle(vllm_server)

@@ -7,6 +7,7 @@ import pytest
 from lollms_core.testing import BackendConformance
 from tests.parity.broken import clients, formats  # noqa: F401  # they fill the table
 from tests.parity.broken.table import BACKENDS, CLIENTS, Case
+from tests.support.waiting import PATIENCE
 
 _FIXTURES = ("observe", "silent_options")
 
@@ -21,7 +22,7 @@ def _class(name: str, case: Case, format: str) -> type:
         if name in CLIENTS:
             case.subject(monkeypatch)
 
-    body = {"patience": 20.0, "client_options": client_options, "the_fault": the_fault}
+    body = {"patience": PATIENCE, "client_options": client_options, "the_fault": the_fault}
     for key, value in case.attributes.items():
         body[key] = _fixture(value) if key in _FIXTURES else value
     return type(f"Test_{name}", (BackendConformance,), body)

@@ -291,7 +291,7 @@ class RuinedByCancelledQuestions(Echo):
     @hookimpl
     async def list_models(self, request):
         try:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(3600)
         except asyncio.CancelledError:
             self.ruined = True
             raise
