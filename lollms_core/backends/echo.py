@@ -1,6 +1,6 @@
 """The `echo` format: a deterministic backend for tests and documentation. No network, no model.
 
-It answers with the prompt, word by word, or with a script. Faults and delays can be placed anywhere in it:
+It answers with the prompt or the last message, word by word, or with a script. Faults and delays can be placed anywhere in it:
 
     LollmsClient(default_generation_mode="echo", script=["Hello", " world"], delay=0.01)
     LollmsClient(default_generation_mode="echo", script=["Hel"], fail_with="IncompleteStreamError")
@@ -62,7 +62,7 @@ class EchoBackend(Backend):
 
     contract_version = 1
     capabilities = Capabilities(
-        options=frozenset({"n_predict", "stop", "system_prompt"}),
+        options=frozenset({"messages", "n_predict", "stop", "system_prompt"}),
         vision=True,
         embeddings=True,
         personalities=True,
@@ -85,7 +85,7 @@ class EchoBackend(Backend):
 
     @hookimpl
     def generate(self, request: GenerationRequest) -> Iterator[Chunk]:
-        text = request.prompt
+        text = request.messages[-1].content if request.messages else request.prompt
         if request.system_prompt:
             text = f"{request.system_prompt}\n{text}"
         if request.all_images:

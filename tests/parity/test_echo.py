@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
+from lollms_core import LollmsClient, Message
 from lollms_core.testing import BackendConformance
 from tests.support.waiting import PATIENCE
 
 
 class TestEcho(BackendConformance):
     patience = PATIENCE
+    deviations: ClassVar = {"test_earlier_messages_count": "an echo answers what was said last, and nothing else"}
 
     @pytest.fixture
     def client_options(self):
@@ -21,3 +25,10 @@ class TestEcho(BackendConformance):
 
     def expected_answer(self, prompt):
         return prompt
+
+
+def test_a_conversation_is_answered_with_what_was_said_last():
+    said = [Message("user", "one"), Message("assistant", "two"), Message("user", "three four")]
+    with LollmsClient(default_generation_mode="echo", raise_errors=True) as client:
+        assert client.generate(said) == "three four"
+        assert client.complete(said, system_prompt="Be brief.").text == "Be brief.\nthree four"

@@ -1,5 +1,6 @@
 """Conversions: once, whole or not at all, also when two processes want the same one."""
 
+import logging
 import subprocess
 import sys
 
@@ -144,3 +145,35 @@ def test_another_file_or_type_is_another_conversion(small, tmp_path):
     same.parent.mkdir()
     same.write_bytes(small.read_bytes())
     assert _folder_name(same, torch.float32) == _folder_name(small, torch.float32)
+
+
+def test_who_shows_progress_is_told_and_there_is_no_bar(small, cache, capfd, caplog):
+    import torch
+
+    caplog.set_level(logging.INFO, "lollms.progress")
+    progress, listener = logging.getLogger("lollms.progress"), logging.NullHandler()
+    progress.addHandler(listener)
+    try:
+        folder = converted(small, torch.float32)
+    finally:
+        progress.removeHandler(listener)
+    assert capfd.readouterr().err == ""
+    remark, *stages = [record for record in caplog.records if record.name == "lollms.progress"]
+    assert str(folder) in remark.getMessage()
+    assert not hasattr(remark, "part")
+    parts = [record.part for record in stages]
+    assert parts == sorted(parts)
+    assert (parts[0], parts[-1]) == (0, 1)
+    assert list(dict.fromkeys(record.getMessage() for record in stages)) == [
+        "reading the tokenizer",
+        "reading the weights",
+        "writing the folder",
+        "",
+    ]
+
+
+def test_a_pipe_gets_no_bar(small, cache, capfd):
+    import torch
+
+    converted(small, torch.float32)
+    assert capfd.readouterr().err.count("\r") == 0

@@ -12,12 +12,12 @@ import logging
 import os
 import re
 import shutil
-import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lollms_core import ModelLoadError
+from lollms_transformers.progress import Reach, progress
 
 if TYPE_CHECKING:
     import torch
@@ -90,17 +90,14 @@ def _convert(path: Path, workplace: Path, dtype: torch.dtype, target: Path) -> N
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise ModelLoadError(f"{path.name} is not a GGUF file (its first four bytes are not 'GGUF')")
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
     logger.info("converting %s into %s", path.name, target)
-    tqdm.write(
+    remark = (
         f"Converting {path.name} to {str(dtype).removeprefix('torch.')} weights that load in a moment. "
-        f"This happens once; the result is kept in {target}",
-        file=sys.stderr,
+        f"This happens once; the result is kept in {target}"
     )
-    with tqdm(total=100, desc="reading the tokenizer", bar_format=_BAR, mininterval=0.5, leave=False) as bar:
+    with progress(remark) as reach:
         try:
-            _write_model(path, workplace, dtype, _Progress(bar))
+            _write_model(path, workplace, dtype, reach)
         except Exception as error:
             raise ModelLoadError(
                 f"{path.name} cannot be converted: {type(error).__name__}: {error}",
@@ -108,36 +105,22 @@ def _convert(path: Path, workplace: Path, dtype: torch.dtype, target: Path) -> N
             ) from error
 
 
-_BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed}"
-
-
-class _Progress:
-    """A bar that goes forward only: transformers shows several in a row, for parts of the same work."""
-
-    def __init__(self, bar: Any) -> None:
-        self._bar = bar
-
-    def reach(self, percent: float, stage: str | None = None) -> None:
-        if stage is not None:
-            self._bar.set_description(stage, refresh=False)
-        if percent > self._bar.n:
-            self._bar.update(percent - self._bar.n)
-
-
-def _write_model(path: Path, workplace: Path, dtype: torch.dtype, progress: _Progress) -> None:
+def _write_model(path: Path, workplace: Path, dtype: torch.dtype, reach: Reach) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     from lollms_transformers.quiet import quiet_transformers
 
-    with quiet_transformers(lambda part: progress.reach(60 + 30 * part)):
+    reach(0.0, "reading the tokenizer")
+    # transformers shows several bars in a row, which all begin at nothing.
+    with quiet_transformers(lambda part: reach(0.6 + 0.25 * part, "reading the weights")):
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-        progress.reach(30, "reading the weights")
+        reach(0.3, "reading the weights")
         # Without `dequantize` the weights stay quantized and cannot be saved.
         model = AutoModelForCausalLM.from_pretrained(
             path.parent, gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=dtype
         )
-        progress.reach(90, "writing the folder")
+        reach(0.9, "writing the folder")
         model.config.__dict__.pop("quantization_config", None)
         model.save_pretrained(workplace)
         tokenizer.save_pretrained(workplace)
-        progress.reach(100)
+        reach(1.0, "")
