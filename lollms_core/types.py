@@ -375,7 +375,8 @@ class ModelInfo:
     capabilities: tuple[str, ...] = ()
     """Such as `completion`, `chat`, `vision`, `embedding`, `thinking`."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Whatever else the provider said, untouched."""
+    """Whatever else the provider said, untouched. A backend that answers without asking the provider adds
+    `missing_keys`, the environment variables of which one must be set before the model can be asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

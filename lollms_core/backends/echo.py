@@ -1,6 +1,7 @@
 """The `echo` format: a deterministic backend for tests and documentation. No network, no model.
 
-It answers with the prompt or the last message, word by word, or with a script. Faults and delays can be placed anywhere in it:
+It answers with the prompt or the last message, word by word, or with a script. Faults and delays can be placed anywhere
+in it:
 
     LollmsClient(default_generation_mode="echo", script=["Hello", " world"], delay=0.01)
     LollmsClient(default_generation_mode="echo", script=["Hel"], fail_with="IncompleteStreamError")

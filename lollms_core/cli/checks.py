@@ -103,6 +103,9 @@ def _ask(client: LollmsClient) -> Finding:
             f"{info.name} cannot answer prompts; it can do: {', '.join(info.capabilities)}",
             "Choose another model with --model.",
         )
+    if missing := info.metadata.get("missing_keys"):
+        hint = f"Set {' or '.join(missing)}, or use --api-key-file."
+        return Finding("failed", f"{info.name} needs a key, and there is none", hint)
     how = "chosen" if client.model_name else "by default"
     return Finding("ready", f"{detail}, {info.name} {how}", models=models)
 

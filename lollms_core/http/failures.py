@@ -26,7 +26,7 @@ from lollms_core.errors import (
     ServerError,
 )
 from lollms_core.http.address import mask
-from lollms_core.http.messages import excerpt
+from lollms_core.http.messages import WEB_PAGE, excerpt
 
 __all__ = [
     "answer_error",
@@ -179,7 +179,7 @@ def html_error(body: bytes, where: str) -> ProtocolError:
     """The error for an answer that is a web page in place of what the protocol says."""
     return ProtocolError(
         f"{where} answered with an HTML page in place of data (text/html): {excerpt(body)}",
-        hint="The address probably names a website or a proxy's error page: check host_address.",
+        hint=WEB_PAGE,
     )
 
 

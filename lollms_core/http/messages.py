@@ -107,6 +107,10 @@ Exchange: TypeAlias = Generator[HTTPRequest, HTTPResponse, T]
 """A conversation that yields requests and is sent responses; a `LollmsError` is thrown in where a request failed."""
 
 
+WEB_PAGE = "The address probably names a website or a proxy's error page: check host_address."
+"""The hint where HTML comes in place of data."""
+
+
 def parse_json(data: str | bytes, content_type: str = "") -> Any:
     """`data` as JSON. Raises `ProtocolError`, with an excerpt and the content type, if it is something else."""
     try:
@@ -122,7 +126,8 @@ def parse_json(data: str | bytes, content_type: str = "") -> Any:
         said = f" ({content_type})" if content_type else ""
         shown = excerpt(data)
         raise ProtocolError(
-            f"the server's answer is not valid JSON{said}: {shown}" if shown else f"the server's answer is empty{said}"
+            f"the server's answer is not valid JSON{said}: {shown}" if shown else f"the server's answer is empty{said}",
+            hint=WEB_PAGE if "text/html" in content_type else "",
         ) from None
 
 

@@ -132,6 +132,11 @@ def a_provider_in_place_of_a_format(world):
     return ["-f", "anthropic"]
 
 
+@row({"litellm": "failed"}, "Set OPENAI_API_KEY, or use --api-key-file.")
+def a_provider_without_its_key(world):
+    return ["-f", "litellm", "-m", "openai/gpt-4o"]
+
+
 @row({"broken": "broken"}, "No module named 'no_such_module_anywhere'")
 def a_package_that_cannot_be_imported(world):
     world.install("import no_such_module_anywhere", broken="Broken")
@@ -226,7 +231,7 @@ def a_server_that_hangs(world):
     return ["--host-address", world.silent(), "--timeout", "0.5"]
 
 
-@row({"openai": "failed"}, "such as a website: check the address")
+@row({"openai": "failed"}, "names a website or a proxy")
 def a_server_that_answers_with_a_web_page(world):
     world.env["OPENAI_API_KEY"] = "sk-123456"
     return ["-f", "openai", "--host-address", world.server(200, "text/html", "<html><h1>Welcome!</h1></html>")]

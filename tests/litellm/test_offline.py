@@ -8,7 +8,14 @@ import textwrap
 
 import pytest
 
-from lollms_core import DetokenizeRequest, ListModelsRequest, ModelInfoRequest, TokenizeRequest
+from lollms_core import (
+    AuthenticationError,
+    DetokenizeRequest,
+    ListModelsRequest,
+    LollmsClient,
+    ModelInfoRequest,
+    TokenizeRequest,
+)
 from tests.litellm.conftest import Make
 from tests.support.waiting import PATIENCE
 
@@ -63,6 +70,39 @@ def test_windows_and_prices(make: Make) -> None:
     assert info.metadata["input_cost_per_token"] > 0
     unknown = make().model_info(ModelInfoRequest())
     assert (unknown.name, unknown.context_window) == ("hosted_vllm/m", None)
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        ("openai/gpt-4o", ("OPENAI_API_KEY",)),
+        ("anthropic/claude-3-5-sonnet", ("ANTHROPIC_API_KEY",)),
+        ("gemini/gemini-2.0-flash", ("GOOGLE_API_KEY", "GEMINI_API_KEY")),
+        ("ollama/llama3", ()),  # needs none, whatever LiteLLM says of OLLAMA_API_BASE
+        ("hosted_vllm/m", ()),
+    ],
+)
+def test_a_missing_key_is_known_without_a_call(names, model, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    told = make(model=model, api_key=None).model_info(ModelInfoRequest()).metadata
+    assert told.get("missing_keys", ()) == names
+    if names:
+        monkeypatch.setenv(names[0], "some")
+        told = make(model=model, api_key=None).model_info(ModelInfoRequest()).metadata
+        assert "missing_keys" not in told
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-4o", "anthropic/claude-3-5-sonnet", "gemini/gemini-2.0-flash"])
+def test_a_call_without_a_key_says_so_at_once(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with LollmsClient(default_generation_mode="litellm", model_name=model, raise_errors=True) as client:
+        with pytest.raises(AuthenticationError, match=r"(?i)missing") as caught:
+            client.generate("hi")
+    assert not caught.value.retryable
+    assert caught.value.status_code is None
+    assert "service_key" in caught.value.hint
 
 
 def test_models_of_the_providers_whose_keys_are_set(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

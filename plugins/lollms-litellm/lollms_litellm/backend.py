@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -130,7 +131,7 @@ class LiteLLMBackend(Backend):
 
     @hookimpl
     def model_info(self, request: ModelInfoRequest) -> ModelInfo:
-        return self._guarded(lambda: catalogue.describe(self._model(request.model)))
+        return self._guarded(lambda: self._described(self._model(request.model)))
 
     @hookimpl
     def tokenize(self, request: TokenizeRequest) -> list[int] | None:
@@ -173,6 +174,13 @@ class LiteLLMBackend(Backend):
                 format=self.settings.format,
             )
         return name
+
+    def _described(self, model: str) -> ModelInfo:
+        info = catalogue.describe(model)
+        if self._key() or self.settings.host_address or "api_key" in self.options.params:
+            return info
+        missing = catalogue.missing_keys(model)
+        return replace(info, metadata={**info.metadata, "missing_keys": missing}) if missing else info
 
     def _key(self) -> str | None:
         key = self.settings.api_key

@@ -33,6 +33,8 @@ _OTHER_KEYS = {
     "huggingface": {"HF_TOKEN"},
     "watsonx": {"WATSONX_APIKEY"},
 }
+_LOGINS = frozenset({"chatgpt", "github_copilot"})
+"""Providers for which LiteLLM's look at the environment begins a login over the network."""
 _ABILITIES = {
     "supports_vision": "vision",
     "supports_reasoning": "thinking",
@@ -148,6 +150,16 @@ def _capabilities(facts: dict[str, Any]) -> tuple[str, ...]:
     return modes.get(str(facts.get("mode")), ()) + tuple(
         ours for theirs, ours in _ABILITIES.items() if facts.get(theirs) is True
     )
+
+
+def missing_keys(model: str) -> tuple[str, ...]:
+    """The environment variables of which a provider needs one for its key, where LiteLLM knows it and none is set."""
+    library = litellm()
+    provider = model.partition("/")[0]
+    if provider in _LOGINS or library.api_key or _has_key(provider):
+        return ()
+    names = library.validate_environment(model)["missing_keys"]
+    return tuple(names) if all(name.endswith("_API_KEY") for name in names) else ()
 
 
 def offline_models(model: str | None) -> list[ModelInfo]:

@@ -85,6 +85,8 @@ _PREFIXES = re.compile(r"^(?:(?:litellm\.)?[\w-]*(?:Error|Exception|Timeout)\s*[
 _NOISE = re.compile(r"\s*(?:Original exception: |Traceback \(most recent call last\)).*| ssl:<[^>]*>| ssl:default")
 # Some of LiteLLM's routes do not tell this error from other bad requests.
 _TOO_LONG = re.compile(r"(?i)context (?:length|window|size)|prompt is too long|too many (?:input )?tokens")
+# Found out before anything is sent, and reported as many different things.
+_NO_KEY = re.compile(r"(?i)missing (?:credentials|[\w ]{0,40}api key)")
 _IMAGES = re.compile(r"(?i)multi-?modal|image|vision")
 _LONGEST_MESSAGE = 1000
 _SECRETS = re.compile(
@@ -111,6 +113,8 @@ def from_litellm(
         return from_litellm(inner, secrets=secrets, begun=begun, model=model)
     status = _status(error)
     cls = _class(error, status, begun)
+    if cls is AuthenticationError and _NO_KEY.search(str(error)):
+        status = None  # of LiteLLM's making: nothing was sent
     message = scrubbed(_message(error), secrets)
     if cls is ModelNotFoundError and model is not None and model not in message:
         message = f"{model}: {message}"
@@ -151,6 +155,8 @@ def _class(error: BaseException, status: int | None, begun: bool) -> type[Lollms
     answered = _has_response(error)
     if "ended before a finish_reason" in str(error):  # newer versions look for it themselves
         return IncompleteStreamError
+    if not answered and _NO_KEY.search(str(error)):
+        return AuthenticationError
     if not answered and (status is None or status >= 500):
         below = [name for link in _chain(error) for name in _names(link)]
         if any(name.endswith(("TimeoutError", "Timeout", "TimeoutException")) for name in below):

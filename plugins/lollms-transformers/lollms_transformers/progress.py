@@ -15,7 +15,7 @@ from typing import TypeAlias
 __all__ = ["Reach", "progress"]
 
 Reach: TypeAlias = Callable[[float, str], None]
-"""Called with the part that is done, 0 to 1, and the name of the present stage. What does not go forward is left out."""
+"""Called with the part that is done, 0 to 1, and the name of the present stage; ignored unless it goes forward."""
 
 _logger = logging.getLogger("lollms.progress")
 _BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed}"
