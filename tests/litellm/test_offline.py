@@ -7,10 +7,13 @@ import sys
 import textwrap
 
 import pytest
+from lollms_litellm.catalogue import _KEYS, _price_list, describe
+from lollms_litellm.loading import litellm
 
 from lollms_core import (
     AuthenticationError,
     DetokenizeRequest,
+    InvalidRequestError,
     ListModelsRequest,
     LollmsClient,
     ModelInfoRequest,
@@ -76,8 +79,9 @@ def test_windows_and_prices(make: Make) -> None:
     ("model", "names"),
     [
         ("openai/gpt-4o", ("OPENAI_API_KEY",)),
-        ("anthropic/claude-3-5-sonnet", ("ANTHROPIC_API_KEY",)),
-        ("gemini/gemini-2.0-flash", ("GOOGLE_API_KEY", "GEMINI_API_KEY")),
+        ("anthropic/claude-3-5-sonnet", ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")),
+        ("claude-haiku-4-5", ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")),
+        ("gemini/gemini-2.0-flash", ("GEMINI_API_KEY", "GOOGLE_API_KEY")),
         ("ollama/llama3", ()),  # needs none, whatever LiteLLM says of OLLAMA_API_BASE
         ("hosted_vllm/m", ()),
     ],
@@ -91,6 +95,39 @@ def test_a_missing_key_is_known_without_a_call(names, model, make: Make, monkeyp
         monkeypatch.setenv(names[0], "some")
         told = make(model=model, api_key=None).model_info(ModelInfoRequest()).metadata
         assert "missing_keys" not in told
+
+
+@pytest.mark.parametrize("provider", sorted(_KEYS))
+def test_litellm_looks_for_the_same_keys(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in _KEYS[provider]:
+        monkeypatch.delenv(name, raising=False)
+    missing = litellm().validate_environment(f"{provider}/m")["missing_keys"]
+    assert missing
+    assert set(missing) <= set(_KEYS[provider])
+
+
+def test_the_price_list_is_that_of_litellm() -> None:
+    assert _price_list().keys() <= litellm().model_cost.keys()
+    for model in ("openai/gpt-4o", "gpt-4o", "mistral/mistral-small-latest", "claude-haiku-4-5"):
+        theirs = litellm().get_model_info(model)
+        ours = describe(model)
+        assert ours.context_window == theirs["max_input_tokens"]
+        assert ours.metadata["input_cost_per_token"] == theirs["input_cost_per_token"]
+
+
+def test_lists_and_facts_need_no_import() -> None:
+    out = run("""
+        import sys
+        from lollms_core import LollmsClient
+        with LollmsClient(default_generation_mode="litellm", model_name="openai/gpt-4o", raise_errors=True) as client:
+            print(len(client.list_models()) > 20, client.model_info().context_window, "litellm" in sys.modules)
+    """)
+    assert out == "True 128000 False\n"
+
+
+def test_a_provider_that_nobody_knows_is_refused(make: Make) -> None:
+    with pytest.raises(InvalidRequestError, match="no provider"):
+        make(model="nosuch/m").list_models(ListModelsRequest())
 
 
 @pytest.mark.parametrize("model", ["openai/gpt-4o", "anthropic/claude-3-5-sonnet", "gemini/gemini-2.0-flash"])

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib.util
+import json
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lollms_core import InvalidRequestError, ModelInfo
 from lollms_litellm.loading import litellm, module
 
-__all__ = ["Route", "describe", "has_exact_tokenizer", "offline_models", "route"]
+__all__ = ["Route", "describe", "has_exact_tokenizer", "missing_keys", "offline_models", "route"]
 
 _VLLM = {"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"}
 # Parameters outside OpenAI's protocol that a provider documents, where LiteLLM's own configuration does not list them.
@@ -25,16 +32,40 @@ _CONFIGURED = {
     "num_ctx": "ctx_size",
 }
 _RAW_PROVIDERS = frozenset({"text-completion-openai", "text-completion-codestral", "azure_text"})
-_OTHER_KEYS = {
-    "gemini": {"GOOGLE_API_KEY"},
-    "bedrock": {"AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_BEARER_TOKEN_BEDROCK"},
-    "vertex_ai": {"GOOGLE_APPLICATION_CREDENTIALS", "VERTEXAI_PROJECT"},
-    "replicate": {"REPLICATE_API_TOKEN"},
-    "huggingface": {"HF_TOKEN"},
-    "watsonx": {"WATSONX_APIKEY"},
+_KEYS: dict[str, tuple[str, ...]] = {
+    "ai21": ("AI21_API_KEY",),
+    "anthropic": ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
+    "cerebras": ("CEREBRAS_API_KEY",),
+    "cohere": ("COHERE_API_KEY", "CO_API_KEY"),
+    "deepinfra": ("DEEPINFRA_API_KEY",),
+    "deepseek": ("DEEPSEEK_API_KEY",),
+    "fireworks_ai": ("FIREWORKS_AI_API_KEY", "FIREWORKS_API_KEY", "FIREWORKSAI_API_KEY", "FIREWORKS_AI_TOKEN"),
+    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+    "groq": ("GROQ_API_KEY",),
+    "mistral": ("MISTRAL_API_KEY",),
+    "nvidia_nim": ("NVIDIA_NIM_API_KEY",),
+    "openai": ("OPENAI_API_KEY",),
+    "openrouter": ("OPENROUTER_API_KEY", "OR_API_KEY"),
+    "perplexity": ("PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"),
+    "together_ai": ("TOGETHERAI_API_KEY", "TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"),
+    "xai": ("XAI_API_KEY",),
 }
-_LOGINS = frozenset({"chatgpt", "github_copilot"})
-"""Providers for which LiteLLM's look at the environment begins a login over the network."""
+"""Providers that cannot be asked without a key, and the variables in which LiteLLM looks for it."""
+_CREDENTIALS: dict[str, tuple[str, ...]] = {
+    "bedrock": ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_BEARER_TOKEN_BEDROCK"),
+    "huggingface": ("HUGGINGFACE_API_KEY", "HF_TOKEN"),
+    "replicate": ("REPLICATE_API_KEY", "REPLICATE_API_TOKEN"),
+    "vertex_ai": ("GOOGLE_APPLICATION_CREDENTIALS", "VERTEXAI_PROJECT"),
+    "watsonx": ("WATSONX_API_KEY", "WATSONX_APIKEY"),
+}
+"""Variables that show that somebody uses a provider which has other ways to log in too."""
+_MODES = {
+    "chat": ("completion", "chat"),
+    "completion": ("completion",),
+    "embedding": ("embedding",),
+    "responses": ("completion", "chat"),
+}
+"""LiteLLM's words for what a model does, and ours. Models with other modes make pictures, speech and the like."""
 _ABILITIES = {
     "supports_vision": "vision",
     "supports_reasoning": "thinking",
@@ -42,6 +73,9 @@ _ABILITIES = {
     "supports_response_schema": "json_schema",
     "supports_audio_input": "audio",
 }
+
+
+_FAMILY = re.compile(r"-[\w-]*models$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +155,34 @@ def _beyond_openai(name: str, provider: str) -> dict[str, str]:
     return found
 
 
+@functools.cache
+def _price_list() -> dict[str, dict[str, Any]]:
+    """What LiteLLM knows of each model. Read from its package: importing all of it takes seconds."""
+    found = importlib.util.find_spec("litellm")
+    for folder in (found.submodule_search_locations or ()) if found else ():
+        with contextlib.suppress(OSError, ValueError):
+            listed = json.loads(Path(folder, "model_prices_and_context_window_backup.json").read_text("utf-8"))
+            return {name: entry for name, entry in listed.items() if "litellm_provider" in entry}
+    return dict(litellm().model_cost)  # the file has another place now, or LiteLLM is not there, which this says
+
+
 def _facts(model: str) -> dict[str, Any]:
-    try:
-        info = litellm().get_model_info(model)
-    except Exception:  # LiteLLM raises a plain Exception for a model that is not in its list
-        return {}
-    return {key: value for key, value in dict(info).items() if value is not None}
+    prices = _price_list()
+    provider, _, name = model.rpartition("/")
+    for entry in (prices.get(model), prices.get(name)):
+        if entry is not None and provider in ("", _provider(entry)):
+            return {key: value for key, value in entry.items() if value is not None}
+    return {}
+
+
+def _provider(entry: Mapping[str, Any]) -> str:
+    # LiteLLM divides the models of some providers into families, as in `vertex_ai-anthropic_models`.
+    return _FAMILY.sub("", str(entry.get("litellm_provider", "")))
+
+
+def _provider_of(model: str) -> str:
+    provider, slash, _ = model.partition("/")
+    return provider if slash else _provider(_facts(model))
 
 
 def describe(model: str) -> ModelInfo:
@@ -141,50 +197,45 @@ def describe(model: str) -> ModelInfo:
         name=model,
         context_window=window if isinstance(window, int) else None,
         capabilities=_capabilities(facts),
-        metadata={key: value for key, value in facts.items() if key != "key"},
+        metadata=facts,
     )
 
 
 def _capabilities(facts: dict[str, Any]) -> tuple[str, ...]:
-    modes = {"chat": ("completion", "chat"), "completion": ("completion",), "embedding": ("embedding",)}
-    return modes.get(str(facts.get("mode")), ()) + tuple(
+    return _MODES.get(str(facts.get("mode")), ()) + tuple(
         ours for theirs, ours in _ABILITIES.items() if facts.get(theirs) is True
     )
 
 
 def missing_keys(model: str) -> tuple[str, ...]:
-    """The environment variables of which a provider needs one for its key, where LiteLLM knows it and none is set."""
-    library = litellm()
-    provider = model.partition("/")[0]
-    if provider in _LOGINS or library.api_key or _has_key(provider):
-        return ()
-    names = library.validate_environment(model)["missing_keys"]
-    return tuple(names) if all(name.endswith("_API_KEY") for name in names) else ()
+    """The environment variables of which the model's provider needs one for its key, if none of them is set."""
+    provider = _provider_of(model)
+    return () if _has_key(provider) else _KEYS.get(provider, ())
 
 
 def offline_models(model: str | None) -> list[ModelInfo]:
     """The listed models of the providers whose keys are in the environment, and of the configured model's provider."""
-    library = litellm()
+    by_provider: dict[str, list[str]] = {}
+    for name, entry in _price_list().items():
+        if entry.get("mode") in _MODES:
+            by_provider.setdefault(_provider(entry), []).append(name)
     names: dict[str, None] = {}
+    providers = [provider for provider in sorted(by_provider) if _has_key(provider)]
     if model is not None:
         names[model] = None
-        provider = route(model, None).provider
-        for name in sorted(library.models_by_provider.get(provider, ())):
-            names[_qualified(name, provider)] = None
-    for provider in _providers_with_keys(library):
-        for name in sorted(library.models_by_provider.get(provider, ())):
+        chosen = _provider_of(model)
+        if chosen not in by_provider and chosen not in _KEYS:
+            chosen = route(model, None).provider  # which imports LiteLLM, and refuses what it does not know
+        providers.insert(0, chosen)
+    for provider in providers:
+        for name in sorted(by_provider.get(provider, ())):
             names[_qualified(name, provider)] = None
     return [describe(name) for name in names]
 
 
-def _providers_with_keys(library: Any) -> list[str]:
-    # By the names of variables alone: LiteLLM's `validate_environment` starts a login over the network for some.
-    return [provider for provider in sorted(library.models_by_provider) if _has_key(provider)]
-
-
 def _has_key(provider: str) -> bool:
-    spellings = {provider.upper(), provider.replace("_", "").upper(), provider.removesuffix("_ai").upper()}
-    names = {f"{spelling}_API_KEY" for spelling in spellings} | _OTHER_KEYS.get(provider, set())
+    # By the names of variables alone: LiteLLM's `validate_environment` starts a login over the network for some.
+    names = _KEYS.get(provider) or _CREDENTIALS.get(provider) or (f"{provider.upper()}_API_KEY",)
     return any(os.environ.get(name) for name in names)
 
 
