@@ -93,6 +93,7 @@ class OllamaServer:
         cut: what a prompt that is too long leaves of the window: half of it, as Ollama 0.33 does, or all of it, as
             those before 0.30 do.
         ignore_format: answer as if no `format` had been sent, as some versions do for some models.
+        answer: what every model says, in place of something that depends on the prompt.
         port: 0 is any.
     """
 
@@ -103,12 +104,14 @@ class OllamaServer:
         cut: Literal["half", "full"] = "half",
         ignore_format: bool = False,
         models: Mapping[str, Model] = MODELS,
+        answer: str | None = None,
         port: int = 0,
     ) -> None:
         self.key = key
         self.cut = cut
         self.ignore_format = ignore_format
         self.models = dict(models)
+        self.answer = answer
         self.runners = Runners()
         self.requests: list[Received] = []
         self.invalid: list[str] = []
@@ -317,6 +320,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif format is not None and not self.ollama.ignore_format:
             schema = format if isinstance(format, dict) else {"type": "object"}
             tokens = tokens_of(json_for(schema, seen))
+        elif self.ollama.answer is not None:
+            tokens = tokens_of(self.ollama.answer)
         else:
             tokens = answer_tokens(seen, options, self.ollama.luck())
         stop = options.get("stop", ())
