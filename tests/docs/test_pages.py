@@ -29,6 +29,8 @@ IN_THIS_PROCESS = "plugins/lollms-transformers/README.md"
 """Its first install is that of torch; these tests have it already."""
 OURS = [page for page in pages() if page not in ELSEWHERE and blocks(page)]
 
+OF_THE_READER = ("Pillow", "fastapi", "httpx", "pytest")
+"""What the pages use beside ours."""
 LLAMA = {**MODELS, "llama3.2": MODELS["tiny"]}
 ANSWER = "Like this:\n\n```python\nprint([1, 1, 2, 3, 5])\n```\n"
 
@@ -58,7 +60,7 @@ def installed(tmp_path_factory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", str(folder / "env")], check=True, timeout=PATIENCE)
     packages = [ROOT, *(ROOT / "plugins" / f"lollms-{name}" for name in ("openai", "ollama", "vllm", "litellm"))]
     pip("wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder / "wheels"), *map(str, packages))
-    pip("install", "--quiet", "Pillow", *map(str, (folder / "wheels").glob("*.whl")))
+    pip("install", "--quiet", *OF_THE_READER, *map(str, (folder / "wheels").glob("*.whl")))
     return folder / "env" / "bin"
 
 
@@ -123,7 +125,7 @@ def test_python(page, world, tmp_path, request):
     printed = json.loads(done.stdout)
     for block, said in zip(snippets, printed, strict=True):
         if block.output is not None:
-            assert said == block.output, f"{page}, line {block.line}"
+            assert said.rstrip("\n") == block.output.rstrip("\n"), f"{page}, line {block.line}"
 
 
 @pytest.mark.parametrize("page", [page for page in OURS if to_run(page, "sh", "console") and page != IN_THIS_PROCESS])
