@@ -1,4 +1,4 @@
-"""The guide's import name: the public names of `lollms_core`, nothing else."""
+"""A second import name: the public names of `lollms_core`, nothing else."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Backend:
     """What this backend declares. An instance may replace it once it knows its server better."""
 
     neutral: ClassVar[Mapping[str, Any]] = {"repeat_penalty": 1.0}
-    """The value at which a sampling parameter does nothing, where that differs from the guide's default.
+    """The value at which a sampling parameter does nothing, where that differs from the client's default.
 
     A default that nobody chose is not forwarded for these. `repeat_penalty=0.8` would reward repetition in any
     backend but the LoLLMS server.

@@ -1,4 +1,4 @@
-"""`LollmsClient`: one client for every format. The guide is its specification."""
+"""`LollmsClient`: one client for every format."""
 
 from __future__ import annotations
 
@@ -316,7 +316,7 @@ class LollmsClient(AsyncCalls):
         return self._ask(queries.list_personalities, details)
 
     listMountedPersonalities = list_personalities  # noqa: N815
-    """The guide's name."""
+    """Another name for `list_personalities`, of earlier clients."""
 
     def pull_model(self, model_name: str) -> Generator[PullProgress, None, None]:
         """Make the server download a model; an iterator over the progress.

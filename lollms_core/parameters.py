@@ -103,12 +103,12 @@ class DefaultStr(str):
 
 
 def default_int(name: str) -> DefaultInt:
-    """The guide's default for a parameter, marked as such."""
+    """The client's default for a parameter, marked as such."""
     return DefaultInt(DEFAULTS[name])
 
 
 def default_float(name: str) -> DefaultFloat:
-    """The guide's default for a parameter, marked as such."""
+    """The client's default for a parameter, marked as such."""
     return DefaultFloat(DEFAULTS[name])
 
 

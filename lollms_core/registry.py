@@ -54,7 +54,7 @@ OFFICIAL_PACKAGES: Mapping[str, str] = {
     "transformers": "lollms-transformers",
     "vllm": "lollms-vllm",
 }
-"""The package to install for each format that the guide names and the core does not contain."""
+"""The package to install for each official format that the core does not contain."""
 
 
 @dataclass(frozen=True, slots=True)

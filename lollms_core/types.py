@@ -51,7 +51,7 @@ __all__ = [
 
 
 class ELF_GENERATION_FORMAT(Enum):
-    """The formats that the guide names. A member's value is the name under which its package registers."""
+    """The official formats. A member's value is the name under which its package registers."""
 
     LOLLMS = "lollms"
     OPENAI = "openai"
@@ -223,7 +223,7 @@ DEFAULTS: Mapping[str, Any] = {
     "repeat_last_n": 40,
     "n_threads": 8,
 }
-"""The guide's default for each parameter that nobody chose."""
+"""The client's default for each parameter that nobody chose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

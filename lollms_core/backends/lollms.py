@@ -64,7 +64,7 @@ class LollmsBackend(HTTPBackend):
         exact_tokens=True,
         raw_prompt=True,
     )
-    neutral = {}  # noqa: RUF012 -- a LoLLMS server's own default for repeat_penalty is the guide's
+    neutral = {}  # noqa: RUF012 -- a LoLLMS server's own default for repeat_penalty is ours
     default_address = "http://localhost:9600"
     key_variables = ("LOLLMS_API_KEY",)
 

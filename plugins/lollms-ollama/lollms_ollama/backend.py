@@ -44,7 +44,7 @@ _PULL_SILENCE = 900.0
 class OllamaBackend(HTTPBackend):
     """Chats through `/api/chat`; `ELF_COMPLETION_FORMAT.Instruct` sends raw text through `/api/generate`.
 
-    The window (`num_ctx`): a `ctx_size` that was chosen is sent as it is. The guide's default is not, for it could ask
+    The window (`num_ctx`): a `ctx_size` that was chosen is sent as it is. The client's default is not, for it could ask
     for far more memory than anybody wants: it is bounded by the window that the model was trained for, and gives way
     to a `num_ctx` that the model's own Modelfile sets, and to the host of a model that runs elsewhere. `ctx_size=None`
     leaves the window to the server. The server is asked about a model once (`/api/show`, and `/api/ps` for a window

@@ -131,7 +131,7 @@ def _sampling(request: GenerationRequest) -> dict[str, Any]:
         if value is None or value == ():
             continue
         if ours == "n_threads" and ours not in sampling.chosen:
-            continue  # the server knows the machine it runs on; the guide's 8 is about another one
+            continue  # the server knows the machine it runs on; the default of 8 is about another one
         options[theirs] = list(sampling.stop) if ours == "stop" else value
     if options.get("num_predict", 1) < 1:
         # 0 would mean no limit at all, and a negative number ten windows.
