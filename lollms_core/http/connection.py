@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import http.client
+import io
 import itertools
 import os
 import queue
@@ -154,9 +155,19 @@ class BulkResponse(http.client.HTTPResponse):
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self._sock = sock
+        self._raw = _Raw(self.fp.detach(), sock)
+        self.fp = io.BufferedReader(self._raw)
 
     def begin(self) -> None:
-        """Read the headers. Interim responses come before the answer and are none (RFC 9110, section 15.2)."""
+        """Read the headers. Interim responses come before the answer and are none (RFC 9110, section 15.2).
+
+        Raises:
+            TimeoutError: not all of it came within the socket's limit, however often something came.
+        """
+        with self._raw.limited():
+            self._begin()
+
+    def _begin(self) -> None:
         super().begin()
         while 100 <= self.status < 200 and self.status != http.client.SWITCHING_PROTOCOLS:
             self.headers = self.msg = None  # type: ignore[assignment]
@@ -235,6 +246,55 @@ class BulkResponse(http.client.HTTPResponse):
         self._rest = received[position:]
         self._broken = self._broken or len(self._rest) > _MAX_LINE
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class _Raw(io.RawIOBase):
+    """A socket's bytes. While `limited`, all reads together have the time that each has otherwise."""
+
+    _SLACK = 0.05
+    """Seconds that are not worth the call which takes them off the limit."""
+
+    def __init__(self, raw: io.RawIOBase, sock: Any) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._limit: float | None = None
+        self._deadline: float | None = None
+        self._changed = False
+
+    @contextlib.contextmanager
+    def limited(self) -> Iterator[None]:
+        self._limit = self._sock.gettimeout()
+        if self._limit is None:
+            yield
+            return
+        self._deadline = time.monotonic() + self._limit
+        try:
+            yield
+        finally:
+            self._deadline = None
+            if self._changed:
+                self._set(self._limit)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._deadline is not None and self._limit is not None:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            if left < self._limit - self._SLACK:
+                self._changed = True
+                self._set(left)
+        return self._raw.readinto(buffer)
+
+    def _set(self, seconds: float) -> None:
+        with contextlib.suppress(OSError):  # closed from another thread: the read says so
+            self._sock.settimeout(seconds)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 def _chunk_size(line: bytes) -> int:

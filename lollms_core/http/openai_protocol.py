@@ -12,7 +12,7 @@ from typing import Any
 
 from lollms_core.errors import IncompleteStreamError, ProtocolError
 from lollms_core.http.failures import answer_error, html_error
-from lollms_core.http.messages import Decoder, parse_json
+from lollms_core.http.messages import Decoder, excerpt, parse_json
 from lollms_core.http.sse import MAX_SIZE, SSEDecoder
 from lollms_core.types import MSG_TYPE, Chunk, FinishReason, GenerationRequest, Image, Message, SamplingParams, Usage
 
@@ -270,9 +270,7 @@ class ChatDecoder(Decoder):
                 if isinstance(thought := part.get(name), str) and thought:
                     yield Chunk(thought, _REASONING)
                     break
-            text = part.get("content", choice.get("text"))
-            if text := _text(text):
-                yield Chunk(text)
+            yield from _pieces(part.get("content", choice.get("text")))
             if isinstance(refusal := part.get("refusal"), str) and refusal:
                 yield Chunk(refusal)
             if reason := choice.get("finish_reason"):
@@ -384,11 +382,19 @@ def read_embeddings(value: Any, count: int) -> list[list[float]]:
         raise ProtocolError("the server gave an embedding that is not a list of numbers") from None
 
 
-def _text(content: Any) -> str:
+def _pieces(content: Any) -> Iterator[Chunk]:
+    """The text of a message or a delta, which some servers give as a list of parts, reasoning among them."""
     if isinstance(content, str):
-        return content
-    # Some servers give the content as a list of parts.
-    return "".join(part["text"] for part in _objects(content) if isinstance(part.get("text"), str))
+        content = [{"text": content}]
+    elif content is not None and not (isinstance(content, list) and all(isinstance(part, dict) for part in content)):
+        raise ProtocolError(f"the server sent a {type(content).__name__} where text is due: {excerpt(repr(content))}")
+    for part in content or ():
+        if isinstance(part.get("text"), str) and part["text"]:
+            yield Chunk(part["text"])
+        thinking = part.get("thinking")
+        for thought in [{"text": thinking}] if isinstance(thinking, str) else _objects(thinking):
+            if isinstance(thought.get("text"), str) and thought["text"]:
+                yield Chunk(thought["text"], _REASONING)
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:

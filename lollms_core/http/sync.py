@@ -346,7 +346,8 @@ class SyncCall:
         if isinstance(cause, TimeoutError):
             kind = "first_token" if self._watch.connected else "connect"
             return timeout_error(kind, getattr(timeouts, kind), self.where)
-        if isinstance(cause, http.client.HTTPException) and not isinstance(cause, ConnectionError):
+        wrong = isinstance(cause, (http.client.HTTPException, urllib3.exceptions.InvalidHeader))
+        if wrong and not isinstance(cause, ConnectionError):
             return not_http_error(str(cause), self.where)
         return connection_error(cause, self.where, hint=self._transport.unreachable_hint)
 

@@ -88,9 +88,7 @@ def replaced(document: str, new: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print, write or check the table. Returns the exit status: 1 for a table that is out of date, 2 for an error."""
     parser = argparse.ArgumentParser(description="The table of what each format honours.")
-    parser.add_argument(
-        "formats", nargs="*", default=list(FORMATS), help="names of formats; all official ones if none"
-    )
+    parser.add_argument("formats", nargs="*", default=list(FORMATS), help="names of formats; all official ones if none")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--check", metavar="FILE", type=Path, help="fail if the table in this document is not this one")
     action.add_argument("--write", metavar="FILE", type=Path, help="put the table into this document")

@@ -173,6 +173,9 @@ class FakeSocket:
     def makefile(self, mode: str) -> io.BufferedReader:
         return io.BufferedReader(Pieces(self._pieces))
 
+    def gettimeout(self) -> None:
+        return None
+
 
 class Pieces(io.RawIOBase):
     def __init__(self, pieces: list[bytes]) -> None:

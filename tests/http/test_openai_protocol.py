@@ -64,6 +64,14 @@ STOP = Chunk(finish_reason="stop")
         (events(delta(content=None, reasoning="hm"), delta("stop")), [Chunk("hm", THINK), STOP]),
         (events(delta(reasoning_content="hm", content="a"), delta("stop")), [Chunk("hm", THINK), Chunk("a"), STOP]),
         (events(delta(reasoning="x", reasoning_content="x"), delta("stop")), [Chunk("x", THINK), STOP]),
+        (
+            events(
+                delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]),
+                delta(content=[{"type": "text", "text": "a"}, {"type": "reference", "reference_ids": [1]}]),
+                delta("stop"),
+            ),
+            [Chunk("hm", THINK), Chunk("a"), STOP],
+        ),
         (events({"choices": []}, delta(content="a"), delta("stop")), [Chunk("a"), STOP]),
         (events({**delta(content="a"), "usage": None}, delta("stop")), [Chunk("a"), STOP]),
         (
@@ -80,6 +88,12 @@ STOP = Chunk(finish_reason="stop")
 def test_answers(data: bytes, chunks: list[Chunk]) -> None:
     assert decode(data) == chunks
     assert decode(*(bytes([byte]) for byte in data)) == chunks
+
+
+@pytest.mark.parametrize("content", [["a", 1], 5, True, {"text": "a"}])
+def test_content_that_is_no_text_is_no_empty_answer(content: object) -> None:
+    with pytest.raises(ProtocolError, match="where text is due"):
+        decode(events(delta(content=content), delta("stop")))
 
 
 @given(st.lists(st.text(max_size=6).map(lambda text: delta(content=text)) | st.just({"choices": []}), max_size=6), cuts)

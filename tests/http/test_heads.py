@@ -1,0 +1,64 @@
+"""Heads of answers that never end, or contradict themselves: an error within the limit, whatever trickles in."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from dataclasses import replace
+
+import pytest
+
+from lollms_core.errors import APITimeoutError, ProtocolError
+from tests.http.test_faults import ask_async, ask_sync
+from tests.support.framing_server import Incoming
+from tests.support.socket_server import SocketServer
+from tests.support.waiting import PATIENT
+
+LIMIT = 0.5
+
+
+class _Answering(SocketServer):
+    """Sends pieces of a head, with a pause after each."""
+
+    def __init__(self, first: bytes, again: bytes = b"", pause: float = 0.05) -> None:
+        self._first, self._again, self._pause = first, again, pause
+        self._over = threading.Event()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        super().__exit__(*_)
+
+    def talk(self, sock: socket.socket) -> None:
+        incoming = Incoming(sock)
+        head = incoming.until(b"\r\n\r\n").lower()
+        incoming.exactly(int(head.partition(b"content-length:")[2].split(b"\r")[0]))
+        sock.sendall(self._first)
+        while self._again and not self._over.wait(self._pause):
+            sock.sendall(self._again)
+
+
+@pytest.mark.parametrize("ask", [ask_sync, ask_async])
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        (b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"a"),
+        (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+    ],
+    ids=["interim answers", "one header", "many headers"],
+)
+def test_a_head_without_an_end_is_a_timeout(ask, first, again):
+    with _Answering(first, again) as server:
+        outcome = ask("openai", f"http://127.0.0.1:{server.port}", replace(PATIENT, first_token=LIMIT), max_retries=0)
+    assert isinstance(outcome.error, APITimeoutError)
+    assert f"did not begin to answer within {LIMIT:g} seconds" in str(outcome.error)
+
+
+@pytest.mark.parametrize("ask", [ask_sync, ask_async])
+def test_two_lengths_are_no_http(ask):
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 5\r\nContent-Length: 7\r\n\r\nhello"
+    with _Answering(head) as server:
+        outcome = ask("openai", f"http://127.0.0.1:{server.port}", max_retries=0)
+    assert isinstance(outcome.error, ProtocolError)
+    assert not outcome.error.retryable
+    assert "Content-Length" in str(outcome.error)
