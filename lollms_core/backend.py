@@ -10,15 +10,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lollms_core.errors import ConfigurationError, UnsupportedOptionError, UnsupportedOptionWarning
 from lollms_core.hookspecs import BackendSpec
-from lollms_core.types import BackendSettings, Capabilities
+from lollms_core.types import BackendSettings, Capabilities, SamplingParams
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["ALL_HOOKS", "Backend", "callers_level", "near_misses"]
+__all__ = ["ALL_HOOKS", "Backend", "callers_level", "capabilities_problem", "near_misses"]
 
 ALL_HOOKS = frozenset(name for name, value in vars(BackendSpec).items() if not name.startswith("_") and callable(value))
 """The names of the hooks."""
+
+
+_OPTIONS = frozenset(SamplingParams.__dataclass_fields__) - {"chosen"} | {
+    "ctx_size", "json_schema", "messages", "personality", "system_prompt", "think",
+}  # fmt: skip
+"""What `Capabilities.options` may name."""
 
 
 class Backend:
@@ -115,6 +121,19 @@ class Backend:
             self._said.update((who, name) for name in fresh)
             text = f"{who} does not honour: {', '.join(fresh)}"
             warnings.warn(f"{text}. {hint}" if hint else text, UnsupportedOptionWarning, stacklevel=callers_level())
+
+
+def capabilities_problem(capabilities: Any) -> str:
+    """What is wrong with a backend's `capabilities`; empty if nothing is."""
+    if not isinstance(capabilities, Capabilities):
+        return f"its capabilities are a {type(capabilities).__name__}, not Capabilities"
+    options: Any = capabilities.options
+    if not isinstance(options, (frozenset, set)):
+        return f"its capabilities' options are a {type(options).__name__}, not a set of names"
+    for name in sorted(map(str, options)):
+        if name not in _OPTIONS:
+            return f"its capabilities name an option {name!r} that there is not. {near_misses(name, _OPTIONS)}"
+    return ""
 
 
 def callers_level() -> int:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lollms_core.backend import callers_level
+from lollms_core.backend import callers_level, capabilities_problem
 from lollms_core.bridges.loop_thread import LoopThread
 from lollms_core.bridges.pending import Pending
 from lollms_core.bridges.tasks import await_unless_cancelled, iterate_in_loop, iterate_unless_cancelled
@@ -356,13 +356,19 @@ class ClientBase:
 
 def _made(backend: type[Backend], settings: BackendSettings) -> Backend:
     try:
-        return backend(settings)
+        made = backend(settings)
     except UnsupportedOptionError as error:
         _suggest(error, backend, settings)
         raise
     except Exception as error:
         known = as_lollms_error(error, settings.format)
         raise known from known.__cause__
+    problem = capabilities_problem(made.capabilities)
+    if not hasattr(made, "options"):  # set by `Backend.__init__` alone
+        problem = "its __init__ does not call super().__init__(settings)"
+    if problem:
+        raise ContractError(f"the backend of the {settings.format} format: {problem}", format=settings.format)
+    return made
 
 
 def _suggest(error: UnsupportedOptionError, backend: type[Backend], settings: BackendSettings) -> None:

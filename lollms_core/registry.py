@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from lollms_core.backend import ALL_HOOKS, Backend, near_misses
+from lollms_core.backend import ALL_HOOKS, Backend, capabilities_problem, near_misses
 from lollms_core.errors import ContractError, FormatLoadError, UnknownFormatError
 from lollms_core.hookspecs import CONTRACT_VERSION, PROJECT_NAME, BackendSpec
 
@@ -195,6 +195,10 @@ def _checked(info: FormatInfo, backend: Any) -> type[Backend]:
     if not (inspect.isclass(backend) and issubclass(backend, Backend)):
         raise ContractError(f"{where}: {info.target} is not a subclass of lollms_core.Backend", format=info.name)
     version = backend.contract_version
+    if version is not None and type(version) is not int:
+        raise ContractError(
+            f"{where}: its contract_version is a {type(version).__name__}, not a number", format=info.name
+        )
     if version is not None and version != CONTRACT_VERSION:
         older = "lollms-core" if version > CONTRACT_VERSION else info.distribution
         raise ContractError(
@@ -202,6 +206,8 @@ def _checked(info: FormatInfo, backend: Any) -> type[Backend]:
             hint=f"Upgrade {older}.",
             format=info.name,
         )
+    for name, hint in _unknown_hooks(backend):
+        raise ContractError(f"{where}: there is no hook {name!r}", hint=hint, format=info.name)
     for hook in ALL_HOOKS:
         method = getattr(backend, hook, None)
         if method is not None and not hasattr(method, f"{PROJECT_NAME}_impl"):
@@ -210,7 +216,30 @@ def _checked(info: FormatInfo, backend: Any) -> type[Backend]:
             )
     if not hasattr(backend, "generate"):
         raise ContractError(f"{where} does not implement `generate`, the one hook that is required", format=info.name)
+    if problem := _wrong_attribute(backend):
+        raise ContractError(f"{where}: {problem}", format=info.name)
     return backend
+
+
+def _unknown_hooks(backend: type[Backend]) -> Iterator[tuple[str, str]]:
+    """Methods that are marked as hooks and are none, with what was probably meant."""
+    for base in backend.__mro__:
+        for name, value in vars(base).items():
+            marked = getattr(value, f"{PROJECT_NAME}_impl", None)
+            if marked and name not in ALL_HOOKS and not marked["optionalhook"]:
+                yield name, near_misses(name, ALL_HOOKS)
+
+
+def _wrong_attribute(backend: type[Backend]) -> str:
+    """What is wrong with what a class says about itself; empty if nothing is."""
+    declared: Any = backend.capabilities
+    if not isinstance(declared, property) and (problem := capabilities_problem(declared)):
+        return problem
+    if not isinstance(backend.nonblocking, (frozenset, set)) or not backend.nonblocking <= ALL_HOOKS:
+        return f"its nonblocking is not a set of names of hooks: {backend.nonblocking!r}"
+    if backend.Options is not None and not hasattr(backend.Options, "model_fields"):
+        return "its Options is not a pydantic model"
+    return ""
 
 
 def plugin_manager(backend: Backend, format: str) -> tuple[pluggy.PluginManager, dict[str, FormatLoadError]]:

@@ -20,7 +20,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from typing import Any
+from typing import Any, get_args
 
 from lollms_core.errors import BackendError, ContractError, LollmsError
 from lollms_core.text import ReasoningSplitter, StopFilter, SurrogateJoiner
@@ -39,6 +39,7 @@ __all__ = [
 
 logger = logging.getLogger("lollms")
 
+_FINISH_REASONS = frozenset(get_args(FinishReason))
 _TEXT = MSG_TYPE.MSG_TYPE_CHUNK
 _REASONING = MSG_TYPE.MSG_TYPE_REASONING
 
@@ -95,13 +96,20 @@ class Pipeline:
         if finish is None and usage is None and metadata is None and not self._filtering:
             (self._text if kind == _TEXT else self._reasoning).append(text)
             return (chunk,)
+        if text and self._finish is not None:
+            raise self._broken("yielded text after the chunk that ended its answer")
         if finish is not None:
+            if finish not in _FINISH_REASONS:
+                raise self._broken(f"ended its answer with the finish reason {finish!r}, which is none")
             self._finish = finish
         if usage is not None:
             self._usage = usage
         if metadata:
             self._metadata.update(metadata)
-        return self._filter(text, kind) if text else ()
+        out = self._filter(text, kind) if text else ()
+        if self._finish is not None:
+            self._filtering = True  # what comes after the end is looked at
+        return out
 
     def _joined(self, text: str, kind: MSG_TYPE) -> str:
         joiner = self._joiners.get(kind)
@@ -138,16 +146,14 @@ class Pipeline:
             self._text.append(piece)
             out.append(Chunk(piece))
 
+    def _broken(self, what: str) -> ContractError:
+        return ContractError(f"the {self.format} format {what}", format=self.format)
+
     def _not_a_chunk(self, value: object) -> ContractError:
-        return ContractError(
-            f"the {self.format} format yielded a {type(value).__name__} where a Chunk is due", format=self.format
-        )
+        return self._broken(f"yielded a {type(value).__name__} where a Chunk is due")
 
     def _not_text(self, chunk: Chunk) -> ContractError:
-        return ContractError(
-            f"the {self.format} format yielded a Chunk whose text is a {type(chunk.text).__name__}, not a str",
-            format=self.format,
-        )
+        return self._broken(f"yielded a Chunk whose text is a {type(chunk.text).__name__}, not a str")
 
     def flush(self) -> Sequence[Chunk]:
         """Text that was held back, at the end of the stream or before an error."""

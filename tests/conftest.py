@@ -1,10 +1,19 @@
 """Fixtures for every test."""
 
+import contextlib
 import os
 
 from tests.support.strangers import strangers as strangers
 from tests.support.vllm_server import small_model as small_model
 from tests.support.vllm_server import vllm_server as vllm_server
+
+# The same examples in every run, so that a change is judged by what it changes. `LOLLMS_TESTS_RANDOM=1` looks for more.
+with contextlib.suppress(ImportError):  # the environment of vLLM has none
+    from hypothesis import settings
+
+    settings.register_profile("fixed", derandomize=True, database=None)
+    if not os.environ.get("LOLLMS_TESTS_RANDOM"):
+        settings.load_profile("fixed")
 
 # Read when torch is imported. Its threads wait by spinning otherwise, which slows down whatever runs beside them.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

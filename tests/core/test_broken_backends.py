@@ -1,0 +1,151 @@
+"""What breaks the contract is told as that: which hook, what was due, and whose fault it is."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from lollms_core import ContractError, LollmsClient
+
+HEAD = """
+from lollms_core import *
+
+class B(Backend):
+    contract_version = 1
+"""
+GENERATE = """
+    @hookimpl
+    def generate(self, request):
+        yield Chunk("text", finish_reason="stop")
+"""
+
+
+def hook(name: str, body: str) -> str:
+    return f"{GENERATE}\n    @hookimpl\n    def {name}(self, request):\n        {body}\n"
+
+
+MADE = {
+    "a contract version that is a text": ("    contract_version = '1'" + GENERATE, "contract_version is a str"),
+    "capabilities that are a dictionary": ("    capabilities = {'vision': True}" + GENERATE, "capabilities are a dict"),
+    "an option that there is not": (
+        "    capabilities = Capabilities(options=frozenset({'n_predikt'}))" + GENERATE,
+        "'n_predikt' that there is not. Did you mean 'n_predict'",
+    ),
+    "options that are one text": ("    capabilities = Capabilities(options='stop')" + GENERATE, "options are a str"),
+    "capabilities that go wrong later": (
+        GENERATE
+        + "    def __init__(self, settings):\n        super().__init__(settings)\n        self.capabilities = None\n",
+        "capabilities are a NoneType",
+    ),
+    "no call of super": (
+        GENERATE + "    def __init__(self, settings):\n        self.mine = settings\n",
+        r"does not call super\(\).__init__",
+    ),
+    "a misspelt hook": (hook("list_modles", "return []"), "no hook 'list_modles'"),
+    "a misspelt generate": (GENERATE.replace("generate", "genrate"), "no hook 'genrate'"),
+    "a hook without its mark": (GENERATE.replace("@hookimpl", ""), "lacks @hookimpl"),
+    "a nonblocking that names no hook": ("    nonblocking = {'embd'}" + GENERATE, "nonblocking is not a set"),
+    "options of another kind": ("    Options = dict" + GENERATE, "Options is not a pydantic model"),
+    "a wrong signature": (GENERATE.replace("request)", "prompt)"), "generate"),
+}
+ASKED = {
+    "models that are texts": (
+        "list_models",
+        "return ['a']",
+        lambda c: c.list_models(),
+        "list of str where a list of ModelInfo",
+    ),
+    "models that are one": ("list_models", "return ModelInfo(name='a')", lambda c: c.list_models(), "gave a ModelInfo"),
+    "tokens that are a text": ("tokenize", "return 'ab'", lambda c: c.tokenize("a"), "gave a str where a list of int"),
+    "tokens that are texts": (
+        "tokenize",
+        "return ['a']",
+        lambda c: c.count_tokens("a"),
+        "list of str where a list of int",
+    ),
+    "a text that is bytes": ("detokenize", "return b'a'", lambda c: c.detokenize([1]), "gave a bytes where a str"),
+    "a count that is a float": (
+        "count_tokens",
+        "return 1.5",
+        lambda c: c.count_tokens("a"),
+        "gave a float where a TokenCount",
+    ),
+    "vectors that are numbers": (
+        "embed",
+        "return [1.0]",
+        lambda c: c.embed("a"),
+        "list of float where a list of lists",
+    ),
+    "vectors of texts": ("embed", "return [['a']]", lambda c: c.embed("a"), "list of str where a list of numbers"),
+    "too many vectors": ("embed", "return [[1.0], [2.0]]", lambda c: c.embed("a"), "1 texts gave 2 embeddings"),
+    "a model that is a dictionary": (
+        "model_info",
+        "return {}",
+        lambda c: c.model_info(),
+        "gave a dict where a ModelInfo",
+    ),
+    "personalities that are texts": (
+        "list_personalities",
+        "return ['a']",
+        lambda c: c.list_personalities(),
+        "where a list of Personality",
+    ),
+    "a download that is a number": (
+        "pull_model",
+        "return 5",
+        lambda c: list(c.pull_model("a")),
+        "gave a int where an iterator",
+    ),
+}
+STREAMED = {
+    "text after the end": (
+        "yield Chunk('a', finish_reason='stop'); yield Chunk('b')",
+        "text after the chunk that ended",
+    ),
+    "a reason that is none": ("yield Chunk('a', finish_reason='done')", "finish reason 'done'"),
+    "no chunk": ("yield 'a'", "yielded a str where a Chunk is due"),
+    "a text that is none": ("yield Chunk(None)", "text is a NoneType"),
+    "no stream": ("return 5", "returned a int"),
+}
+
+
+@pytest.mark.parametrize(("source", "said"), MADE.values(), ids=MADE)
+def test_made(strangers, source, said):
+    strangers.install(HEAD + source, bad="B")
+    with pytest.raises(ContractError, match=said) as caught:
+        LollmsClient(default_generation_mode="bad")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(("name", "body", "ask", "said"), ASKED.values(), ids=ASKED)
+def test_asked(strangers, name, body, ask, said):
+    strangers.install(HEAD + hook(name, body), bad="B")
+    with LollmsClient(default_generation_mode="bad", raise_errors=True) as client:
+        with pytest.raises(ContractError, match=said) as caught:
+            ask(client)
+    assert "author" in caught.value.hint
+
+
+@pytest.mark.parametrize(("body", "said"), STREAMED.values(), ids=STREAMED)
+def test_streamed(strangers, body, said):
+    strangers.install(HEAD + f"    @hookimpl\n    def generate(self, request):\n        {body}\n", bad="B")
+
+    async def awaited():
+        async with LollmsClient(default_generation_mode="bad", raise_errors=True) as client:
+            return await client.agenerate("hi")
+
+    with LollmsClient(default_generation_mode="bad", raise_errors=True) as client:
+        with pytest.raises(ContractError, match=said):
+            client.generate("hi")
+    with pytest.raises(ContractError, match=said):
+        asyncio.run(awaited())
+
+
+def test_what_had_arrived_is_kept(strangers):
+    body = "yield Chunk('so far', finish_reason='stop'); yield Chunk('more')"
+    strangers.install(HEAD + f"    @hookimpl\n    def generate(self, request):\n        {body}\n", bad="B")
+    with LollmsClient(default_generation_mode="bad", raise_errors=True) as client:
+        with pytest.raises(ContractError) as caught:
+            client.generate("hi")
+    assert caught.value.partial_text == "so far"
