@@ -8,7 +8,8 @@ What is used below urllib3's public face, why, and what fails when it changes (`
   each address the whole limit, one after the other.
 - `http.client`'s `response_class`, for `BulkResponse`. With the standard one, urllib3's `read1` gives a stream at 1.98
   times the cost of raw `http.client` and `json` for each chunk, and at 1.04 times with this one, measured in one run of
-  `benchmarks/overhead.py`; the bar is 1.5.
+  `benchmarks/overhead.py`; the bar is 1.5. Its `fp` is replaced, so that a head which trickles in is bound by the
+  limit as a whole (`tests/http/test_heads.py`): `http.client` has it anew for each piece.
 """
 
 from __future__ import annotations
