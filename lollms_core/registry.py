@@ -226,7 +226,8 @@ def _unknown_hooks(backend: type[Backend]) -> Iterator[tuple[str, str]]:
     for base in backend.__mro__:
         for name, value in vars(base).items():
             marked = getattr(value, f"{PROJECT_NAME}_impl", None)
-            if marked and name not in ALL_HOOKS and not marked["optionalhook"]:
+            # A name that begins with `_` is no hook for pluggy either: one function may serve several hooks.
+            if marked and name not in ALL_HOOKS and not name.startswith("_") and not marked["optionalhook"]:
                 yield name, near_misses(name, ALL_HOOKS)
 
 

@@ -56,9 +56,12 @@ def blocks(page: str) -> list[Block]:
     found: list[Block] = []
     reason, last = None, None
     for token in MarkdownIt().parse((ROOT / page).read_text(encoding="utf-8")):
-        if token.type == "html_block" and (said := _NOT_RUN.fullmatch(token.content)):
+        if token.type == "html_block" and "not run" in token.content:
+            said = _NOT_RUN.fullmatch(token.content)
+            assert said, f"{page}: not of the form `<!-- not run: why -->`: {token.content}"
             reason = said[1]
             continue
+        assert reason is None or token.type == "fence", f"{page}: nothing to run follows `not run: {reason}`"
         if token.type == "fence":
             kind = token.info.split()[0] if token.info.strip() else ""
             line = token.map[0] + 1 if token.map else 0
@@ -73,5 +76,5 @@ def blocks(page: str) -> list[Block]:
             raise AssertionError(f"{page}: an indented block, which does not say what it is: {token.content[:60]}")
         elif token.type != "html_block" and token.level == 0 and token.nesting >= 0:
             last = None  # what stands below something else is not the output
-        reason = None if token.type != "html_block" else reason
+        reason = None
     return found
