@@ -15,11 +15,11 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from lollms_core.backend import ALL_HOOKS, Backend
+from lollms_core.bridges import processes
 from lollms_core.bridges.pending import Pending
 from lollms_core.bridges.threads import iterate_in_thread, run_in_thread
 from lollms_core.errors import BackendError, CallCancelledError, ClientClosedError, LollmsError
@@ -57,7 +57,8 @@ class HTTPBackend(Backend):
     def __init__(self, settings: BackendSettings) -> None:
         super().__init__(settings)
         self._transports: dict[str, SyncTransport | AsyncTransport | None] = {}
-        self._lock = threading.Lock()
+        self._lock = processes.Lock()
+        self._found: Environment | None = None
         self._closed = False
 
     # --- what subclasses say -----------------------------------------------------------------------------------
@@ -178,9 +179,12 @@ class HTTPBackend(Backend):
                     self._transports[kind] = make()
                 return self._transports[kind]
 
-    @functools.cached_property
+    @property
     def _environment(self) -> Environment:
-        return Environment.find(self.address, self.settings.verify_ssl_certificate)
+        # Not a cached property: up to Python 3.11 these have a lock, which a forked child might find taken.
+        if self._found is None:
+            self._found = Environment.find(self.address, self.settings.verify_ssl_certificate)
+        return self._found
 
     def _make_sync(self) -> SyncTransport:
         from lollms_core.http.sync import SyncTransport

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import Any
+import threading
+import weakref
+from typing import Any, Protocol
 
-__all__ = ["current", "keep_for_good"]
+__all__ = ["Lock", "current", "keep_for_good", "renewed_in_child"]
 
 current = 0
 """How many forks lie between this process and the one that imported this module first."""
@@ -22,9 +25,42 @@ def keep_for_good(thing: Any) -> None:
     _inherited.append(thing)
 
 
+class _Renewable(Protocol):
+    def renew(self) -> None: ...
+
+
+_renewable: weakref.WeakSet[_Renewable] = weakref.WeakSet()
+
+
+def renewed_in_child(thing: _Renewable) -> None:
+    """Have a forked child call `thing.renew()` before it does anything else."""
+    _renewable.add(thing)
+
+
+class Lock:
+    """A reentrant lock that is free in a forked child, whoever held it in the parent: that thread is not there."""
+
+    def __init__(self) -> None:
+        self.renew()
+        renewed_in_child(self)
+
+    def renew(self) -> None:
+        """Be free."""
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the holder has forked, and this is the child
+            self._lock.release()
+
+
 def _forked() -> None:
     global current
     current += 1
+    for thing in list(_renewable):
+        thing.renew()
 
 
 if hasattr(os, "register_at_fork"):

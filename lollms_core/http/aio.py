@@ -11,7 +11,6 @@ import contextlib
 import os
 import socket
 import ssl
-import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
@@ -60,9 +59,9 @@ class AsyncTransport:
         self._tls: ssl.SSLContext | bool = True
         self._ready = False
         self._closed = False
-        self._lock = threading.Lock()
+        self._lock = processes.Lock()
         self._process = processes.current
-        self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Session] = weakref.WeakKeyDictionary()
+        self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
 
     async def session(self) -> aiohttp.ClientSession:
         """The session of the running loop, made on first use."""
@@ -76,16 +75,17 @@ class AsyncTransport:
             if self._closed:
                 raise ClientClosedError("this client has been closed")
             self._prepare()
+            for other in [other for other in self._sessions if other.is_closed()]:
+                self._sessions.pop(other).close()
             kept = _Session(loop, self._tls)
             self._sessions[loop] = kept
         await kept.keep()
         return kept.session
 
     def _forget_parents(self) -> None:
-        for loop, session in list(self._sessions.items()):
-            processes.keep_for_good((loop, session))
-        self._sessions = weakref.WeakKeyDictionary()
-        self._process, self._lock = processes.current, threading.Lock()
+        processes.keep_for_good(self._sessions)
+        self._sessions = {}
+        self._process = processes.current
 
     def _prepare(self) -> None:
         if self._ready:
@@ -120,7 +120,7 @@ class _Session:
     """A session and the event loop it belongs to."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | bool) -> None:
-        self._loop = weakref.ref(loop)
+        self._loop = loop
         self._closing: asyncio.Task[None] | None = None
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self.session = aiohttp.ClientSession(
@@ -153,9 +153,13 @@ class _Session:
             await self.session.close()
 
     def close(self) -> None:
-        """Close the session: here if its loop stands still, else as soon as that comes to it."""
-        loop = self._loop()
-        if loop is None or loop.is_closed():
+        """Close the session: here if its loop stands still or is closed, else as soon as that comes to it."""
+        loop = self._loop
+        if loop.is_closed():
+            # Nothing can be awaited there any more; and if it ended well, there is nothing left to close.
+            with contextlib.suppress(StopIteration):
+                self.session.close().send(None)
+            self._hang_up()
             return
         if loop.is_running():
             loop.call_soon_threadsafe(self._close_in_loop, loop)
@@ -167,9 +171,12 @@ class _Session:
             # Another loop runs in this thread, so that this one cannot. The server is to know all the same.
             closing.close()
             self.session.detach()
-            for sock in list(self._sockets):
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        for sock in list(self._sockets):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
     def _close_in_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         self._closing = loop.create_task(self._keeper.aclose())

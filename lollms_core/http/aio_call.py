@@ -23,7 +23,7 @@ from lollms_core.http.failures import (
     tunnel_error,
 )
 from lollms_core.http.messages import HTTPRequest
-from lollms_core.http.turns import Turns
+from lollms_core.http.turns import LOOK_AGAIN, Turns
 from lollms_core.http.wire import BRIEF, STOP_LIMIT, UPLOAD_SIZE, dump_json, prepared_headers
 from lollms_core.types import Timeouts
 
@@ -152,15 +152,20 @@ class AsyncCall:
     async def take_turn(self, turns: Turns) -> None:
         """Wait until no other call of these turns is under way. Errors as `SyncCall.take_turn`."""
         limit = self._transport.timeouts.first_token
+        deadline = None if limit is None else self._loop.time() + limit
         self._turn = self._waiting = self._loop.create_future()
         try:
-            if not turns.join(self, asyncio.current_task(), self._give_turn):
+            if not turns.join(self, asyncio.current_task(), self._give_turn, lambda: not self._loop.is_closed()):
                 raise own_turn_error(self.where)
-            done, _ = await asyncio.wait({self._turn}, timeout=limit)
+            while not self._turn.done():
+                left = LOOK_AGAIN if deadline is None else deadline - self._loop.time()
+                if left <= 0:
+                    raise timeout_error("turn", limit, self.where)
+                done, _ = await asyncio.wait({self._turn}, timeout=min(left, LOOK_AGAIN))
+                if not done:
+                    turns.look()
             if self.stopping:
                 raise CallCancelledError("cancelled")
-            if not done:
-                raise timeout_error("turn", limit, self.where)
         finally:
             self._waiting = None
 

@@ -41,7 +41,7 @@ from lollms_core.http.failures import (
     timeout_error,
 )
 from lollms_core.http.messages import HTTPRequest, excerpt
-from lollms_core.http.turns import Turns
+from lollms_core.http.turns import LOOK_AGAIN, Turns
 from lollms_core.http.wire import (
     BRIEF,
     DRAIN_SECONDS,
@@ -87,7 +87,7 @@ class SyncTransport:
         self.unreachable_hint = unreachable_hint
         self._environment = environment
         self._make_headers = headers
-        self._lock = threading.Lock()
+        self._lock = processes.Lock()
         self._open: _Pool | None = None
         self._closed = False
 
@@ -96,8 +96,6 @@ class SyncTransport:
         pool = self._open
         if pool is not None and pool.process == processes.current:
             return pool
-        if pool is not None:
-            self._lock = threading.Lock()  # it may have been held by a thread that this child does not have
         with self._lock:
             if self._closed:
                 raise ClientClosedError("this client has been closed")
@@ -244,15 +242,16 @@ class SyncCall:
         """
         limit = self._transport.timeouts.first_token
         deadline = None if limit is None else time.monotonic() + limit
-        if not turns.join(self, None, self._give_turn):
+        if not turns.join(self, None, self._give_turn, lambda: True):
             raise own_turn_error(self.where)
         while not self._turn:
             if self.stopping:
                 raise CallCancelledError("cancelled")
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+            left = LOOK_AGAIN if deadline is None else deadline - time.monotonic()
+            if left <= 0:
                 raise timeout_error("turn", limit, self.where)
-            self._watch.wait(left)
+            if not self._watch.wait(min(left, LOOK_AGAIN)):
+                turns.look()
 
     def _give_turn(self) -> None:
         self._turn = True

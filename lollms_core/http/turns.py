@@ -7,7 +7,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["Turns"]
+from lollms_core.bridges import processes
+
+__all__ = ["LOOK_AGAIN", "Turns"]
+
+LOOK_AGAIN = 1.0
+"""Seconds after which whoever stands in line looks whether those before it can still go on."""
 
 
 class Owner(NamedTuple):
@@ -22,39 +27,72 @@ class Owner(NamedTuple):
         return self.thread == holder.thread and (holder.task is None or holder.task is self.task)
 
 
+class _Place(NamedTuple):
+    who: object
+    owner: Owner
+    wake: Callable[[], None]
+    alive: Callable[[], bool]
+
+
 class Turns:
-    """A line in which threads and tasks stand alike; the first one in it has the turn. Thread-safe."""
+    """A line in which threads and tasks stand alike; the first one in it has the turn. Thread-safe.
+
+    In a forked child nobody stands in line: the calls are its parent's.
+    """
 
     def __init__(self) -> None:
         # Reentrant: the garbage collector may end an abandoned call, which leaves, while another one joins.
-        self._lock = threading.RLock()
-        self._line: deque[tuple[object, Owner, Callable[[], None]]] = deque()
+        self._lock = processes.Lock()
+        self.renew()
+        processes.renewed_in_child(self)
 
-    def join(self, who: object, task: object | None, wake: Callable[[], None]) -> bool:
+    def renew(self) -> None:
+        """Forget who stands in line."""
+        self._line: deque[_Place] = deque()
+
+    def join(self, who: object, task: object | None, wake: Callable[[], None], alive: Callable[[], bool]) -> bool:
         """Stand in line, on behalf of this thread. `wake` is called, from any thread, when it is the turn of `who`.
 
         Args:
             who: the call.
             task: the task that runs it; `None` for a sync call.
+            alive: whether the call can go on at all; one whose event loop has been closed cannot, and is passed over.
 
         Returns:
             `False` if the turn is held by a call that cannot go on before this one does; then it is not in line.
         """
         owner = Owner(threading.get_ident(), task)
         with self._lock:
-            if self._line and owner.waits_for_itself(self._line[0][1]):
+            self._skip_the_dead()
+            if self._line and owner.waits_for_itself(self._line[0].owner):
                 return False
-            self._line.append((who, owner, wake))
-            first = self._line[0][0] is who
+            self._line.append(_Place(who, owner, wake, alive))
+            first = self._line[0].who is who
         if first:
             wake()
         return True
 
+    def look(self) -> None:
+        """Pass over those who cannot go on, for somebody who has stood in line for a while."""
+        with self._lock:
+            following = self._line[0] if self._skip_the_dead() and self._line else None
+        if following is not None:
+            following.wake()
+
     def leave(self, who: object) -> None:
         """Go, whether or not it had its turn. If it had, the next one in line is woken."""
         with self._lock:
-            had_it = bool(self._line) and self._line[0][0] is who
-            self._line = deque(place for place in self._line if place[0] is not who)
-            following = self._line[0][2] if had_it and self._line else None
+            had_it = bool(self._line) and self._line[0].who is who
+            self._line = deque(place for place in self._line if place.who is not who)
+            self._skip_the_dead()
+            following = self._line[0] if had_it and self._line else None
         if following is not None:
-            following()
+            following.wake()
+
+    def _skip_the_dead(self) -> bool:
+        """Whether somebody else is the first now."""
+        skipped = False
+        while self._line and not self._line[0].alive():
+            self._line.popleft()
+            skipped = True
+        return skipped

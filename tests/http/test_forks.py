@@ -264,3 +264,45 @@ client.close()
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.stdout.split() == ["here"] * 3, done.stderr
+
+
+@pytest.mark.parametrize(
+    "slow",
+    ["http_backend.Environment, 'find'", "sync._Pool, '__init__'", "aio, 'prepared_headers'"],
+    ids=["transport", "pool", "session"],
+)
+def test_a_child_of_a_program_whose_thread_makes_the_first_call(server: FaultServer, slow: str) -> None:
+    """The locks that the thread holds at that moment are nobody's in the child."""
+    run(
+        server,
+        f"""
+from lollms_core import http_backend
+from lollms_core.http import aio, sync
+
+where, name = {slow}
+real = getattr(where, name)
+making, forked = threading.Event(), threading.Event()
+
+def slow(*args):
+    if not making.is_set():
+        making.set()
+        forked.wait()
+    return real(*args)
+
+setattr(where, name, slow)
+client = make("/ok")
+ask = (lambda: asyncio.run(client.agenerate("x"))) if where is aio else (lambda: client.generate("x"))
+thread = threading.Thread(target=ask)
+thread.start()
+making.wait()
+child = os.fork()
+if child == 0:
+    threading.Timer({PATIENCE}, os._exit, [1]).start()
+    os._exit(0 if ask() == whole else 2)
+forked.set()
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+assert status == 0, status
+thread.join()
+client.close()
+""",
+    )
