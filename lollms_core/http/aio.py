@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 import ssl
@@ -116,6 +117,45 @@ class AsyncTransport:
             session.close()
 
 
+class _Handler(aiohttp.client_proto.ResponseHandler):
+    """Takes a head apart from what comes in one piece with it: an error behind it must not cost the answer so far."""
+
+    _in_head = False
+
+    def set_response_params(self, **parameters: Any) -> None:
+        self._in_head = True
+        super().set_response_params(**parameters)
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head and (end := data.find(b"\r\n\r\n") + 4) > 3:
+            self._in_head = False
+            super().data_received(data[:end])
+            data = data[end:]
+            if not data:
+                return
+        super().data_received(data)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Uses a connection again only if nothing has come over it since: that would be taken for the next answer."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._factory = functools.partial(_Handler, loop=self._loop)  # type: ignore[assignment]
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    async def connect(self, *args: Any, **kwargs: Any) -> Any:
+        while True:
+            connection: Any = await super().connect(*args, **kwargs)
+            protocol = connection.protocol
+            if protocol not in self._known:
+                self._known.add(protocol)
+                return connection
+            if not (protocol.should_close or sockets.is_readable(connection.transport.get_extra_info("socket"))):
+                return connection
+            connection.close()
+
+
 class _Session:
     """A session and the event loop it belongs to."""
 
@@ -124,7 +164,7 @@ class _Session:
         self._closing: asyncio.Task[None] | None = None
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=tls, socket_factory=self._socket),
+            connector=_Connector(limit=0, ssl=tls, socket_factory=self._socket),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             max_field_size=_MAX_LINE,

@@ -7,6 +7,10 @@ What is used below aiohttp's documented face, why, and the test that fails when 
   failed.
 - `Connection.protocol.closed`: a reader of a body whose chunked encoding is wrong is not told; aiohttp only closes the
   connection.
+- `TCPConnector._factory` and `ResponseHandler`, in `lollms_core.http.aio`: what is wrong behind a head, in one piece
+  with it, makes aiohttp drop the head and all that is good (`tests/http/test_heads.py`).
+- `TCPConnector.connect` and `should_close` of what it returns, in `lollms_core.http.aio`: aiohttp takes what a server
+  says out of turn for the answer to the next request.
 - `ClientResponse.start` and `Connection.transport` in `Answer`: a server that answers before it has read the request
   keeps the connection open until it has.
 """
@@ -119,6 +123,8 @@ class AsyncResponse:
             data = await self._content.readany()
         except (aiohttp.ClientError, OSError) as error:
             data = self._rescued(error)
+        except RuntimeError:  # the connection is being closed, which the content has not been told yet
+            raise aiohttp.ClientPayloadError("the connection was lost") from None
         self._deadline = None  # the time that the caller takes for what it got does not count
         if not self._started:
             self._started = True

@@ -158,6 +158,8 @@ class BulkResponse(http.client.HTTPResponse):
         self._sock = sock
         self._raw = _Raw(self.fp.detach(), sock)
         self.fp = io.BufferedReader(self._raw)
+        # For the whole head. A proxy's answer to CONNECT is read without `begin`, and then thrown away.
+        self._raw.limit(time.monotonic())
 
     def begin(self) -> None:
         """Read the headers. Interim responses come before the answer and are none (RFC 9110, section 15.2).
@@ -165,8 +167,10 @@ class BulkResponse(http.client.HTTPResponse):
         Raises:
             TimeoutError: not all of it came within the socket's limit, however often something came.
         """
-        with self._raw.limited():
+        try:
             self._begin()
+        finally:
+            self._raw.unlimit()
 
     def _begin(self) -> None:
         super().begin()
@@ -186,6 +190,7 @@ class BulkResponse(http.client.HTTPResponse):
         Raises:
             http.client.IncompleteRead: the connection ended before the body did.
             http.client.HTTPException: the chunked encoding is wrong.
+            TimeoutError: nothing of the body came within the socket's limit, whatever else did.
         """
         if self.isclosed():
             return b""
@@ -199,16 +204,27 @@ class BulkResponse(http.client.HTTPResponse):
             if not data or self.length == 0:
                 self.close()
             return data
-        while not self.isclosed():
-            if self._broken:
-                raise http.client.HTTPException("the chunked encoding of the answer is broken")
-            received = self.fp.read1(READ_SIZE)
-            if not received:
-                raise http.client.IncompleteRead(b"")
-            data = self._take_apart(self._rest + received if self._rest else received)
-            if data:
-                return data
-        return b""
+        begun = time.monotonic()
+        data = self._next()
+        if data or self.isclosed():
+            return data
+        # Sizes, extensions and trailers are not the body, and must not keep its reader waiting for ever.
+        self._raw.limit(begun)
+        try:
+            while not (data or self.isclosed()):
+                data = self._next()
+        finally:
+            self._raw.unlimit()
+        return data
+
+    def _next(self) -> bytes:
+        """One read's part of the body, which may be none."""
+        if self._broken:
+            raise http.client.HTTPException("the chunked encoding of the answer is broken")
+        received = self.fp.read1(READ_SIZE)
+        if not received:
+            raise http.client.IncompleteRead(b"")
+        return self._take_apart(self._rest + received if self._rest else received)
 
     def _take_apart(self, received: bytes) -> bytes:
         pieces = []
@@ -218,9 +234,15 @@ class BulkResponse(http.client.HTTPResponse):
             if left:
                 available = min(left, end - position)
                 content = min(available, left - 2)  # without the line end that follows the chunk
+                line_end = position
                 if content > 0:
-                    pieces.append(received[position : position + content])
+                    line_end += content
+                    pieces.append(received[position:line_end])
                 position += available
+                ending = received[line_end:position]
+                if ending != b"\r\n" and not b"\r\n"[-left:].startswith(ending):
+                    self._broken = True
+                    break
                 left -= available
                 continue
             line_end = received.find(b"\n", position)
@@ -250,7 +272,7 @@ class BulkResponse(http.client.HTTPResponse):
 
 
 class _Raw(io.RawIOBase):
-    """A socket's bytes. While `limited`, all reads together have the time that each has otherwise."""
+    """A socket's bytes. Between `limit` and `unlimit`, all reads together have the time that each has otherwise."""
 
     _SLACK = 0.05
     """Seconds that are not worth the call which takes them off the limit."""
@@ -262,19 +284,15 @@ class _Raw(io.RawIOBase):
         self._deadline: float | None = None
         self._changed = False
 
-    @contextlib.contextmanager
-    def limited(self) -> Iterator[None]:
+    def limit(self, begun: float) -> None:
         self._limit = self._sock.gettimeout()
-        if self._limit is None:
-            yield
-            return
-        self._deadline = time.monotonic() + self._limit
-        try:
-            yield
-        finally:
-            self._deadline = None
-            if self._changed:
-                self._set(self._limit)
+        self._deadline = None if self._limit is None else begun + self._limit
+
+    def unlimit(self) -> None:
+        self._deadline = None
+        if self._changed:
+            self._changed = False
+            self._set(self._limit)
 
     def readable(self) -> bool:
         return True
@@ -289,7 +307,7 @@ class _Raw(io.RawIOBase):
                 self._set(left)
         return self._raw.readinto(buffer)
 
-    def _set(self, seconds: float) -> None:
+    def _set(self, seconds: float | None) -> None:
         with contextlib.suppress(OSError):  # closed from another thread: the read says so
             self._sock.settimeout(seconds)
 

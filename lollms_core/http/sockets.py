@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import struct
 import weakref
 from typing import Any
 
-__all__ = ["remember", "reset_when_closed"]
+__all__ = ["is_readable", "remember", "reset_when_closed"]
 
 _ours: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
@@ -28,6 +29,15 @@ def reset_when_closed(sock: Any) -> None:
     """Have `sock` closed with a reset, for a peer that reads no more: its end would wait behind what is not sent."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def is_readable(sock: Any) -> bool:
+    """Whether something has come over `sock` that nobody has read, its end included."""
+    if hasattr(select, "poll"):  # which takes any number of descriptors
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        return bool(poll.poll(0))
+    return bool(select.select([sock], [], [], 0)[0])
 
 
 def _let_go() -> None:

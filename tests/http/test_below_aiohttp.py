@@ -14,7 +14,7 @@ import pytest
 from lollms_core.errors import IncompleteStreamError
 from lollms_core.types import GenerationRequest, Timeouts
 from tests.http.backends import make
-from tests.http.test_below_urllib3 import HEAD, chunk, event, raw_server
+from tests.http.test_below_urllib3 import END, HEAD, chunk, event, raw_server
 from tests.support.waiting import PATIENCE
 
 
@@ -75,6 +75,42 @@ def test_a_broken_chunk_is_told_at_once() -> None:
 
     with raw_server(answer) as address:
         assert asyncio.run(main(address))[0] == ["whole "]
+
+
+@pytest.mark.parametrize("when", ["with the answer", "later", "unseen"])
+def test_what_a_server_says_out_of_turn_is_no_answer(when: str) -> None:
+    """The bytes lie in aiohttp's buffer, or still in the system's, when the connection is to be used again."""
+    out_of_turn = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+    say, said = threading.Event(), threading.Event()
+    connections: set[object] = set()
+
+    def answer(peer: socket.socket) -> None:
+        connections.add(peer.getpeername())
+        mine = HEAD + chunk(event("mine")) + END
+        if when == "with the answer":
+            peer.sendall(mine + out_of_turn)
+            return
+        peer.sendall(mine)
+        say.wait(PATIENCE)
+        peer.sendall(out_of_turn)
+        said.set()
+
+    async def main(address: str) -> None:
+        backend = make("openai", address)
+        for _ in range(3):
+            say.clear()
+            stream = backend.generate(GenerationRequest(prompt="x", model="m"))
+            assert "".join([chunk.text async for chunk in stream]) == "mine"
+            say.set()
+            if when != "with the answer":
+                said.wait(PATIENCE)
+                said.clear()
+            if when == "later":
+                await asyncio.sleep(0.05)
+
+    with raw_server(answer) as address:
+        asyncio.run(main(address))
+    assert len(connections) == 3
 
 
 def test_the_names_are_there() -> None:

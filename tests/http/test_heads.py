@@ -1,4 +1,4 @@
-"""Heads of answers that never end, or contradict themselves: an error within the limit, whatever trickles in."""
+"""Heads and framings of answers that never end, or contradict themselves: within the limit, whatever trickles in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from lollms_core.errors import APITimeoutError, ProtocolError
+from lollms_core.errors import APITimeoutError, IncompleteStreamError, ProtocolError
+from tests.http.test_below_urllib3 import HEAD, chunk, event
 from tests.http.test_faults import ask_async, ask_sync
 from tests.support.framing_server import Incoming
 from tests.support.socket_server import SocketServer
@@ -62,3 +63,63 @@ def test_two_lengths_are_no_http(ask):
     assert isinstance(outcome.error, ProtocolError)
     assert not outcome.error.retryable
     assert "Content-Length" in str(outcome.error)
+
+
+ENDLESS = {
+    "trailers": (b"0\r\n", b"X: y\r\n"),
+    "one trailer": (b"0\r\nX: ", b"y"),
+    "an extension": (b"5;a=", b"b"),
+    "a size": (b"", b"0"),
+}
+
+
+@pytest.mark.parametrize("ask", [ask_sync, ask_async])
+@pytest.mark.parametrize(("begun", "again"), ENDLESS.values(), ids=list(ENDLESS))
+def test_nothing_is_waited_for_behind_the_end_mark(ask, begun, again):
+    whole = HEAD + chunk(event("all of it")) + chunk(b"data: [DONE]\n\n")
+    with _Answering(whole + begun, again) as server:
+        outcome = ask("openai", f"http://127.0.0.1:{server.port}", max_retries=0)
+    assert outcome.error is None
+    assert outcome.text == "all of it"
+
+
+@pytest.mark.parametrize(("begun", "again"), ENDLESS.values(), ids=list(ENDLESS))
+def test_what_is_not_the_body_does_not_keep_its_reader_waiting(begun, again):
+    """In async calls aiohttp does so, or takes it for an error at once."""
+    with _Answering(HEAD + chunk(event("so far")) + begun, again) as server:
+        outcome = ask_sync("openai", f"http://127.0.0.1:{server.port}", replace(PATIENT, idle=LIMIT), max_retries=0)
+    assert isinstance(outcome.error, APITimeoutError)
+    assert outcome.text == "so far"
+
+
+@pytest.mark.parametrize("end", [b"", b"\r", b"xy", b"\rx", b"\nx"])
+@pytest.mark.parametrize("ask", [ask_sync, ask_async])
+def test_a_chunk_that_does_not_end_where_its_size_says(ask, end):
+    text = event("kept")
+    broken = b"%x\r\n%s%s%s0\r\n\r\n" % (len(text), text, end, chunk(b"data: [DONE]\n\n"))
+    with _Answering(HEAD + broken) as server:
+        outcome = ask("openai", f"http://127.0.0.1:{server.port}", max_retries=0)
+    assert isinstance(outcome.error, ProtocolError | IncompleteStreamError)
+    assert outcome.text == "kept"
+
+
+class _NoTunnel(_Answering):
+    def talk(self, sock: socket.socket) -> None:
+        Incoming(sock).until(b"\r\n\r\n")
+        sock.sendall(self._first)
+        while not self._over.wait(self._pause):
+            sock.sendall(self._again)
+
+
+@pytest.mark.parametrize("ask", [ask_sync, ask_async])
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [(b"HTTP/1.1 200 O", b"K"), (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"), (b"HTTP/1.1 200 OK\r\nX: ", b"y")],
+    ids=["status", "many headers", "one header"],
+)
+def test_a_proxy_whose_answer_does_not_end_is_a_timeout(ask, first, again, monkeypatch):
+    with _NoTunnel(first, again) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        outcome = ask("openai", "https://elsewhere.test", replace(PATIENT, connect=LIMIT), max_retries=0)
+    assert isinstance(outcome.error, APITimeoutError)
+    assert "proxy" in str(outcome.error)
