@@ -19,16 +19,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from typing import Any
 
 import aiohttp
 
 from lollms_core.errors import IncompleteStreamError, LollmsError, ProtocolError
 from lollms_core.http import sockets
+from lollms_core.http.compression import Decompressor
 from lollms_core.http.failures import timeout_error
 from lollms_core.http.messages import Headers
-from lollms_core.http.wire import DRAIN_SECONDS, DRAIN_SIZE, MAX_BODY, decompressor
+from lollms_core.http.wire import DRAIN_SECONDS, DRAIN_SIZE, MAX_BODY
 from lollms_core.types import Timeouts
 
 __all__ = ["Answer", "AsyncResponse"]
@@ -85,7 +85,7 @@ class AsyncResponse:
         self._timed_out = False
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._decompress: Callable[[bytes], bytes] | None = None
+        self._decompress: Decompressor | None = None
         protocol = None if answer.connection is None else answer.connection.protocol
         self._lost: asyncio.Future[None] | None = getattr(protocol, "closed", None)
         if self._lost is not None:
@@ -97,7 +97,7 @@ class AsyncResponse:
         """What has arrived of the body; `b""` at its end. Errors as `SyncResponse.read`."""
         try:
             if not self._started:
-                self._decompress = decompressor(self.headers)
+                self._decompress = Decompressor.of(self.headers)
             data = await self._next()
             if self._decompress is not None:
                 while not (text := self._decompress(data)) and data:

@@ -31,6 +31,7 @@ from lollms_core.errors import (
 )
 from lollms_core.http import connection
 from lollms_core.http.address import Address
+from lollms_core.http.compression import Decompressor
 from lollms_core.http.connection import READ_SIZE, UploadTimeout, Watch
 from lollms_core.http.environment import Environment
 from lollms_core.http.failures import (
@@ -48,7 +49,6 @@ from lollms_core.http.wire import (
     DRAIN_SIZE,
     MAX_BODY,
     STOP_LIMIT,
-    decompressor,
     dump_json,
     prepared_headers,
 )
@@ -368,7 +368,7 @@ class SyncResponse:
         waited = time.monotonic() - watch.sent
         if timeouts.first_token is not None and waited > _SOON:
             watch.set_timeout(max(0.001, timeouts.first_token - waited))
-        self._decompress: Callable[[bytes], bytes] | None = None
+        self._decompress: Decompressor | None = None
 
     def read(self) -> bytes:
         """What has arrived of the body; `b""` at its end.
@@ -383,7 +383,7 @@ class SyncResponse:
             return b""
         try:
             if not self._started:
-                self._decompress = decompressor(self.headers)
+                self._decompress = Decompressor.of(self.headers)
             data = answer.read1(READ_SIZE)
             if not self._started:
                 self._started = True
