@@ -30,6 +30,7 @@ from lollms_core.http.environment import Environment
 from lollms_core.http.failures import status_error
 from lollms_core.http.messages import Exchange, HTTPRequest, StreamCall
 from lollms_core.http.retry import Retries
+from lollms_core.http.secrets import Secrets, decoded, userinfo
 from lollms_core.types import BackendSettings, CancelToken, Chunk, CloseRequest, GenerationRequest, Request
 
 if TYPE_CHECKING:
@@ -220,44 +221,26 @@ class HTTPBackend(Backend):
         if error.format is None:
             error.format = self.settings.format
         if isinstance(error, BackendError) and (where := str(self.address)) not in error.message:
-            _reword(error, f"{where}: {error.message}")
+            error.message = f"{where}: {error.message}"
+            error.args = (error.message,)
         return self._without_secrets(error)
 
     def _without_secrets(self, error: LollmsError) -> LollmsError:
         """The error of a server that repeats what it was sent, without keys and passwords."""
-        shown = error.message
-        for secret in self._secrets():
-            shown = _hidden(shown, secret)
-        if shown != error.message:
-            _reword(error, shown)
+        Secrets(self._secrets()).keep_out_of(error)
         return error
 
-    def _secrets(self) -> list[str]:
-        """What must not be shown, the longest first: the key, values of the client's headers, an address's password."""
-        found = {self.key or "", *self.settings.headers.values()}
-        found |= {value.rpartition(" ")[2] for value in self.settings.headers.values()}  # without `Bearer`
-        if self.address.credentials is not None:
-            found.add(self.address.credentials[1])
-        return sorted((text for text in found if len(text) >= _SHORTEST_SECRET), key=len, reverse=True)
-
-
-_SHORTEST_SECRET = 4
-"""Characters. What is shorter stands in many a message by chance."""
-
-
-def _hidden(text: str, key: str) -> str:
-    text = text.replace(key, "***")
-    # An excerpt, which is what messages end with, may end in the middle of it.
-    cut = text.removesuffix("…")
-    for size in range(len(key) - 1, _SHORTEST_SECRET - 1, -1):
-        if cut.endswith(key[:size]):
-            return f"{cut[:-size]}***"
-    return text
-
-
-def _reword(error: LollmsError, message: str) -> None:
-    error.message = message
-    error.args = (message,)
+    def _secrets(self) -> Iterator[str]:
+        yield self.key or ""
+        for value in self.settings.headers.values():
+            yield value
+            yield value.rpartition(" ")[2]  # without `Bearer`
+        yield from decoded(self.settings.headers.get("Authorization"))
+        yield from userinfo(self.base_address())
+        # Only what has been found: looking might fail, and nothing has been sent before that.
+        if self._found is not None:
+            yield from decoded(self._found.authorization)
+            yield from userinfo(self._found.proxy)
 
 
 class HTTPCall(Pending[T]):
