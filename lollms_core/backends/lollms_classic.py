@@ -23,8 +23,10 @@ from lollms_core.errors import (
     ServerError,
     UnsupportedError,
 )
+from lollms_core.http.embeddings import checked_vectors, one_length
 from lollms_core.http.failures import answer_error
 from lollms_core.http.messages import Decoder, Exchange, HTTPRequest, HTTPResponse, StreamCall, parse_json
+from lollms_core.http.shapes import shown
 from lollms_core.http.sse import MAX_SIZE
 from lollms_core.http.text import TextDecoder
 from lollms_core.text.layouts import conversation_text, prompt_text
@@ -148,7 +150,10 @@ class ClassicServer:
         names = yield from self._list("/list_models", "models")
         if not isinstance(names, list):
             raise ProtocolError("the server's list of models is not a list")
-        return [ModelInfo(name=str(name)) for name in names]
+        for place, name in enumerate(names, 1):
+            if not isinstance(name, str):
+                raise ProtocolError(f"name {place} in the server's list of models is {shown(name)}")
+        return [ModelInfo(name=name) for name in names]
 
     def model_info(self, model: str | None) -> Exchange[ModelInfo]:
         """The name, and whether it is the one that is loaded: all that this server tells."""
@@ -186,8 +191,8 @@ class ClassicServer:
         return text
 
     def embed(self, request: EmbedRequest) -> Exchange[list[list[float]]]:
-        vectors = []
-        for text in request.texts:
+        vectors: list[list[float]] = []
+        for number, text in enumerate(request.texts, 1):
             try:
                 value = _value((yield HTTPRequest(path="/lollms_embed", json={"text": text})).json())
             except ServerError as error:
@@ -195,10 +200,10 @@ class ClassicServer:
                     error.hint or "The server's vector library may be too new for it: see the server's console."
                 )
                 raise
-            try:
-                vectors.append([float(number) for number in value["vector"]])
-            except (KeyError, TypeError, ValueError):
-                raise ProtocolError("the server's answer contains no vector") from None
+            if not isinstance(value, dict) or "vector" not in value:
+                raise ProtocolError("the server's answer contains no vector")
+            vectors += checked_vectors([value["vector"]], 1, first=number)
+        one_length(vectors)
         return vectors
 
     def list_personalities(self) -> Exchange[list[Personality]]:

@@ -10,6 +10,7 @@ from lollms_core.errors import IncompleteStreamError, InvalidRequestError, Lollm
 from lollms_core.http.failures import answer_error
 from lollms_core.http.messages import Decoder, Exchange, HTTPRequest, HTTPResponse, StreamCall
 from lollms_core.http.openai_protocol import ChatDecoder, chat_body, read_embeddings
+from lollms_core.http.shapes import shown
 from lollms_core.http.turns import Turns
 from lollms_core.types import (
     ELF_COMPLETION_FORMAT,
@@ -83,7 +84,12 @@ class CurrentServer:
 
     def list_models(self) -> Exchange[list[ModelInfo]]:
         data = yield from _listed("/v1/models")
-        return [ModelInfo(name=str(item.get("id", "")), metadata=item) for item in data]
+        for place, item in enumerate(data, 1):
+            if not isinstance(item.get("id"), str):
+                raise ProtocolError(
+                    f"the id of entry {place} in the server's list of models is {shown(item.get('id'))}"
+                )
+        return [ModelInfo(name=item["id"], metadata=item) for item in data]
 
     def model_info(self, model: str | None) -> Exchange[ModelInfo]:
         name = self._name(model)
@@ -150,7 +156,10 @@ def _listed(path: str) -> Exchange[list[Mapping[str, Any]]]:
     data = _object((yield HTTPRequest(method="GET", path=path))).get("data")
     if not isinstance(data, list):
         raise ProtocolError(f"the server's answer to {path} contains no list")
-    return [item for item in data if isinstance(item, dict)]
+    for place, item in enumerate(data, 1):
+        if not isinstance(item, dict):
+            raise ProtocolError(f"entry {place} in the server's answer to {path} is {shown(item)}")
+    return data
 
 
 def _object(response: HTTPResponse) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ Importing this imports no HTTP library: the drivers load theirs on the first cal
 """
 
 from lollms_core.http.address import Address, mask, refuse_bare_password
+from lollms_core.http.embeddings import checked_vectors
 from lollms_core.http.failures import answer_error, error_code, error_text, status_error
 from lollms_core.http.messages import (
     Decoder,
@@ -16,7 +17,7 @@ from lollms_core.http.messages import (
     parse_json,
 )
 from lollms_core.http.ndjson import NDJSONDecoder
-from lollms_core.http.sse import SSEDecoder
+from lollms_core.http.sse import NamedEvent, SSEDecoder
 from lollms_core.http.text import TextDecoder
 from lollms_core.http.turns import Turns
 
@@ -28,11 +29,13 @@ __all__ = [
     "HTTPResponse",
     "Headers",
     "NDJSONDecoder",
+    "NamedEvent",
     "SSEDecoder",
     "StreamCall",
     "TextDecoder",
     "Turns",
     "answer_error",
+    "checked_vectors",
     "error_code",
     "error_text",
     "excerpt",

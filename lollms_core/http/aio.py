@@ -105,6 +105,12 @@ class AsyncTransport:
         """The beginning of one call, in the running loop."""
         return AsyncCall(self)
 
+    def abort(self, opening: asyncio.Task[Any]) -> None:
+        """Close the connection that a request of the running loop uses, whatever is on its way to the server."""
+        session = self._sessions.get(asyncio.get_running_loop())
+        if session is not None:
+            session.connector.abort(opening)
+
     def close(self) -> None:
         """Close every session, each in its own loop. From any thread."""
         if self._process != processes.current:
@@ -137,23 +143,34 @@ class _Handler(aiohttp.client_proto.ResponseHandler):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Uses a connection again only if nothing has come over it since: that would be taken for the next answer."""
+    """Uses a connection again only if nothing has come over it since: that would be taken for the next answer.
+
+    And it knows which task asked for which connection, so that one can be closed at once. As aiohttp closes it, it stays
+    open until the server has taken what is on its way there.
+    """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._factory = functools.partial(_Handler, loop=self._loop)  # type: ignore[assignment]
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._uses: weakref.WeakKeyDictionary[Any, asyncio.Transport] = weakref.WeakKeyDictionary()
 
     async def connect(self, *args: Any, **kwargs: Any) -> Any:
         while True:
             connection: Any = await super().connect(*args, **kwargs)
-            protocol = connection.protocol
-            if protocol not in self._known:
+            protocol, transport = connection.protocol, connection.transport
+            fresh = protocol not in self._known
+            if fresh or not (protocol.should_close or sockets.is_readable(transport.get_extra_info("socket"))):
                 self._known.add(protocol)
-                return connection
-            if not (protocol.should_close or sockets.is_readable(connection.transport.get_extra_info("socket"))):
+                self._uses[asyncio.current_task()] = transport
                 return connection
             connection.close()
+
+    def abort(self, task: asyncio.Task[Any]) -> None:
+        """Close the connection that `task` asked for, whatever is on its way there."""
+        if (transport := self._uses.pop(task, None)) is not None:
+            sockets.reset_when_closed(transport.get_extra_info("socket"))
+            transport.abort()
 
 
 class _Session:
@@ -163,8 +180,9 @@ class _Session:
         self._loop = loop
         self._closing: asyncio.Task[None] | None = None
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self.connector = _Connector(limit=0, ssl=tls, socket_factory=self._socket)
         self.session = aiohttp.ClientSession(
-            connector=_Connector(limit=0, ssl=tls, socket_factory=self._socket),
+            connector=self.connector,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             max_field_size=_MAX_LINE,

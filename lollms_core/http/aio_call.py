@@ -110,6 +110,8 @@ class AsyncCall:
             if self.response is None:
                 opening.cancel()
                 opening.add_done_callback(_dispose)
+                if upload is not None:
+                    transport.abort(opening)
         # A stop may have come while the response was on its way here, where `_abort` could not see it.
         self._raise_if_stopping()
         return self.response

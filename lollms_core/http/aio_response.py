@@ -28,7 +28,7 @@ from lollms_core.http import sockets
 from lollms_core.http.compression import Decompressor
 from lollms_core.http.failures import timeout_error
 from lollms_core.http.messages import Headers
-from lollms_core.http.wire import DRAIN_SECONDS, DRAIN_SIZE, MAX_BODY
+from lollms_core.http.wire import DRAIN_SECONDS, DRAIN_SIZE, ERROR_SECONDS, MAX_BODY
 from lollms_core.types import Timeouts
 
 __all__ = ["Answer", "AsyncResponse"]
@@ -191,16 +191,19 @@ class AsyncResponse:
         return b"".join(pieces)
 
     async def read_some(self, limit: int) -> bytes:
-        """The beginning of the body, as much as comes without an error, at most about `limit` bytes. Then it closes."""
-        pieces, size = [], 0
-        try:
+        """The beginning of the body: what comes soon and without an error, about `limit` bytes at most. Then it closes."""
+        pieces: list[bytes] = []
+
+        async def read() -> None:
+            size = 0
             while size < limit and (data := await self.read()):
                 pieces.append(data)
                 size += len(data)
-        except LollmsError:
-            pass  # what has come must do: the caller wants it for a message
-        finally:
-            self.close()
+
+        # What has come must do: the caller wants it for a message.
+        with contextlib.suppress(LollmsError, asyncio.TimeoutError, TimeoutError):
+            await asyncio.wait_for(read(), ERROR_SECONDS)
+        self.close()
         return b"".join(pieces)
 
     async def drain(self) -> None:

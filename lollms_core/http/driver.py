@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from lollms_core.errors import CallCancelledError, LollmsError
 from lollms_core.http.failures import html_error
-from lollms_core.http.messages import Exchange, HTTPRequest, HTTPResponse, StreamCall
+from lollms_core.http.messages import Decoder, Exchange, HTTPRequest, HTTPResponse, StreamCall
 from lollms_core.http.retry import Retries
 from lollms_core.http.turns import Turns
 from lollms_core.types import CancelToken, Chunk
@@ -200,12 +200,14 @@ def _attempts(
 ) -> Generator[Step | Chunk, Any, None]:
     retries, revisions = policy.retries(), 0
     while True:
+        held: list[Chunk] = []
         try:
-            yield from _read_answer(plan, call, policy)
+            yield from _read_answer(plan, call, policy, held)
             return
         except LollmsError as error:
             call.close()
             if call.began or call.stopping:
+                yield from held
                 raise
             failure = error
         revised = None
@@ -217,11 +219,13 @@ def _attempts(
             continue
         wait = retries.wait(failure)
         if wait is None:
+            yield from held
             raise failure
         yield functools.partial(call.wait, wait)
 
 
-def _read_answer(plan: StreamCall, call: Call, policy: Policy) -> Generator[Step | Chunk, Any, None]:
+def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]) -> Generator[Step | Chunk, Any, None]:
+    """`held` gets what a decoder had not given out yet when the answer broke."""
     response = yield functools.partial(call.open, plan.request)
     if response.status >= 300:
         raise (yield from _refusal(policy, response))
@@ -230,7 +234,14 @@ def _read_answer(plan: StreamCall, call: Call, policy: Policy) -> Generator[Step
     decoder = plan.decoder(response.headers)
     read, feed = response.read, decoder.feed
     call.streaming = True
-    while data := (yield read):
+    while True:
+        try:
+            data = yield read
+        except LollmsError:
+            held += _held_back(decoder)
+            raise
+        if not data:
+            break
         call.running = True
         if call.stopping:
             call.noticed()
@@ -242,8 +253,17 @@ def _read_answer(plan: StreamCall, call: Call, policy: Policy) -> Generator[Step
             yield response.drain
             return
     if call.stopping:
+        held += _held_back(decoder)
         raise CallCancelledError("cancelled")
     yield from decoder.close()
+
+
+def _held_back(decoder: Decoder) -> Generator[Chunk, None, None]:
+    """What of an answer that has no end a decoder would have given out with more to come."""
+    with contextlib.suppress(LollmsError):
+        for chunk in decoder.close():
+            if chunk.text:
+                yield chunk._replace(finish_reason=None)
 
 
 # --- who does it ----------------------------------------------------------------------------------------------------

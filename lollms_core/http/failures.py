@@ -53,6 +53,7 @@ _TAGS = re.compile(rb"(?is)<(style|script)\b(?:.*?</\1\s*>|.*)|<[^>]*>")
 """Of a web page, all that is not text."""
 _MODEL = re.compile(r"\bmodel\b", re.IGNORECASE)
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+_STATUS = re.compile(r"[1-5][0-9]{2}")
 _PROXY_KEY = "Put them into the proxy's address: HTTP_PROXY=http://user:password@host:port (special characters as %XX)."
 _NOT_RETRYABLE = frozenset({501, 505, 511})
 _QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
@@ -77,14 +78,21 @@ def _said(value: Any, depth: int) -> str:
     if isinstance(value, str):
         return value
     if not depth:
-        return excerpt(json.dumps(value))
+        return _written(value)
     if isinstance(value, Mapping):
         for name in ("error", "detail", "message", "msg", "errors"):
             if value.get(name):
                 return _said(value[name], depth - 1)
     if isinstance(value, list):
         return "; ".join(_said(item, depth - 1) for item in value[:5])
-    return "" if value is None else excerpt(json.dumps(value))
+    return "" if value is None else _written(value)
+
+
+def _written(value: Any) -> str:
+    try:
+        return excerpt(json.dumps(value))
+    except RecursionError:  # reading takes less of the stack than writing
+        return ""
 
 
 def error_code(body: Any) -> tuple[str, str]:
@@ -98,7 +106,11 @@ def error_code(body: Any) -> tuple[str, str]:
     inner = value.get("error", value) if isinstance(value, Mapping) else None
     if not isinstance(inner, Mapping):
         return "", ""
-    return str(inner.get("code") or inner.get("type") or ""), str(inner.get("param") or "")
+    return _word(inner.get("code") or inner.get("type")), _word(inner.get("param"))
+
+
+def _word(value: Any) -> str:
+    return str(value) if isinstance(value, str | int) else ""
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -186,11 +198,12 @@ def html_error(body: bytes, where: str) -> ProtocolError:
 def answer_error(value: Any, *, where: str = "the server", status: int | None = None) -> LollmsError:
     """The error for an error object inside an answer that began as a success.
 
-    `value` is the parsed object, or its `error` member. A numeric `code` in it counts as the status it would have had.
+    `value` is the parsed object, its `error` member, or text. A `code` of three digits in it counts as the status that
+    it would have had.
     """
     text = mask(error_text(value) or "an error without a message")
     code, _ = error_code(value)
-    if status is None and code.isdigit():
+    if status is None and _STATUS.fullmatch(code):
         status = int(code)
     message = f"{where} answered with an error: {text}"
     if code == "context_length_exceeded" or _WINDOW.search(text):

@@ -10,10 +10,12 @@ import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from lollms_core.errors import IncompleteStreamError, ProtocolError
+from lollms_core.errors import IncompleteStreamError, LollmsError, ProtocolError
+from lollms_core.http.embeddings import check_count, checked_vectors
 from lollms_core.http.failures import answer_error, html_error
 from lollms_core.http.messages import Decoder, excerpt, parse_json
-from lollms_core.http.sse import MAX_SIZE, SSEDecoder
+from lollms_core.http.shapes import shown, wrong_shape
+from lollms_core.http.sse import MAX_SIZE, NamedEvent, SSEDecoder
 from lollms_core.types import MSG_TYPE, Chunk, FinishReason, GenerationRequest, Image, Message, SamplingParams, Usage
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "completion_body",
     "data_url",
     "finish_reason",
+    "is_error",
     "read_embeddings",
     "read_usage",
     "response_format",
@@ -166,6 +169,7 @@ class ChatDecoder(Decoder):
         self._whole: list[bytes] | None = None
         self._held = 0
         self._began = False
+        self._answered = False
         self._reason: FinishReason | None = None
         self._usage: Usage | None = None
         self._inspect = inspect
@@ -177,7 +181,8 @@ class ChatDecoder(Decoder):
 
         Raises:
             LollmsError: the stream says that the server failed.
-            ProtocolError: an event is not a JSON object.
+            ProtocolError: an event is not a JSON object, or not one of this protocol.
+            IncompleteStreamError: `[DONE]` comes before any part of an answer.
         """
         if not self._began:
             data = self._begin(data)
@@ -189,6 +194,8 @@ class ChatDecoder(Decoder):
             return
         for event in self._events.feed(data):
             # What nearly every event is comes first; all else is looked at with more care.
+            if event.__class__ is NamedEvent:
+                _raise_if_error(event)
             if event == "[DONE]":
                 yield self._closing()
                 return
@@ -201,6 +208,7 @@ class ChatDecoder(Decoder):
                     len(delta) == 1
                     and choice["finish_reason"] is None
                     and "error" not in value
+                    and "error" not in choice
                     and value.get("usage") is None
                     and not choice.get("index")
                     and choice.get("logprobs") is None
@@ -210,7 +218,9 @@ class ChatDecoder(Decoder):
                 plain = False
             if not plain:
                 yield from self._read(value)
-            elif text:
+                continue
+            self._answered = True
+            if text:
                 yield Chunk(text)
 
     def close(self) -> Iterator[Chunk]:
@@ -218,10 +228,16 @@ class ChatDecoder(Decoder):
 
         Raises:
             IncompleteStreamError: neither a finish reason nor `[DONE]` has come.
+            LollmsError: as from `feed`.
         """
         if self._whole is not None:
-            yield from self._read(parse_json(b"".join(self._whole), self._content_type))
+            whole = b"".join(self._whole)
+            value = parse_json(whole, self._content_type)
+            if isinstance(value, dict) and not value.get("choices"):
+                raise _no_answer(value, whole)
+            yield from self._read(value)
         for event in self._events.close():
+            _raise_if_error(event)
             if event == "[DONE]":
                 yield self._closing()
                 return
@@ -247,6 +263,8 @@ class ChatDecoder(Decoder):
     def _closing(self) -> Chunk:
         if self._reason is None and self._needs_finish_reason:
             raise IncompleteStreamError("the server cut its answer off: it closed the stream without a finish reason")
+        if self._reason is None and not self._answered:
+            raise IncompleteStreamError("the server closed the stream before its answer had begun")
         self.finished = True
         reason = self._reason or ("tool_calls" if self._extras.tool_calls else "unknown")
         return Chunk(finish_reason=reason, usage=self._usage, metadata=self._extras.metadata() or None)
@@ -254,29 +272,87 @@ class ChatDecoder(Decoder):
     def _read(self, value: Any) -> Iterator[Chunk]:
         if not isinstance(value, dict):
             raise ProtocolError("the server sent an event that is not a JSON object")
-        if value.get("error") or value.get("object") == "error":
+        if is_error(value):
+            yield from _last_words(value)
             raise answer_error(value)
         if self._inspect is not None:
             self._inspect(value)
         if isinstance(value.get("usage"), Mapping):
             self._usage = read_usage(value["usage"])
         self._extras.read_event(value)
-        for choice in _objects(value.get("choices")):
-            if choice.get("index"):
+        choices = value.get("choices")
+        if choices is not None and not isinstance(choices, list):
+            raise wrong_shape(choices, "a list of choices")
+        for choice in choices or ():
+            if not isinstance(choice, dict):
+                raise wrong_shape(choice, "a choice")
+            if index := choice.get("index"):
+                if not isinstance(index, int):
+                    raise wrong_shape(index, "a choice's index")
                 continue  # another answer to the same question
-            part = _first_object(choice.get("delta"), choice.get("message"))
+            self._answered = True
+            yield from self._read_choice(choice)
+
+    def _read_choice(self, choice: dict[str, Any]) -> Iterator[Chunk]:
+        part = _part(choice)
+        try:
             self._extras.read_choice(choice, part)
-            for name in ("reasoning", "reasoning_content"):
-                if isinstance(thought := part.get(name), str) and thought:
-                    yield Chunk(thought, _REASONING)
-                    break
-            yield from _pieces(part.get("content", choice.get("text")))
-            if isinstance(refusal := part.get("refusal"), str) and refusal:
-                yield Chunk(refusal)
-            if reason := choice.get("finish_reason"):
-                if reason == "error":
-                    raise answer_error(choice)
-                self._reason = finish_reason(reason)
+        except RecursionError:
+            raise ProtocolError("the server sent a value that is nested too deeply") from None
+        for name in ("reasoning", "reasoning_content"):
+            if isinstance(thought := part.get(name), str) and thought:
+                yield Chunk(thought, _REASONING)
+                break
+        yield from _pieces(part.get("content", choice.get("text")))
+        if isinstance(refusal := part.get("refusal"), str) and refusal:
+            yield Chunk(refusal)
+        reason = choice.get("finish_reason")
+        # OpenRouter says here what went wrong at the provider behind it, beside what was said before.
+        if (failure := choice.get("error")) or reason == "error":
+            raise answer_error(failure or "")
+        if reason:
+            self._reason = finish_reason(reason)
+
+
+def _last_words(event: Mapping[str, Any]) -> Iterator[Chunk]:
+    """The text that stands beside an error. Whatever is no text is nothing: the error is what is to be told."""
+    for choice in _objects(event.get("choices")):
+        text = _first_object(choice.get("delta"), choice.get("message")).get("content", choice.get("text"))
+        if isinstance(text, str) and text and not choice.get("index"):
+            yield Chunk(text)
+
+
+def _raise_if_error(event: str) -> None:
+    """Raise what an event that is named `error` says, as JSON or as text."""
+    if isinstance(event, NamedEvent) and event.name == "error":
+        raise answer_error(str(event))
+
+
+def is_error(event: Mapping[str, Any]) -> bool:
+    """Whether an answer, or an event of it, says that the server failed: in the way of OpenAI, Anthropic or FastAPI."""
+    if event.get("error") or "error" in (event.get("object"), event.get("type")):
+        return True
+    if event.get("choices") is not None:
+        return False
+    return bool(event.get("detail")) or event.get("error") not in (None, False, "")
+
+
+def _no_answer(value: Mapping[str, Any], body: bytes) -> LollmsError:
+    """The error for a whole answer without choices, which no other event could bring."""
+    if is_error(value) or any(value.get(name) for name in ("detail", "message", "msg", "errors")):
+        return answer_error(value)
+    return ProtocolError(f"the server sent an answer without choices: {excerpt(body)}")
+
+
+def _part(choice: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The delta or the message of a choice, if it has one."""
+    for name in ("delta", "message"):
+        part = choice.get(name)
+        if isinstance(part, dict):
+            return part
+        if part is not None and part != []:  # which is what an empty object is in PHP
+            raise wrong_shape(part, f"a choice's {name}")
+    return {}
 
 
 class Extras:
@@ -370,16 +446,50 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
     )
 
 
-def read_embeddings(value: Any, count: int) -> list[list[float]]:
-    """The vectors of an answer of `/v1/embeddings`, in the order of the texts. Raises `ProtocolError`."""
-    items = _objects(value.get("data")) if isinstance(value, dict) else []
-    if len(items) != count:
-        raise ProtocolError(f"the server gave {len(items)} vectors for {count} texts")
-    try:
-        ordered = sorted(items, key=lambda item: int(item.get("index", 0)))
-        return [[float(number) for number in item["embedding"]] for item in ordered]
-    except (KeyError, TypeError, ValueError):
-        raise ProtocolError("the server gave an embedding that is not a list of numbers") from None
+def read_embeddings(value: Any, count: int, *, first: int = 1) -> list[list[float]]:
+    """The vectors of an answer of `/v1/embeddings`, in the order of the texts.
+
+    An entry without an `index` belongs to the text of its place in the list: Gemini's server leaves out the index 0,
+    and others leave out each.
+
+    Args:
+        count: how many texts were sent.
+        first: the number of the first of them, for messages.
+
+    Raises:
+        LollmsError: it is an error that the server tells under a status of success.
+        ProtocolError: it is something else than a vector for each text; see `checked_vectors`.
+    """
+    if not isinstance(value, dict):
+        raise wrong_shape(value, "an object with embeddings")
+    if is_error(value):
+        raise answer_error(value)
+    entries = value.get("data")
+    if not isinstance(entries, list):
+        raise wrong_shape(entries, "a list of embeddings")
+    check_count(len(entries), count)
+    vectors: dict[int, Any] = {}
+    for place, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise ProtocolError(f"entry {place + 1} of the server's embeddings is {shown(entry)}")
+        if "embedding" not in entry:
+            raise ProtocolError(f"entry {place + 1} of the server's embeddings has none")
+        vectors[_index(entry, place, vectors, count)] = entry["embedding"]
+    return checked_vectors([vectors[index] for index in range(count)], count, first=first)
+
+
+def _index(entry: Mapping[str, Any], place: int, taken: Mapping[int, Any], count: int) -> int:
+    index = entry.get("index")
+    if index is None:
+        index = place
+    if isinstance(index, bool) or not isinstance(index, int | float):
+        raise ProtocolError(f"the server gave an embedding with an index that is {shown(index)}")
+    if isinstance(index, float) or not 0 <= index < count:
+        said = excerpt(str(index))
+        raise ProtocolError(f"the server gave an embedding with an index that is none of 0 to {count - 1}: {said}")
+    if index in taken:
+        raise ProtocolError(f"the server gave two embeddings with the index {index}")
+    return index
 
 
 def _pieces(content: Any) -> Iterator[Chunk]:
@@ -387,7 +497,7 @@ def _pieces(content: Any) -> Iterator[Chunk]:
     if isinstance(content, str):
         content = [{"text": content}]
     elif content is not None and not (isinstance(content, list) and all(isinstance(part, dict) for part in content)):
-        raise ProtocolError(f"the server sent a {type(content).__name__} where text is due: {excerpt(repr(content))}")
+        raise ProtocolError(f"the server sent {shown(content)}, where text is due")
     for part in content or ():
         if isinstance(part.get("text"), str) and part["text"]:
             yield Chunk(part["text"])

@@ -2,17 +2,30 @@
 
 The format is the one of the WHATWG HTML standard, section 9.2 ("Server-sent events"). One deviation: when the body
 ends without the last blank line, the event that it would have closed is still given, because servers are seen that
-omit it after their end mark. Event names, ids and retry times are read and dropped: no protocol here uses them.
+omit it after their end mark. Ids and retry times are read and dropped: no protocol here uses them.
 """
 
 from __future__ import annotations
 
 from lollms_core.errors import ProtocolError
 
-__all__ = ["MAX_SIZE", "SSEDecoder"]
+__all__ = ["MAX_SIZE", "NamedEvent", "SSEDecoder"]
 
 MAX_SIZE = 64 * 1024 * 1024
 """Bytes that one unfinished event or line may hold before it is refused."""
+
+
+class NamedEvent(str):
+    """The data of an event with a name. One that is named `message`, as all are by default, is a plain `str`."""
+
+    __slots__ = ("name",)
+
+    name: str
+
+    def __new__(cls, data: str, name: str) -> NamedEvent:
+        event = super().__new__(cls, data)
+        event.name = name
+        return event
 
 
 class SSEDecoder:
@@ -22,7 +35,7 @@ class SSEDecoder:
         max_size: how many bytes an unfinished event may hold; beyond it, the next `feed` raises `ProtocolError`.
     """
 
-    __slots__ = ("_data", "_data_size", "_held", "_max_size", "_skip_newline", "_start", "_tail")
+    __slots__ = ("_data", "_data_size", "_held", "_max_size", "_name", "_skip_newline", "_start", "_tail")
 
     def __init__(self, max_size: int = MAX_SIZE) -> None:
         self._max_size = max_size
@@ -30,11 +43,12 @@ class SSEDecoder:
         self._data: list[str] = []
         self._data_size = 0
         self._held = 0
+        self._name = ""
         self._skip_newline = False
         self._start = True
 
     def feed(self, data: bytes) -> list[str]:
-        """The data of each event that these bytes complete."""
+        """The data of each event that these bytes complete; a `NamedEvent` where it has a name."""
         if self._held > self._max_size:
             raise ProtocolError(f"the server sent an event larger than {self._max_size} bytes")
         if self._skip_newline and data:
@@ -74,20 +88,30 @@ class SSEDecoder:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         lines = text.split("\n")
         del lines[-1]
-        events = []
+        events: list[str] = []
         data = self._data
         size = self._data_size
+        name = self._name
         for line in lines:
             if not line:
                 if data:
-                    events.append(data[0] if len(data) == 1 else "\n".join(data))
+                    event = data[0] if len(data) == 1 else "\n".join(data)
+                    events.append(NamedEvent(event, name) if name else event)
                     data.clear()
                     size = 0
+                name = ""
             elif line.startswith("data:"):
                 size += len(line)
                 data.append(line[6:] if line.startswith(" ", 5) else line[5:])
             elif line == "data":
                 data.append("")
                 size += len(line)
+            elif line.startswith("event:"):
+                name = line[7:] if line.startswith(" ", 6) else line[6:]
+                if name == "message":
+                    name = ""
+            elif line == "event":
+                name = ""
         self._data_size = size
+        self._name = name
         return events

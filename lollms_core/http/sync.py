@@ -47,6 +47,7 @@ from lollms_core.http.wire import (
     BRIEF,
     DRAIN_SECONDS,
     DRAIN_SIZE,
+    ERROR_SECONDS,
     MAX_BODY,
     STOP_LIMIT,
     dump_json,
@@ -414,10 +415,14 @@ class SyncResponse:
         return b"".join(pieces)
 
     def read_some(self, limit: int) -> bytes:
-        """The beginning of the body, as much as comes without an error, at most about `limit` bytes. Then it closes."""
+        """The beginning of the body: what comes soon and without an error, about `limit` bytes at most. Then it closes."""
         pieces, size = [], 0
+        deadline = time.monotonic() + ERROR_SECONDS
         try:
-            while size < limit and (data := self.read()):
+            while size < limit and (left := deadline - time.monotonic()) > 0:
+                self._watch.set_timeout(left)
+                if not (data := self.read()):
+                    break
                 pieces.append(data)
                 size += len(data)
         except LollmsError:

@@ -14,6 +14,7 @@ __all__ = [
     "BRIEF",
     "DRAIN_SECONDS",
     "DRAIN_SIZE",
+    "ERROR_SECONDS",
     "MAX_BODY",
     "STOP_LIMIT",
     "UPLOAD_SIZE",
@@ -29,6 +30,8 @@ DRAIN_SIZE = 65536
 """Bytes that may follow an end mark before the connection is closed rather than used again."""
 DRAIN_SECONDS = 0.5
 """The same in seconds, in all."""
+ERROR_SECONDS = 2.0
+"""Seconds for the body of a refusal, whose status says most, or of what is no answer."""
 STOP_LIMIT = 2.0
 """Seconds that a server has to end an answer when it is asked to; and before that, to give the first piece of it."""
 BRIEF = Timeouts(connect=1.0, first_token=1.0, idle=1.0)

@@ -12,9 +12,10 @@ import pytest
 from lollms_core import LollmsClient
 from tests.faults.asking import DOORS, KEY, Door
 from tests.framing.conftest import Serve
-from tests.framing.uploads import ENDS, DeafServer, SlowReader
+from tests.framing.framings import FRAMINGS
+from tests.framing.uploads import ENDS, DeafServer, SlowReader, StuckServer
 from tests.support.framing_server import WHOLE
-from tests.support.waiting import PATIENT
+from tests.support.waiting import PATIENT, await_until
 
 BALLAST = "x" * 8_000_000
 """Twice what Linux takes from a program before it has been sent, so that sending it waits for the server. It travels
@@ -63,3 +64,23 @@ def test_an_answer_before_the_request_was_read(door: Door, send: Send, serve: Se
     assert (error["type"], error["status_code"]) == ("InvalidRequestError", 413), error
     assert "at most a megabyte" in error["error"]
     assert KEY not in repr(error)
+
+
+@pytest.mark.parametrize("by", ["limit", "cancel", "task"])
+def test_an_upload_that_is_given_up_leaves_no_connection(serve: Serve[StuckServer], by: str) -> None:
+    """While the client goes on: closed in the usual way, it would stay until the server has taken all of it."""
+    door = DOORS["openai"]
+    server = serve(StuckServer(door.dialect, FRAMINGS))
+
+    async def main() -> None:
+        limits = replace(PATIENT, idle=0.3) if by == "limit" else PATIENT
+        async with door.client(server.address("length"), timeouts=limits, max_retries=0) as client:
+            task = asyncio.create_task(client.agenerate("hi", extra={"ballast": BALLAST}))
+            if by != "limit":
+                await await_until(lambda: server.connections, "the upload to begin")
+                await asyncio.sleep(0.2)
+                task.cancel() if by == "task" else client.cancel()
+            await asyncio.wait({task})
+            await await_until(lambda: server.connections == 0, "the connection to close")
+
+    asyncio.run(main())

@@ -12,7 +12,7 @@ from tests.support.framing_server import FramingServer, Incoming
 from tests.support.socket_server import ClientGoneError
 from tests.support.waiting import PATIENCE
 
-__all__ = ["ENDS", "LARGE", "DeafServer", "SlowReader"]
+__all__ = ["ENDS", "LARGE", "DeafServer", "SlowReader", "StuckServer"]
 
 LARGE = 1_000_000
 """Bytes of a body that these servers treat in their own way; smaller ones they read like anyone."""
@@ -88,3 +88,13 @@ class DeafServer(_LittleRoom):
         incoming.sock.sendall(_REFUSAL)
         self._end(incoming.sock)
         raise ClientGoneError
+
+
+class StuckServer(_LittleRoom):
+    """Reads the headers of a large request and nothing more, for so long as the client stays."""
+
+    def read_body(self, incoming: Incoming, length: int) -> bytes:
+        if length >= LARGE:
+            hold(incoming.sock)
+            raise ClientGoneError
+        return super().read_body(incoming, length)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from lollms_core.errors import APITimeoutError, IncompleteStreamError, ProtocolError
+from lollms_core.errors import APITimeoutError, IncompleteStreamError, ProtocolError, ServerError
 from tests.http.test_below_urllib3 import HEAD, chunk, event
 from tests.http.test_faults import ask_async, ask_sync
 from tests.support.framing_server import Incoming
@@ -123,3 +123,63 @@ def test_a_proxy_whose_answer_does_not_end_is_a_timeout(ask, first, again, monke
         outcome = ask("openai", "https://elsewhere.test", replace(PATIENT, connect=LIMIT), max_retries=0)
     assert isinstance(outcome.error, APITimeoutError)
     assert "proxy" in str(outcome.error)
+
+
+@pytest.mark.parametrize("ask", [ask_sync, ask_async])
+@pytest.mark.parametrize(
+    ("first", "again", "kind", "said"),
+    [
+        (
+            b"HTTP/1.1 503 Busy\r\ncontent-length: 99999\r\n\r\nall slots are taken",
+            b" ",
+            ServerError,
+            "slots are taken",
+        ),
+        (b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n<html>Welcome", b" ", ProtocolError, "Welcome"),
+    ],
+    ids=["refusal", "page"],
+)
+def test_a_refusal_whose_body_does_not_end_is_told(ask, first, again, kind, said):
+    with _Answering(first, again) as server:
+        outcome = ask("openai", f"http://127.0.0.1:{server.port}", max_retries=0)
+    assert isinstance(outcome.error, kind)
+    assert said in str(outcome.error)
+
+
+# --- what a decoder holds back ----------------------------------------------------------------------------------------
+
+CUT = b"HTTP/1.1 200 OK\r\ncontent-type: %s\r\ncontent-length: 99999\r\nconnection: close\r\n\r\n"
+WHOLE_JSON = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"all of it"},"finish_reason":"stop"}]}'
+HELD = {
+    "lollms": (CUT % b"text/plain" + b'{"sta', '{"sta'),
+    "openai": (CUT % b"application/json" + WHOLE_JSON, "all of it"),
+}
+
+
+STATUS = CUT.replace(b"99999", b"15") % b"application/json" + b'{"status":true}'
+
+
+class _Breaking(_Answering):
+    asked = 0
+
+    def talk(self, sock: socket.socket) -> None:
+        if Incoming(sock).until(b"\r\n\r\n").startswith(b"GET"):  # which kind of LoLLMS server is it?
+            sock.sendall(STATUS)
+        else:
+            self.asked += 1
+            sock.sendall(self._first)
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(65536):
+            pass
+
+
+@pytest.mark.parametrize("ask", [ask_sync, ask_async])
+@pytest.mark.parametrize("protocol", list(HELD))
+@pytest.mark.parametrize("retries", [0, 2])
+def test_held_back_text_of_an_answer_that_breaks_is_kept(ask, protocol, retries):
+    """Once, and only when nothing is asked again."""
+    answer, text = HELD[protocol]
+    with _Breaking(answer) as server:
+        outcome = ask(protocol, f"http://127.0.0.1:{server.port}", max_retries=retries)
+    assert isinstance(outcome.error, IncompleteStreamError)
+    assert (outcome.text, server.asked) == (text, 1 + retries)

@@ -212,8 +212,8 @@ def test_a_conversation_in_the_chat_body() -> None:
 
 
 def test_embeddings_in_the_order_of_the_texts() -> None:
-    data = [{"index": 1, "embedding": [2]}, {"index": 0, "embedding": [1, 0.5]}]
-    assert read_embeddings({"data": data}, 2) == [[1.0, 0.5], [2.0]]
+    data = [{"index": 1, "embedding": [2, 1]}, {"index": 0, "embedding": [1, 0.5]}]
+    assert read_embeddings({"data": data}, 2) == [[1.0, 0.5], [2.0, 1.0]]
     for broken in ({}, {"data": data}, {"data": [{"index": "x", "embedding": 1}] * 3}, [], None):
         with pytest.raises(ProtocolError):
             read_embeddings(broken, 3)

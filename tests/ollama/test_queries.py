@@ -177,7 +177,7 @@ def test_model_to_embed_with_that_is_not_there(connect):
 @pytest.mark.parametrize("answer", [{}, {"embeddings": []}, {"embeddings": [["a"]]}, {"embeddings": [3]}, []])
 def test_what_is_no_embedding(connect, server, answer):
     server.replies["/api/embed"].append(Reply(lines=[answer]))
-    with pytest.raises(ProtocolError, match="/api/embed"):
+    with pytest.raises(ProtocolError, match="embedding"):
         connect().embed("The sea")
 
 

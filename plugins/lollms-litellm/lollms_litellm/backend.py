@@ -27,6 +27,7 @@ from lollms_core import (
     TokenizeRequest,
     hookimpl,
 )
+from lollms_core.http.openai_protocol import read_embeddings
 from lollms_litellm import catalogue
 from lollms_litellm.arguments import RESERVED, arguments
 from lollms_litellm.calls import Call, wait_before_retry
@@ -156,8 +157,7 @@ class LiteLLMBackend(Backend):
         values = self._common(route) | {"model": model, "input": list(request.texts)}
         answer = await self._retried(lambda: litellm().aembedding(**values), model)
         rows = [item if isinstance(item, dict) else item.model_dump() for item in answer.data]
-        rows.sort(key=lambda row: row["index"])
-        return [list(row["embedding"]) for row in rows]
+        return read_embeddings({"data": rows}, len(request.texts))
 
     @hookimpl
     async def close(self, request: CloseRequest) -> None:

@@ -18,11 +18,11 @@ from lollms_core import (
     ModelInfoRequest,
     ModelRequiredError,
     Pending,
-    ProtocolError,
     PullModelRequest,
     hookimpl,
 )
-from lollms_core.http import Exchange, HTTPRequest, StreamCall, answer_error
+from lollms_core.http import Exchange, HTTPRequest, StreamCall, answer_error, checked_vectors
+from lollms_core.http.shapes import wrong_shape
 from lollms_core.http_backend import HTTPBackend
 from lollms_ollama.address import DEFAULT_PORT, client_address
 from lollms_ollama.answers import AnswerDecoder, PullDecoder
@@ -126,7 +126,7 @@ class OllamaBackend(HTTPBackend):
     def _failure(self, item: Mapping[str, Any]) -> LollmsError:
         """The error that a line of a stream says."""
         status = item.get("status")
-        known = status if isinstance(status, int) and status >= 400 else None
+        known = status if isinstance(status, int) and 400 <= status < 600 else None
         return recognised(answer_error(plain(item), where=str(self.address), status=known))
 
     # --- questions -------------------------------------------------------------------------------------------------
@@ -174,7 +174,12 @@ class OllamaBackend(HTTPBackend):
                 response = yield HTTPRequest(path="/api/embed", json=body)
             except LollmsError as error:
                 raise recognised_embedding(error, model) from error.__cause__
-            return _vectors(response.json(), len(request.texts))
+            answer = response.json()
+            if not isinstance(answer, dict):
+                raise wrong_shape(answer, "an object with embeddings")
+            if answer.get("error"):
+                raise recognised_embedding(self._failure(answer), model)
+            return checked_vectors(answer.get("embeddings"), len(request.texts))
 
         return self.ask(ask(), request)
 
@@ -201,13 +206,3 @@ class OllamaBackend(HTTPBackend):
             request=HTTPRequest(path="/api/pull", json={"model": model, "stream": True}, timeouts=limits),
             decoder=lambda _: PullDecoder(self._failure),
         )
-
-
-def _vectors(value: Any, count: int) -> list[list[float]]:
-    vectors = value.get("embeddings") if isinstance(value, Mapping) else None
-    if not isinstance(vectors, list) or len(vectors) != count:
-        raise ProtocolError(f"/api/embed answered with something else than {count} embeddings")
-    try:
-        return [[float(number) for number in vector] for vector in vectors]
-    except (TypeError, ValueError):
-        raise ProtocolError("/api/embed answered with an embedding that is not a list of numbers") from None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lollms_core import ModelInfo, ProtocolError
+from lollms_core.http.shapes import shown
 
 __all__ = ["UNKNOWN", "Shown", "listed_models", "loaded_window", "parameter_count", "same_model", "shown_model"]
 
@@ -64,12 +65,12 @@ def shown_model(name: str, value: Any) -> tuple[Shown, ModelInfo]:
 
 
 def listed_models(value: Any) -> list[ModelInfo]:
-    """The answer of `/api/tags`. Raises `ProtocolError` if it is no list of models.
+    """The answer of `/api/tags`. Raises `ProtocolError` if it is no list of models, or one of them has no name.
 
     `context_window` is the one that the model was trained for. The capabilities can be others than those of
     `/api/show`, which knows better.
     """
-    return [_listed(model) for model in _models(value, "/api/tags")]
+    return [_listed(model, place) for place, model in enumerate(_models(value, "/api/tags"), 1)]
 
 
 def loaded_window(value: Any, name: str) -> int | None:
@@ -105,11 +106,16 @@ def _models(value: Any, path: str) -> list[Mapping[str, Any]]:
     return models
 
 
-def _listed(model: Mapping[str, Any]) -> ModelInfo:
+def _listed(model: Mapping[str, Any], place: int) -> ModelInfo:
+    name = model.get("name") or model.get("model")
+    if not name:
+        raise ProtocolError(f"model {place} in the list of /api/tags has no name")
+    if not isinstance(name, str):
+        raise ProtocolError(f"the name of model {place} in the list of /api/tags is {shown(name)}")
     details = _mapping(model.get("details"))
     capabilities = model.get("capabilities")
     return ModelInfo(
-        name=str(model.get("name") or model.get("model") or ""),
+        name=name,
         context_window=_positive(details.get("context_length")),
         parameters=parameter_count(details.get("parameter_size")),
         dtype=_text(details.get("quantization_level")),

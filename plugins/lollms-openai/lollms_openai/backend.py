@@ -35,6 +35,7 @@ from lollms_core import (
     hookimpl,
 )
 from lollms_core.http import Decoder, Exchange, HTTPRequest, StreamCall
+from lollms_core.http.embeddings import one_length
 from lollms_core.http.openai_protocol import CORE_FIELDS, ChatDecoder, chat_body, completion_body, read_embeddings
 from lollms_core.http_backend import HTTPBackend
 from lollms_openai.decoders import NotingDecoder, StopDecoder
@@ -389,7 +390,8 @@ class OpenAIBackend(HTTPBackend):
                     hint="Serve an embedding model, and name it with the option embedding_model.",
                     status_code=error.status_code,
                 ) from error
-            vectors += read_embeddings(response.json(), len(texts))
+            vectors += read_embeddings(response.json(), len(texts), first=start + 1)
+        one_length(vectors)
         return vectors
 
 

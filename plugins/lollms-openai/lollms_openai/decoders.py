@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lollms_core import MSG_TYPE, Chunk
+from lollms_core import MSG_TYPE, Chunk, LollmsError
 from lollms_core.http import Decoder
 from lollms_core.text import StopFilter
 
@@ -34,6 +34,15 @@ class StopDecoder(Decoder):
         return self._cut(self._inner.close())
 
     def _cut(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+        try:
+            yield from self._up_to_stop(chunks)
+        except LollmsError:
+            # What was held back as the possible beginning of a stop sequence belongs to the text that has arrived.
+            if rest := self._filter.flush():
+                yield Chunk(rest)
+            raise
+
+    def _up_to_stop(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         for chunk in chunks:
             if chunk.finish_reason is not None:
                 if rest := self._filter.flush():

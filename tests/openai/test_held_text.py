@@ -1,0 +1,64 @@
+"""What a decoder holds back is given by `close()` before it raises, so that a broken connection need not lose it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from lollms_ollama.answers import AnswerDecoder, PullDecoder
+from lollms_openai.decoders import NotingDecoder, StopDecoder
+
+from lollms_core import Chunk, LollmsError
+from lollms_core.backends.lollms_classic import RawTextDecoder
+from lollms_core.http import Decoder, answer_error
+from lollms_core.http.openai_protocol import ChatDecoder
+
+SSE: Mapping[str, str] = {"content-type": "text/event-stream"}
+JSON: Mapping[str, str] = {"content-type": "application/json"}
+
+
+def chat(**fields: Any) -> bytes:
+    return json.dumps({"choices": [{"index": 0, **fields}]}).encode()
+
+
+def stopping() -> Decoder:
+    return NotingDecoder(StopDecoder(ChatDecoder(SSE), ("END",)), {"note": 1})
+
+
+def ollama() -> Decoder:
+    return AnswerDecoder(answer_error, lambda _: {})
+
+
+@pytest.mark.parametrize(
+    ("make", "data", "given", "held"),
+    [
+        # An event or a line whose end has not come, though all of its text has.
+        (lambda: ChatDecoder(SSE), b"data: " + chat(delta={"content": "so far"}) + b"\n", "", "so far"),
+        (lambda: ChatDecoder(SSE), b"data: " + chat(delta={"content": "so far"}), "", "so far"),
+        (ollama, b'{"message": {"content": "so far"}}', "", "so far"),
+        (lambda: PullDecoder(answer_error), b'{"status": "verifying"}', "", "verifying"),
+        # Only its beginning.
+        (lambda: ChatDecoder(SSE), b'data: {"choices": [{"delta": {"content": "so', "", ""),
+        (ollama, b'{"message": {"content": "so', "", ""),
+        # A whole answer of which all has come but the end of the body.
+        (lambda: ChatDecoder(JSON), chat(message={"content": "so far"}, finish_reason="stop"), "", "so far"),
+        (lambda: ChatDecoder(JSON), chat(message={"content": "so far"})[:-5], "", ""),
+        # What may be the beginning of a stop sequence, of a failure, of a character.
+        (stopping, b"data: " + chat(delta={"content": "so far EN"}) + b"\n\n", "so far ", "EN"),
+        (stopping, b"data: " + chat(delta={"content": "so far EN"}), "", "so far EN"),
+        (lambda: RawTextDecoder(SSE), b' {"status": fal', "", ' {"status": fal'),
+        (lambda: RawTextDecoder(SSE), b"so far \xf0\x9f", "so far ", "\ufffd"),
+        (lambda: RawTextDecoder(JSON), b'"so far"', "", "so far"),
+        (lambda: RawTextDecoder(JSON), b'"so far', "", ""),
+    ],
+)
+def test_close_gives_what_was_held(make: Callable[[], Decoder], data: bytes, given: str, held: str) -> None:
+    decoder = make()
+    assert "".join(chunk.text for chunk in decoder.feed(data)) == given
+    rest: list[Chunk] = []
+    with contextlib.suppress(LollmsError):
+        rest.extend(decoder.close())
+    assert "".join(chunk.text for chunk in rest) == held
