@@ -145,8 +145,8 @@ class _Handler(aiohttp.client_proto.ResponseHandler):
 class _Connector(aiohttp.TCPConnector):
     """Uses a connection again only if nothing has come over it since: that would be taken for the next answer.
 
-    And it knows which task asked for which connection, so that one can be closed at once. As aiohttp closes it, it stays
-    open until the server has taken what is on its way there.
+    And it knows which task asked for which connection, so that one can be closed at once. As aiohttp closes it, it
+    stays open until the server has taken what is on its way there.
     """
 
     def __init__(self, **settings: Any) -> None:

@@ -191,7 +191,7 @@ class AsyncResponse:
         return b"".join(pieces)
 
     async def read_some(self, limit: int) -> bytes:
-        """The beginning of the body: what comes soon and without an error, about `limit` bytes at most. Then it closes."""
+        """The beginning of the body: what comes soon and without an error, about `limit` bytes at most. Closes."""
         pieces: list[bytes] = []
 
         async def read() -> None:

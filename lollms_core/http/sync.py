@@ -415,7 +415,7 @@ class SyncResponse:
         return b"".join(pieces)
 
     def read_some(self, limit: int) -> bytes:
-        """The beginning of the body: what comes soon and without an error, about `limit` bytes at most. Then it closes."""
+        """The beginning of the body: what comes soon and without an error, about `limit` bytes at most. Closes."""
         pieces, size = [], 0
         deadline = time.monotonic() + ERROR_SECONDS
         try:
