@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -332,7 +333,7 @@ class LollmsClient(AsyncCalls):
                 yield from progress
             else:
                 yield from iterate_in_loop(lambda: aiter(progress), self._portal, request.cancel)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # in a sync call, not one of the caller's
             known = self._failed(error, request.cancel)
             raise known from known.__cause__
         finally:

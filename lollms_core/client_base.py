@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import inspect
+import logging
 import os
+import threading
 import warnings
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lollms_core.backend import callers_level, capabilities_problem
@@ -54,6 +57,12 @@ if TYPE_CHECKING:
     from lollms_core.backend import Backend
 
 __all__ = ["ClientBase", "Run", "as_text", "prompt_or_messages"]
+
+
+logger = logging.getLogger("lollms")
+
+_LONGEST_CLOSE = 5.0
+"""Seconds that closing waits for a backend's own `close`."""
 
 
 class Run(NamedTuple):
@@ -300,7 +309,7 @@ class ClientBase:
             if isinstance(value, Pending):
                 return value.wait()
             return self._portal.run(value, request.cancel) if inspect.isawaitable(value) else value
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # in a sync call, not one of the caller's
             known = self._failed(error, request.cancel)
             raise known from known.__cause__
         finally:
@@ -325,12 +334,12 @@ class ClientBase:
         finally:
             self._running.discard(request.cancel)
 
-    def _failed(self, error: Exception, cancel: CancelToken) -> LollmsError:
+    def _failed(self, error: BaseException, cancel: CancelToken) -> LollmsError:
         if cancel.cancelled and not isinstance(error, CallCancelledError):
             return CallCancelledError("the call was cancelled", format=self.format)
         return self._known(error)
 
-    def _known(self, error: Exception) -> LollmsError:
+    def _known(self, error: BaseException) -> LollmsError:
         return as_lollms_error(error, self.format)
 
     def _error(self, error: LollmsError) -> ErrorDict:
@@ -348,10 +357,25 @@ class ClientBase:
         try:
             for value in self._manager.hook.close(request=CloseRequest()):
                 if inspect.isawaitable(value):
-                    self._portal.run(value, CancelToken())
+                    self._end_in_time(value)
+        except Exception:
+            # Whatever the caller has is there already, and what there was to free is not to be used any more.
+            logger.warning("closing the %s format failed", self.format, exc_info=True)
         finally:
             self._closed = True
             self._portal.close()
+
+    def _end_in_time(self, closing: Awaitable[None]) -> None:
+        cancel = CancelToken()
+        timer = threading.Timer(_LONGEST_CLOSE, cancel.cancel)
+        timer.daemon = True
+        timer.start()
+        try:
+            self._portal.run(closing, cancel)
+        except CallCancelledError:
+            logger.warning("closing the %s format did not end within %g seconds", self.format, _LONGEST_CLOSE)
+        finally:
+            timer.cancel()
 
 
 def _made(backend: type[Backend], settings: BackendSettings) -> Backend:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 if TYPE_CHECKING:
     from types import FrameType
 
+    from typing_extensions import Self
+
 __all__ = [
     "APIConnectionError",
     "APIStatusError",
@@ -74,6 +76,12 @@ class LollmsError(Exception):
 
     default_hint: ClassVar[str] = ""
     default_retryable: ClassVar[bool] = False
+
+    def __new__(cls, *args: Any, **_: Any) -> Self:
+        error = super().__new__(cls, *args)
+        # For subclasses of others whose `__init__` does not call this one's.
+        LollmsError.__init__(error, str(args[0]) if args else cls.__name__)
+        return error
 
     def __init__(
         self,
@@ -141,6 +149,15 @@ class LollmsError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Keyword-only arguments would be lost by the default; errors must survive process boundaries.
         return (_rebuild, (type(self), self.message, dict(self.__dict__)))
+
+
+def described(error: BaseException) -> str:
+    """The type of an exception and what it says. `str()` of somebody else's may fail, and fails for nobody here."""
+    try:
+        said = str(error)
+    except Exception as failure:
+        said = f"(a text that cannot be shown: {type(failure).__name__})"
+    return f"{type(error).__name__}: {said}"
 
 
 def _is_inner(frame: FrameType) -> bool:

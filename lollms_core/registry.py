@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from lollms_core.backend import ALL_HOOKS, Backend, capabilities_problem, near_misses
-from lollms_core.errors import ContractError, FormatLoadError, UnknownFormatError
+from lollms_core.errors import ContractError, FormatLoadError, UnknownFormatError, described
 from lollms_core.hookspecs import CONTRACT_VERSION, PROJECT_NAME, BackendSpec
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _load(info: FormatInfo) -> type[Backend]:
             backend = getattr(backend, part)
     except (Exception, SystemExit) as error:  # a package that exits when it is imported must not end the program
         raise FormatLoadError(
-            f"the format {info.name!r} of {info.distribution} cannot be loaded: {type(error).__name__}: {error}",
+            f"the format {info.name!r} of {info.distribution} cannot be loaded: {described(error)}",
             format=info.name,
         ) from error
     return _checked(info, backend)
@@ -265,7 +265,7 @@ def plugin_manager(backend: Backend, format: str) -> tuple[pluggy.PluginManager,
             if manager.has_plugin(info.name):
                 manager.unregister(name=info.name)
             failure = FormatLoadError(
-                f"the extension {info.name!r} of {info.distribution} cannot be loaded: {type(error).__name__}: {error}"
+                f"the extension {info.name!r} of {info.distribution} cannot be loaded: {described(error)}"
             )
             failure.__cause__ = error
             failures[info.name] = failure

@@ -7,6 +7,8 @@ backend's stream and see to it that the stream is closed on every path and that 
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import logging
 import time
 from collections.abc import (
@@ -22,7 +24,7 @@ from collections.abc import (
 )
 from typing import Any, get_args
 
-from lollms_core.errors import BackendError, ContractError, LollmsError
+from lollms_core.errors import BackendError, ContractError, LollmsError, described
 from lollms_core.text import ReasoningSplitter, StopFilter, SurrogateJoiner
 from lollms_core.text.json_schema import schema_problem
 from lollms_core.types import MSG_TYPE, CancelToken, Chunk, Completion, FinishReason, Timings, Usage
@@ -93,18 +95,24 @@ class Pipeline:
         if self._halves or not text.isascii():
             text = self._joined(text, kind)
             chunk = chunk._replace(text=text)
+        if kind != _TEXT and kind != _REASONING:
+            raise self._broken(f"yielded a Chunk whose type is {kind!r}, which is neither text nor reasoning")
         if finish is None and usage is None and metadata is None and not self._filtering:
             (self._text if kind == _TEXT else self._reasoning).append(text)
             return (chunk,)
         if text and self._finish is not None:
             raise self._broken("yielded text after the chunk that ended its answer")
         if finish is not None:
-            if finish not in _FINISH_REASONS:
+            if not isinstance(finish, str) or finish not in _FINISH_REASONS:
                 raise self._broken(f"ended its answer with the finish reason {finish!r}, which is none")
             self._finish = finish
         if usage is not None:
+            if not isinstance(usage, Usage):
+                raise self._broken(f"yielded a Chunk whose usage is a {type(usage).__name__}, not a Usage")
             self._usage = usage
         if metadata:
+            if not isinstance(metadata, Mapping):
+                raise self._broken(f"yielded a Chunk whose metadata is a {type(metadata).__name__}, not a mapping")
             self._metadata.update(metadata)
         out = self._filter(text, kind) if text else ()
         if self._finish is not None:
@@ -208,9 +216,15 @@ class Pipeline:
         """The reasoning so far."""
         return "".join(self._reasoning)
 
-    def failed(self, error: Exception) -> LollmsError:
+    def failed(self, error: BaseException) -> LollmsError:
         """The error to raise for one that ended the stream: ours, with the text so far."""
         known = as_lollms_error(error, self.format)
+        if getattr(known, "_raised", False):
+            # A backend raises one object for several calls. What the others got must stay as it is.
+            traceback, cause = known.__traceback__, known.__cause__
+            known = copy.copy(known).with_traceback(traceback)
+            known.__cause__, known.partial_text = cause, ""
+        known._raised = True  # type: ignore[attr-defined]
         known.partial_text = self.text or known.partial_text
         known.partial_reasoning = self.reasoning
         return known
@@ -228,13 +242,13 @@ class Pipeline:
         )
 
 
-def as_lollms_error(error: Exception, format: str) -> LollmsError:
+def as_lollms_error(error: BaseException, format: str) -> LollmsError:
     """The error itself if it is ours, else a `BackendError` that has it as its cause."""
     if isinstance(error, LollmsError):
         error.format = error.format or format
         return error
     known = BackendError(
-        f"the {format} format failed: {type(error).__name__}: {error}",
+        f"the {format} format failed: {described(error)}",
         hint="The cause carries the traceback; the command prints it with --debug.",
         format=format,
     )
@@ -261,7 +275,8 @@ def drive(
                 yield from feed(chunk)
                 if pipeline.ended or cancel.cancelled:
                     break
-        except Exception as error:
+        # In a sync call no task of the caller can have been cancelled, only one of the backend.
+        except (Exception, asyncio.CancelledError) as error:
             yield from pipeline.flush()
             # Whoever shut the connection down asked for the end, not for an error.
             if not cancel.cancelled:

@@ -49,7 +49,7 @@ async def run_in_thread(function: Callable[..., T], *args: Any, cancel: CancelTo
         try:
             outcome, failure = context.run(function, *args), None
         except BaseException as error:
-            outcome, failure = None, error
+            outcome, failure = None, _not_the_readers(error)
         if isinstance(failure, StopIteration):  # which a future refuses
             failure = RuntimeError(f"StopIteration: {failure.value!r}")
         _tell(loop, settle, outcome, failure)
@@ -66,6 +66,15 @@ async def run_in_thread(function: Callable[..., T], *args: Any, cancel: CancelTo
         raise
     finally:
         unregister()
+
+
+def _not_the_readers(error: BaseException) -> BaseException:
+    """What blocking work has raised. Its cancellation of something of its own must not look like that of the reader."""
+    if not isinstance(error, asyncio.CancelledError):
+        return error
+    known = CallCancelledError("the backend cancelled its own work")
+    known.__cause__ = error
+    return known
 
 
 def _tell(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: Any) -> bool:
@@ -103,7 +112,7 @@ async def iterate_in_thread(open_stream: Callable[[], Iterable[T]], cancel: Canc
                     break
                 put("item", item)
         except BaseException as error:
-            put("error", error)
+            put("error", _not_the_readers(error))
         else:
             put("end")
         finally:
