@@ -6,10 +6,11 @@ with its traceback for `lollms doctor` and raised as `FormatLoadError` to whoeve
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,29 +84,38 @@ def _entry_points(group: str) -> tuple[tuple[EntryPoint, str, str], ...]:
     from importlib.metadata import entry_points
 
     try:
-        points = list(entry_points(group=group))
-    except Exception:  # one package whose entry points cannot be read must not hide those of all the others
-        points = _readable_entry_points(group)
-    found = []
+        return tuple(_with_origin(entry_points(group=group)))
+    except Exception:  # one package that cannot be read must not hide all the others
+        return tuple(_readable_entry_points(group))
+
+
+def _with_origin(points: Iterable[EntryPoint]) -> Iterator[tuple[EntryPoint, str, str]]:
     for point in points:
-        dist = point.dist
-        found.append((point, dist.name if dist else "unknown", dist.version if dist else "unknown"))
-    return tuple(found)
+        try:
+            name, version = (point.dist.name, point.dist.version) if point.dist else (None, None)
+        except Exception:  # its metadata cannot be read, which says nothing about its code
+            name = version = None
+        yield point, name or "unknown", version or "unknown"
 
 
-def _readable_entry_points(group: str) -> list[EntryPoint]:
+def _readable_entry_points(group: str) -> Iterator[tuple[EntryPoint, str, str]]:
     from importlib.metadata import distributions
 
-    found: dict[str, list[EntryPoint]] = {}
+    seen = set()
     for dist in distributions():
-        name = "a package"
-        try:
+        name: str | None = None
+        with contextlib.suppress(Exception):
             name = dist.name
-            # The first of a name is the one that is imported.
-            found.setdefault(name, list(dist.entry_points.select(group=group)))
+        try:
+            points = list(_with_origin(dist.entry_points.select(group=group)))
         except Exception as error:
-            logger.warning("the entry points of %s cannot be read (%s); it is left out", name, error)
-    return [point for points in found.values() for point in points]
+            logger.warning(
+                "the entry points of %s cannot be read (%s); it is left out", name or "a package", described(error)
+            )
+            continue
+        if name is None or name not in seen:  # the first of a name is the one that is imported
+            seen.add(name)
+            yield from points
 
 
 def _target(point: EntryPoint) -> str:

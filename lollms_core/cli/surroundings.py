@@ -14,7 +14,7 @@ from lollms_core.cli.packages import duplicates
 
 __all__ = ["remarks"]
 
-_OTHER_VARIABLES = {"LOLLMS_CACHE_DIR", "LOLLMS_CONFIG_FILE", "LOLLMS_DEBUG"}
+_OTHER_VARIABLES = {"LOLLMS_ALLOW_DOWNLOADS", "LOLLMS_CACHE_DIR", "LOLLMS_CONFIG_FILE", "LOLLMS_DEBUG"}
 
 
 def remarks(config: ConfigFile) -> list[str]:

@@ -57,6 +57,8 @@ class Address:
             raise _invalid(full, "it must begin with http:// or https://")
         if not host or any(c.isspace() or not c.isprintable() for c in full):
             raise _invalid(full, "it has no host name" if not host else "it contains spaces or control characters")
+        if problem := _host_problem(host):
+            raise _invalid(full, problem)
         if parts.query or parts.fragment:
             raise _invalid(full, "it must not have a query or a fragment")
         credentials = None
@@ -102,6 +104,21 @@ def mask(text: str) -> str:
     return _USERINFO.sub("***@", text)
 
 
+def _host_problem(host: str) -> str:
+    """What is wrong with a host name (RFC 1123, section 2.1; `_` is seen in practice); empty if nothing is."""
+    if ":" in host:  # an IPv6 address, which `urlsplit` has looked at
+        return ""
+    try:
+        name = host if host.isascii() else host.encode("idna").decode("ascii")
+    except UnicodeError:
+        return "its host name cannot be written in ASCII"
+    labels = name.removesuffix(".").split(".")
+    if not all(0 < len(label) <= 63 for label in labels) or len(name) > 253:
+        return "a part of its host name is empty, or too long"
+    return "" if all(map(_LABEL.fullmatch, labels)) else "its host name has a character that no host name has"
+
+
+_LABEL = re.compile(r"[A-Za-z0-9_-]+")
 _BEHIND_HOST = re.compile(r"[^/?#]*")
 _ENCODE = (
     "In a user name or a password, write special characters as %XX: / is %2F, # is %23, ? is %3F, @ is %40, : is %3A "

@@ -45,7 +45,24 @@ _HOMES = {
     "user_full_header": "layouts",
 }
 
-__all__ = [*_HOMES]
+__all__ = [
+    "ReasoningSplitter",
+    "StopFilter",
+    "SurrogateJoiner",
+    "ai_full_header",
+    "conversation_text",
+    "extract_code_blocks",
+    "extract_thinking_blocks",
+    "join_continuation",
+    "prompt_text",
+    "quoted",
+    "read_continuation",
+    "remove_thinking_blocks",
+    "schema_problem",
+    "separator_template",
+    "system_full_header",
+    "user_full_header",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -349,6 +349,21 @@ def test_a_package_with_malformed_metadata_breaks_nobody(
         assert client.generate("x") == "X"
 
 
+@pytest.mark.parametrize("metadata", [b"Name: b\xff\nVersion: 1\n", b"", b"Version: 1\n", b"\xff\xfe"])
+def test_a_package_with_unreadable_metadata_breaks_nobody(
+    strangers: Strangers, tmp_path: Path, metadata: bytes
+) -> None:
+    """Its own format works, too: what cannot be read is not its code."""
+    strangers.install(SHOUT, shouting="Shout")
+    other = strangers.install(SHOUT, whispering="Shout")
+    (tmp_path / "site" / f"{other}-1.0.dist-info" / "METADATA").write_bytes(metadata)
+    registry.refresh()
+    assert {"shouting", "whispering"} <= set(registry.installed_formats())
+    for name in ("shouting", "whispering"):
+        with LollmsClient(default_generation_mode=name) as client:
+            assert client.generate("x") == "X"
+
+
 # --- schemas and images -----------------------------------------------------------------------------------------------
 
 

@@ -39,7 +39,7 @@ def cache_directory() -> Path:
         return Path(root).expanduser() / "gguf"
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("lollms")) / "gguf"
+    return Path(platformdirs.user_cache_dir("lollms", appauthor=False)) / "gguf"
 
 
 def converted(path: Path, dtype: torch.dtype) -> Path:
