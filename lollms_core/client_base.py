@@ -406,11 +406,15 @@ def _suggest(error: UnsupportedOptionError, backend: type[Backend], settings: Ba
 
 
 def _secret(key: str | SecretStr | None) -> SecretStr | None:
-    if not key:
+    if key is None or key == "":
         return None
     from pydantic import SecretStr
 
-    return key if isinstance(key, SecretStr) else SecretStr(key)
+    if isinstance(key, SecretStr):
+        return key if key.get_secret_value() else None
+    if not isinstance(key, str):
+        raise TypeError(f"service_key must be a str, not {type(key).__name__}")
+    return SecretStr(key)
 
 
 def as_text(completion: Completion | ErrorDict) -> str | ErrorDict:

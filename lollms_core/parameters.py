@@ -129,6 +129,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "top_p": (0, 1),
     "min_p": (0, 1),
 }
+_LARGEST = 2**64
 _KNOWN = frozenset((*TextOptions.__annotations__, *GenerateOptions.__annotations__))
 
 
@@ -175,6 +176,9 @@ class RequestBuilder:
         system_prompt = check_text(options.get("system_prompt") or "", "system_prompt")
         conversation = tuple(as_message(message) for message in messages) if messages is not None else ()
         images = _images(options.get("images"))
+        model = options.get("model_name") or getattr(client, "model_name", None)
+        if model is not None and not isinstance(model, str):
+            raise TypeError(f"model_name must be a str, not {type(model).__name__}")
         if images and conversation:
             conversation, images = _with_images(conversation, images), ()
         request = GenerationRequest(
@@ -182,7 +186,7 @@ class RequestBuilder:
             messages=conversation,
             system_prompt=system_prompt,
             images=images,
-            model=options.get("model_name") or getattr(client, "model_name", None),
+            model=model,
             completion_format=_completion_format(options.get("completion_format")),
             sampling=sampling,
             personality=personality,
@@ -275,6 +279,8 @@ def checked_number(name: str, value: Any) -> int | float:
             number: int | float = operator.index(value)
         except TypeError:
             raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
+        if not -_LARGEST <= number < _LARGEST:
+            raise InvalidRequestError(f"{name} is a number that no computer counts to")
     else:
         try:
             if isinstance(value, str):
@@ -323,6 +329,11 @@ def check_settings(
         )
     if headers is not None and not isinstance(headers, Mapping):
         raise TypeError(f"headers must be a dictionary of names and values, not {type(headers).__name__}")
+    for name, value in (headers or {}).items():
+        if not isinstance(name, str):
+            raise TypeError(f"the names of headers must be str, not {type(name).__name__}")
+        if not isinstance(value, str):
+            raise TypeError(f"the header {name} must be a str, not {type(value).__name__}")
     for name, value in texts.items():
         if value is not None and not isinstance(value, str):
             raise TypeError(f"{name} must be a str, not {type(value).__name__}")
@@ -413,6 +424,12 @@ def as_message(value: Message | Mapping[str, Any]) -> Message:
     """
     if isinstance(value, Message):
         role, content, images = value.role, value.content, value.images
+        if not isinstance(images, (tuple, list)) or not all(isinstance(image, Image) for image in images):
+            raise TypeError(
+                "the images of a Message must be a tuple of Image; lollms_core.images.load_images makes them of paths, "
+                "bytes and addresses"
+            )
+        images = tuple(images)
     elif isinstance(value, Mapping):
         role, content = _field(value, "role"), _field(value, "content")
         sources = _image_sources(value)

@@ -132,7 +132,8 @@ def model_info(client: ClientBase, model_name: str | None) -> Query[ModelInfo]:
             raise _unsupported(client, "information about models")
         return _a(client, "model_info", info, ModelInfo)
 
-    return Query("model_info", ModelInfoRequest(model=model_name or client.model_name), interpret)
+    model = check_text(model_name, "model_name") if model_name is not None else ""
+    return Query("model_info", ModelInfoRequest(model=model or client.model_name), interpret)
 
 
 def list_personalities(client: ClientBase, details: bool) -> Query[Any]:

@@ -7,10 +7,12 @@ defaults without breaking a backend that was written before; that is why every h
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from lollms_core.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -434,13 +436,30 @@ CodeBlock = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Limits in seconds; `None` is no limit. There is deliberately no limit on a whole answer."""
+    """Limits in seconds; `None` is no limit. There is deliberately no limit on a whole answer.
+
+    Raises:
+        TypeError: a limit is no number.
+        InvalidRequestError: a limit that is not above 0, or not finite.
+    """
 
     connect: float | None = 10.0
     first_token: float | None = 300.0
     """From sending the request to the first byte of the answer: a server may be loading its model."""
     idle: float | None = 120.0
     """Between two pieces of an answer that has begun."""
+
+    def __post_init__(self) -> None:
+        for name in ("connect", "first_token", "idle"):
+            limit = getattr(self, name)
+            if limit is None:
+                continue
+            if isinstance(limit, bool) or not isinstance(limit, (int, float)):
+                raise TypeError(f"the {name} timeout must be a number of seconds or None, not {type(limit).__name__}")
+            if not 0 < limit < float("inf"):
+                raise InvalidRequestError(
+                    f"the {name} timeout must be above 0 seconds and finite, not {limit}", hint="None is no limit."
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -495,9 +514,11 @@ class Capabilities:
 
 
 def coerce_stop(stop: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Stop sequences as a tuple; a single string is one sequence, empty ones mean nothing."""
+    """Stop sequences as a tuple; a single string is one sequence, empty ones mean nothing. Raises `TypeError`."""
     if stop is None:
         return ()
+    if isinstance(stop, (bytes, Mapping)) or not isinstance(stop, Iterable):
+        raise TypeError(f"stop must be a string or a list of strings, not {type(stop).__name__}")
     sequences = (stop,) if isinstance(stop, str) else tuple(stop)
     for sequence in sequences:
         if not isinstance(sequence, str):

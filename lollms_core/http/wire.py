@@ -45,13 +45,13 @@ def dump_json(value: Any) -> bytes:
     """`value` as compact JSON.
 
     Raises:
-        InvalidRequestError: it contains NaN, an infinity, or half of a surrogate pair.
+        InvalidRequestError: it contains NaN, an infinity, half of a surrogate pair, or what JSON has no word for.
     """
     try:
         return _encode(value).encode()
     except UnicodeEncodeError:
         raise InvalidRequestError("the text contains half of a surrogate pair (U+D800 to U+DFFF)") from None
-    except ValueError as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequestError(f"the request cannot be written as JSON: {error}") from None
 
 

@@ -32,6 +32,7 @@ from lollms_core import (
     InvalidRequestError,
     LollmsClient,
     Message,
+    Timeouts,
     TokenCount,
     UnsupportedOptionError,
     hookimpl,
@@ -43,6 +44,7 @@ from lollms_core.text import SurrogateJoiner
 from lollms_core.text.json_schema import schema_problem
 from lollms_core.types import MSG_TYPE, Usage
 from tests.support.inline import Over, over
+from tests.support.lollms_stub import LollmsStub
 from tests.support.strangers import Strangers, strangers
 
 __all__ = ["over", "strangers"]
@@ -186,6 +188,10 @@ def test_calls_of_tools_in_place_of_an_answer_are_told(over: Over) -> None:
         ({"headers": [("a", "b")]}, "headers must be a dictionary"),
         ({"host_address": 9600}, "host_address must be a str"),
         ({"model_name": ["m"]}, "model_name must be a str"),
+        ({"service_key": 12345}, "service_key must be a str, not int"),
+        ({"headers": {"x": 5}}, "the header x must be a str, not int"),
+        ({"headers": {"x": None}}, "the header x must be a str, not NoneType"),
+        ({"headers": {b"x": "y"}}, "the names of headers must be str"),
     ],
 )
 def test_settings_of_wrong_types(settings: dict[str, Any], said: str) -> None:
@@ -198,6 +204,67 @@ def test_settings_of_wrong_types(settings: dict[str, Any], said: str) -> None:
 def test_settings_out_of_range(settings: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError):
         echo(**settings)
+
+
+@pytest.mark.parametrize("field", ["connect", "first_token", "idle"])
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (0, InvalidRequestError),
+        (-1, InvalidRequestError),
+        (float("nan"), InvalidRequestError),
+        (float("inf"), InvalidRequestError),
+        ("5", TypeError),
+        (True, TypeError),
+    ],
+)
+def test_limits_that_are_none(field: str, value: Any, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match=f"the {field} timeout must be"):
+        Timeouts(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "said"),
+    [
+        ({"n_predict": -(10**400)}, InvalidRequestError, "n_predict is a number"),
+        ({"n_predict": 10**5000}, InvalidRequestError, "n_predict is a number"),
+        ({"seed": 2**64}, InvalidRequestError, "seed is a number"),
+        ({"model_name": 5}, TypeError, "model_name must be a str, not int"),
+        ({"model_name": ["m"]}, TypeError, "model_name must be a str, not list"),
+        ({"stop": {"a": 1}}, TypeError, "stop must be a string or a list of strings, not dict"),
+        ({"stop": b"a"}, TypeError, "stop must be a string or a list of strings, not bytes"),
+        ({"stop": 5}, TypeError, "stop must be a string or a list of strings, not int"),
+        ({"stop": [1]}, TypeError, "stop must be strings, not int"),
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, Any], kind: type[Exception], said: str) -> None:
+    with echo() as client, pytest.raises(kind, match=said):
+        client.generate("x", **options)
+
+
+@pytest.mark.parametrize("images", [5, "x.png", ("x.png",), [b"x"]])
+def test_a_message_whose_images_are_none(images: Any) -> None:
+    with echo() as client, pytest.raises(TypeError, match="must be a tuple of Image"):
+        client.generate([Message("user", "x", images=images)])
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("value", [{1, 2}, object(), float("nan"), {(1, 2): 3}, nested(100_000)])
+def test_extra_fields_that_are_no_json(value: Any) -> None:
+    with LollmsStub() as stub, LollmsClient(host_address=stub.address, raise_errors=True) as client:
+        with pytest.raises(InvalidRequestError, match="cannot be written as JSON"):
+            client.generate("x", extra={"field": value})
+
+
+def test_the_name_of_a_model_is_text() -> None:
+    with echo() as client, pytest.raises(TypeError, match="model_name must be a str"):
+        client.model_info(5)  # type: ignore[arg-type]
 
 
 def test_a_path_names_a_ca_bundle(tmp_path: Path) -> None:
