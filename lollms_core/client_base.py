@@ -111,19 +111,21 @@ class ClientBase:
     ) -> None:
         """Choose a format and the values that calls use where they give none. Touches neither network nor model.
 
+        A number below is the default. Where nobody chose another, a format to which it means nothing leaves it out.
+
         Args:
-            host_address: the server's address. Formats other than LoLLMS have their own default.
+            host_address: the server's address, http://localhost:9600. Other formats than LoLLMS have their own default.
             model_name: the model; optional where the server chooses.
-            ctx_size: context window in tokens that is asked for, where the format can.
+            ctx_size: context window in tokens that is asked for, where the format can: 32000.
             personality: a personality of a LoLLMS server, by index, name or id; -1 for none.
-            n_predict: limit of new tokens in an answer.
-            temperature: sampling temperature; 0 is greedy.
-            top_k: sample among this many best tokens; 0 is off.
-            top_p: sample among the best tokens that together have this probability.
-            repeat_penalty: above 1.0 discourages repetition. The default goes to LoLLMS servers only.
-            repeat_last_n: how many last tokens the penalty looks at.
+            n_predict: limit of new tokens in an answer: 4096.
+            temperature: sampling temperature, 0.1; 0 is greedy.
+            top_k: sample among this many best tokens, 50; 0 is off.
+            top_p: sample among the best tokens that together have this probability: 0.95.
+            repeat_penalty: above 1.0 discourages repetition. The default, 0.8, goes to LoLLMS servers only.
+            repeat_last_n: how many last tokens the penalty looks at: 40.
             seed: for repeatable answers.
-            n_threads: threads that the server or the model may use.
+            n_threads: threads that the server or the model may use: 8.
             service_key: the key for the server; otherwise the format's own environment variables.
             default_generation_mode: a member of `ELF_GENERATION_FORMAT` or the name of any installed format.
             verify_ssl_certificate: `False` accepts any certificate; a string is the path of a CA bundle.

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 
 from tests.support.strangers import strangers as strangers
 from tests.support.vllm_server import small_model as small_model
@@ -17,3 +18,7 @@ with contextlib.suppress(ImportError):  # the environment of vLLM has none
 
 # Read when torch is imported. Its threads wait by spinning otherwise, which slows down whatever runs beside them.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# A shell starts what runs in its background with Ctrl-C ignored, which the programs of the tests would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

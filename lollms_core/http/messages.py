@@ -85,7 +85,7 @@ class Decoder:
         raise NotImplementedError
 
     def close(self) -> Iterable[Chunk]:
-        """The body has ended.
+        """The body has ended, or the connection has broken or been closed: then only text that was held back counts.
 
         Raises:
             IncompleteStreamError: the protocol has an end mark and it did not come.
