@@ -260,7 +260,7 @@ def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]
 
 def _held_back(decoder: Decoder) -> Generator[Chunk, None, None]:
     """What of an answer that has no end a decoder would have given out with more to come."""
-    with contextlib.suppress(LollmsError):
+    with contextlib.suppress(Exception):  # what is told is how the answer broke
         for chunk in decoder.close():
             if chunk.text:
                 yield chunk._replace(finish_reason=None)
