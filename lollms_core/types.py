@@ -457,9 +457,7 @@ class Timeouts:
             if isinstance(limit, bool) or not isinstance(limit, (int, float)):
                 raise TypeError(f"the {name} timeout must be a number of seconds or None, not {type(limit).__name__}")
             if not 0 < limit < float("inf"):
-                raise InvalidRequestError(
-                    f"the {name} timeout must be above 0 seconds and finite, not {limit}", hint="None is no limit."
-                )
+                raise InvalidRequestError(f"the {name} timeout must be above 0 seconds and finite, not {limit}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
