@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from packaging.version import Version
 
 from tests.faults.asking import DOORS, KEY, Door
 from tests.framing.asking import GOOD, Way
@@ -160,6 +162,9 @@ def test_servers_that_are_exempt(
     assert proxy.requests == []
 
 
+@pytest.mark.skipif(
+    Version(version("requests")) < Version("2.34"), reason="requests takes del.invalid for an end of model.invalid"
+)
 def test_a_server_that_is_not_exempt(ask: Way, plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy = plain(OPENAI.dialect)
     monkeypatch.setenv("HTTP_PROXY", proxy.url())
