@@ -95,9 +95,6 @@ class AsyncTransport:
         authorization = self._environment.authorization
         if authorization is not None and not any(name.lower() == "authorization" for name in headers):
             headers["Authorization"] = authorization
-        if self.address.scheme == "http" and (credentials := self._environment.proxy_authorization):
-            # Versions of aiohttp such as 3.13.0 send them with the first request of a connection alone.
-            headers["Proxy-Authorization"] = credentials
         self.headers = headers
         self.body_headers = {**headers, "Content-Type": "application/json"}
         if self.address.scheme == "https":

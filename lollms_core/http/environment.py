@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
 
 from lollms_core.errors import ConfigurationError
 from lollms_core.http.address import Address, mask, refuse_bare_password
@@ -29,14 +28,6 @@ class Environment:
     def is_socks(self) -> bool:
         """The proxy speaks SOCKS, not HTTP."""
         return self.proxy is not None and self.proxy.partition("://")[0] in _SOCKS
-
-    @property
-    def proxy_authorization(self) -> str | None:
-        """`Basic` credentials for the proxy, from its URL."""
-        parts = urlsplit(self.proxy or "")
-        if parts.username is None:
-            return None
-        return _basic(unquote(parts.username), unquote(parts.password or ""))
 
     @classmethod
     def find(cls, address: Address, verify: bool | str) -> Environment:
