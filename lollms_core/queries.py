@@ -183,6 +183,6 @@ def _wrong(client: ClientBase, hook: str, value: Any, due: str) -> ContractError
 def _unsupported(client: ClientBase, what: str) -> UnsupportedError:
     return UnsupportedError(
         f"the {client.format} format has no {what}",
-        hint="`lollms formats` shows what each installed format can do.",
+        hint="`lollms formats --capabilities` shows what each installed format can do.",
         format=client.format,
     )

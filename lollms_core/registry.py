@@ -195,6 +195,7 @@ def _load(info: FormatInfo) -> type[Backend]:
     except (Exception, SystemExit) as error:  # a package that exits when it is imported must not end the program
         raise FormatLoadError(
             f"the format {info.name!r} of {info.distribution} cannot be loaded: {described(error)}",
+            hint=f"`lollms doctor {info.name} --debug` shows the traceback. Reinstall or upgrade the package.",
             format=info.name,
         ) from error
     return _checked(info, backend)

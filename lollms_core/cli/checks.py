@@ -93,7 +93,9 @@ def _ask(client: LollmsClient) -> Finding:
         return _local(client, models, detail)  # asking about a model here would load it
     try:
         info = cast("ModelInfo", client.model_info())
-    except (ModelRequiredError, UnsupportedError):
+    except ModelRequiredError:
+        return _none_chosen(client, models, detail)
+    except UnsupportedError:
         return _chosen(client, models, detail)
     except LollmsError as error:
         return _failed(error)
@@ -146,10 +148,10 @@ def _local(client: LollmsClient, models: tuple[str, ...], detail: str) -> Findin
         return _chosen(client, models, detail)
     if name.startswith((".", "/", "~", "package:")) or name.endswith(".gguf"):
         return Finding(
-            "no model", f"there is no model {name} on this machine", "`lollms models` lists those there are."
+            "no model", f"there is no model {name} on this machine", f"`lollms models -f {client.format}` lists those."
         )
     return Finding(
-        "ready", f"{detail}; {name} is not among them, so the first call looks for it elsewhere", models=models
+        "ready", f"{detail}; {name} is not among them: the first call asks the model hub for it", models=models
     )
 
 
@@ -157,14 +159,18 @@ def _chosen(client: LollmsClient, models: tuple[str, ...], detail: str) -> Findi
     if client.model_name:
         return Finding("ready", f"{detail}, {client.model_name} chosen", models=models)
     if client.backend.capabilities.needs_model:
-        name = models[0] if models else "NAME"
-        return Finding(
-            "no model",
-            f"{detail}, and none is chosen" if detail else "no model is chosen",
-            f"Choose one: `lollms config set formats.{client.format}.model {name}`, or --model with every call.",
-            models=models,
-        )
+        return _none_chosen(client, models, detail)
     return Finding("ready", detail, models=models)
+
+
+def _none_chosen(client: LollmsClient, models: tuple[str, ...], detail: str) -> Finding:
+    name = models[0] if models else "NAME"
+    return Finding(
+        "no model",
+        f"{detail}, and none is chosen" if detail else "no model is chosen",
+        f"Choose one: `lollms config set formats.{client.format}.model {name}`, or --model with every call.",
+        models=models,
+    )
 
 
 def check_extensions() -> Mapping[str, LollmsError]:

@@ -102,4 +102,4 @@ def _suggest(key: str, known: list[str]) -> str:
 
     close = difflib.get_close_matches(key, known, n=2)
     meant = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
-    return f"{meant}Options of a backend belong into [formats.NAME.options]. Known keys: {', '.join(known)}."
+    return f"{meant}Options of a backend belong in [formats.NAME.options]. Known keys: {', '.join(known)}."

@@ -71,7 +71,7 @@ class Conversation:
         except (ValueError, TypeError) as error:
             why = error.message if isinstance(error, LollmsError) else "it is no list of messages"
             raise InvalidRequestError(
-                f"{path} is no saved conversation: {why}", hint="Save conversations that are to be loaded as .json."
+                f"{path} is not a saved conversation: {why}", hint="Save conversations that are to be loaded as .json."
             ) from None
         self.reset()
         self.system = "\n\n".join(message.content for message in messages if message.role == "system")

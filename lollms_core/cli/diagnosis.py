@@ -7,9 +7,12 @@ import functools
 import logging
 import os
 import platform
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import click
 
 from lollms_core import LollmsError, Timeouts, __version__, installed_formats
 from lollms_core.cli import config_file
@@ -48,6 +51,8 @@ class Report:
     failures: dict[str, BaseException] = field(default_factory=dict)
     """The exceptions behind the findings, for their tracebacks."""
     remarks: list[str] = field(default_factory=list)
+    again: str = ""
+    """The options with which a call reaches what was checked."""
 
     @property
     def problems(self) -> list[str]:
@@ -104,11 +109,18 @@ def _examine(names: tuple[str, ...], everything: bool, timeout: float, choices: 
     config, problems = config_file.load_what_is_right()
     wrong = wrong_variables(os.environ)
     environ = {name: value for name, value in os.environ.items() if name not in wrong}
-    chosen = resolve(choices, environ, config)
+    given = {name for name, value in choices.items() if name != "format" and value not in (None, (), {})}
+    if given and len(names) > 1:
+        raise click.UsageError("Options such as --model are for one format: name one.")
+    # What the command line says beside a name is for that format, and not for the chosen one.
+    only = names[0] if given and names else None
+    chosen = resolve({"format": choices.get("format")} if only else choices, environ, config)
     report = Report(config, chosen.format.value, chosen.format.source, config_problems=list(problems))
     report.wrong_variables = wrong
     report.remarks = [*chosen.ignored, *remarks(config)]
-    report.asked = frozenset(names) if names and chosen.nobody_chose else frozenset({*names, chosen.format.value})
+    alone = only or (names and chosen.nobody_chose)
+    report.asked = frozenset(names) if alone else frozenset({*names, chosen.format.value})
+    report.again = _again(choices, names)
     formats = installed_formats()
     report.packages = {name: f"{info.distribution} {info.version}" for name, info in formats.items()}
     # A server that is silent is found out before the check is given up.
@@ -118,7 +130,10 @@ def _examine(names: tuple[str, ...], everything: bool, timeout: float, choices: 
     )
     checks = {}
     for name in dict.fromkeys(to_ask):
-        settings = chosen if name == chosen.format.value else _other(name, environ, config)
+        if name == only:
+            settings = _other(name, environ, config, choices)
+        else:
+            settings = chosen if name == chosen.format.value else _other(name, environ, config)
         try:
             arguments = client_arguments(settings, Timeouts(connect=patience, first_token=patience, idle=patience))
         except LollmsError as error:
@@ -136,10 +151,18 @@ def _examine(names: tuple[str, ...], everything: bool, timeout: float, choices: 
     return report
 
 
-def _other(name: str, environ: Mapping[str, str], config: ConfigFile) -> Resolved:
+def _other(name: str, environ: Mapping[str, str], config: ConfigFile, choices: Choices | None = None) -> Resolved:
     """The settings of a format that was not chosen: addresses and keys of the chosen one are not for it."""
     belongs = environ.get("LOLLMS_FORMAT", "").lower() == name
-    return resolve({"format": name}, environ if belongs else without_bound(environ), config)
+    return resolve({**(choices or {}), "format": name}, environ if belongs else without_bound(environ), config)
+
+
+def _again(choices: Choices, names: tuple[str, ...]) -> str:
+    """What of this command line a call needs too, so that it reaches what was checked."""
+    options = {"-f": choices.get("format") or (names[0] if len(names) == 1 else None), "-m": choices.get("model")}
+    options["--host-address"] = choices.get("host_address")
+    options["--api-key-file"] = choices.get("api_key_file")
+    return "".join(f" {option} {shlex.quote(value)}" for option, value in options.items() if value)
 
 
 def _add_extensions(report: Report, names: list[str], failures: Mapping[str, LollmsError] | Finding) -> None:

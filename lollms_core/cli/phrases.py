@@ -40,7 +40,12 @@ _ONLY_IN_LISTS = {
 
 _SENTENCES = (
     # --- keys
-    (r"Pass a key as service_key, or set (\w+)\.", r"Set \1 or LOLLMS_API_KEY, or name a file with --api-key-file."),
+    (r"Pass a key as service_key, or set LOLLMS_API_KEY\.", "Set LOLLMS_API_KEY, or name a file with --api-key-file."),
+    (r"Check the key that was passed as service_key, or set LOLLMS_API_KEY\.",
+     "Check the key in LOLLMS_API_KEY or --api-key-file."),
+    (r"Check the key that was passed as service_key, or set ([\w ]+)\.",
+     r"Check the key in \1, LOLLMS_API_KEY or --api-key-file, whichever holds it."),
+    (r"Pass a key as service_key, or set ([\w ]+)\.", r"Set \1 or LOLLMS_API_KEY, or name a file with --api-key-file."),
     (r"Pass a key as service_key\.", "Set LOLLMS_API_KEY, or name a file with --api-key-file."),
     (r"Check the key that was passed as service_key\.", "Check the key in LOLLMS_API_KEY or --api-key-file."),
     (r"or pass service_key", "or use --api-key-file"),
@@ -137,4 +142,9 @@ def words_of(error: LollmsError) -> tuple[str, str]:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     if not frames or frames[-1].f_globals.get("__name__", "").startswith("lollms_core.cli"):
         return error.message, error.hint
-    return in_command_words(error.message), in_command_words(error.hint)
+    return in_command_words(error.message), _of_its_format(in_command_words(error.hint), error.format)
+
+
+def _of_its_format(hint: str, format: str | None) -> str:
+    """A hint whose commands ask the format that failed, and not the one that is chosen."""
+    return hint.replace("`lollms models`", f"`lollms models -f {format}`") if format else hint

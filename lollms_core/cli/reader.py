@@ -81,8 +81,8 @@ def unfenced(next_line: Callable[[str], str | None]) -> str | None:
     lines = [line.lstrip().removeprefix(FENCE)]
     while not lines[-1].rstrip().endswith(FENCE):
         more = next_line("… ")
-        if more is None:
-            return None
+        if more is None:  # the end of the input ends the message, too
+            break
         lines.append(more)
     lines[-1] = lines[-1].rstrip().removesuffix(FENCE)
     return "\n".join(lines).strip("\n")

@@ -139,7 +139,7 @@ def _place_of(parameter: str) -> str:
     """Where a parameter of the client is set at the terminal."""
     known = SETTINGS.get(_OTHER_NAMES.get(parameter, parameter))
     if known is None:
-        return "Headers belong into [formats.NAME.headers] of the configuration file." if parameter == "headers" else ""
+        return "Headers belong in [formats.NAME.headers] of the configuration file." if parameter == "headers" else ""
     option = "--api-key-file" if known.secret else known.option
     return f"Use {option + ', ' if option else ''}{known.variable} or {known.name} in the configuration file."
 

@@ -43,6 +43,11 @@ _OPTIONS = {
 }
 """Every option, and what is done for a backend that does not declare it."""
 
+_LEGEND = {
+    "core": "*core*: the core looks for stop sequences itself. ",
+    "prompt": "*prompt*: a conversation becomes one text. ",
+}
+
 _ABILITIES = {
     "raw_prompt": "raw prompts (`Instruct`)",
     "vision": "images",
@@ -66,12 +71,13 @@ def table(capabilities: Mapping[str, Capabilities]) -> str:
     for field, words in _ABILITIES.items():
         rows.append([words, *("yes" if getattr(c, field) else "–" for c in capabilities.values())])
     lines = [f"| {' | '.join(row)} |" for row in rows]
+    legend = "".join(words for word, words in _LEGEND.items() if any(word in row for row in rows))
     return "\n".join(
         [
             *lines,
             "",
-            "*core*: the core looks for stop sequences itself. *prompt*: a conversation becomes one text. –: "
-            "choosing it gives a warning, under `strict=True` an error; what the format has not, it says.",
+            f"{legend}Choosing an option that has a – gives a warning, and under `strict=True` an error. Asking for "
+            "anything else that has one is always an error.",
         ]
     )
 

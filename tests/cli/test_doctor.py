@@ -52,7 +52,7 @@ def test_all_is_well(lollms):
     assert result.exit_code == 0
     assert "✓ echo  ready: 1 model" in result.stdout
     assert "Chosen format: echo (option --format)" in result.stdout
-    assert result.stdout.endswith('All is well: `lollms generate "Hello!"` will ask echo.\n')
+    assert result.stdout.endswith('All is well: `lollms generate -f echo "Hello!"` will ask echo.\n')
 
 
 def test_broken_formats_are_findings_next_to_working_ones(lollms, strangers):
@@ -72,8 +72,8 @@ def test_broken_formats_are_findings_next_to_working_ones(lollms, strangers):
     text = lollms("doctor", "-f", "echo", "echo", *names).stdout
     assert "No module named 'no_such_module_anywhere'" in text
     assert "SystemExit: leaving" in text
-    assert "To be seen to: broken, exiting, misspelt." in text
-    assert "`lollms doctor --debug` shows the tracebacks." in text
+    assert "Needs attention: broken, exiting, misspelt." in text
+    assert "--debug shows the tracebacks." in text
     assert "Traceback" not in text
 
 
@@ -116,7 +116,7 @@ def test_what_was_asked_for_must_answer(lollms, only_strangers):
         result = lollms("doctor", *arguments)
         assert result.exit_code == 1
         assert "✗ absent  unreachable" in result.stdout
-        assert "To be seen to: absent." in result.stdout
+        assert "Needs attention: absent." in result.stdout
 
 
 def test_what_was_not_asked_for_is_not_imported(lollms, only_strangers):
@@ -186,7 +186,7 @@ def test_a_wrong_variable_does_not_stop_it(lollms):
     assert result.exit_code == 1
     assert "✗ LOLLMS_SEED must be an integer, not 'x'" in result.stdout
     assert "✓ echo" in result.stdout
-    assert "To be seen to: the variable LOLLMS_SEED." in result.stdout
+    assert "Needs attention: the variable LOLLMS_SEED." in result.stdout
 
 
 def test_remarks(lollms, config):
@@ -208,7 +208,7 @@ def test_extensions_are_checked(lollms, strangers):
     assert "✓ extension working" in result.stdout
     assert "✗ extension broken: the extension 'broken' of " in result.stdout
     assert "--- the extension broken\nTraceback" in result.stdout
-    assert "To be seen to: the extension broken." in result.stdout
+    assert "Needs attention: the extension broken." in result.stdout
     assert result.stderr == ""
 
 

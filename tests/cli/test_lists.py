@@ -180,7 +180,10 @@ def test_an_estimate_says_that_it_is_one(lollms, strangers):
 
 def test_embeddings_are_one_line_each(lollms):
     assert lollms("embed", "-f", "echo", "one", "two words").stdout == "[3.0, 1.0]\n[9.0, 2.0]\n"
-    assert lollms("embed", "-f", "echo", input="one\n\ntwo words\n").stdout == "[3.0, 1.0]\n[9.0, 2.0]\n"
+    assert lollms("embed", "-f", "echo", input="one\ntwo words\n\n").stdout == "[3.0, 1.0]\n[9.0, 2.0]\n"
+    empty = lollms("embed", "-f", "echo", input="one\n\ntwo words\n")  # nothing is left out, or lines would not fit
+    assert (empty.exit_code, empty.stdout) == (2, "")
+    assert "Line 2 is empty" in empty.stderr
     assert lollms("embed", "-f", "echo").exit_code == 2
 
 
@@ -220,7 +223,7 @@ def test_code_to_a_file(lollms, tmp_path):
     assert (result.stdout, result.stderr) == ("", f"Note: wrote {path}\n")
     failed = lollms("code", "-o", str(tmp_path / "no" / "f.py"), *script(CODE), "x")
     assert failed.exit_code == 1
-    assert "No such file or directory" in failed.stderr
+    assert "there is no folder" in failed.stderr
     blocks = tmp_path / "blocks.json"
     assert lollms("code", "--json", "-o", str(blocks), *script(CODE), "x").stdout == ""
     assert [block["type"] for block in json.loads(blocks.read_text())] == ["python", "js"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -55,8 +56,10 @@ def command(
     """
     text = text_from(prompt, "prompt")
     options: dict[str, Any] = {"language": language, "template": _template(template)}
-    if output is not None and not force:
-        _confirm_overwriting(output)  # before the model works, not after
+    if output is not None:  # before the model works, not after
+        _check_writable(output)
+        if not force:
+            _confirm_overwriting(output)
     with open_session(choices) as session:
         options |= system_prompt(session.settings)
         try:
@@ -94,6 +97,15 @@ def _template(path: str | None) -> str:
 
 def _joined(blocks: list[CodeBlock]) -> str:
     return "\n".join(block["content"].removesuffix("\n") + "\n" for block in blocks)
+
+
+def _check_writable(output: str) -> None:
+    folder = Path(output).parent
+    if output.endswith(("/", os.sep)) or not folder.is_dir():
+        what = f"there is no folder {folder}" if not folder.is_dir() else "it names a folder"
+        raise ConfigurationError(f"{output} cannot be written: {what}", hint="Make the folder first, and name a file.")
+    if not os.access(output if Path(output).exists() else folder, os.W_OK):
+        raise ConfigurationError(f"{output} cannot be written: permission denied")
 
 
 def _confirm_overwriting(output: str) -> None:

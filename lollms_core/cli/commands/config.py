@@ -170,6 +170,12 @@ Example:
 def unset(key: str) -> None:
     """Take KEY out of the configuration file."""
     path = tuple(key.split("."))  # of any kind: what should not be there must be easy to take out
+    table = config_file.parse(config_file.read(config_file.config_path()) or "", config_file.config_path())
+    for name in path:
+        table = table.get(name, {}) if isinstance(table, dict) else {}
+    if isinstance(table, dict) and table:
+        keys = ", ".join(f"{key}.{name}" for name in table)
+        raise click.UsageError(f"{key} is a table. Take its keys out one by one: {keys}.")
     try:
         _change(lambda before: toml_edit.unset_value(before, path))
     except (KeyError, TypeError):

@@ -54,7 +54,7 @@ def command(
 
     A check loads the format, makes a client as the configuration says, and asks it for its models. The checks run at
     the same time; one that hangs stops none of the others. The other formats are not loaded: what is said of them is
-    whether their packages are complete.
+    whether their packages are complete. Options such as --model are for the one format that is named.
     """
     report = examine(tuple(name.strip().lower() for name in formats), everything, timeout, choices)
     if as_json:
@@ -106,13 +106,13 @@ def _print_finding(name: str, width: int, finding: Finding, problem: bool, packa
 def _print_end(report: Report) -> None:
     problems = report.problems
     if problems:
-        click.secho(_wrapped(f"To be seen to: {', '.join(problems)}.", 0, "  "), bold=True)
+        click.secho(_wrapped(f"Needs attention: {', '.join(problems)}.", 0, "  "), bold=True)
         if report.failures and not current_state().debug:
-            click.echo("`lollms doctor --debug` shows the tracebacks.")
+            click.echo("--debug shows the tracebacks.")
         return
     name = report.chosen if report.chosen in report.asked else next(iter(report.findings))
-    option = "" if name == report.chosen else f" -f {name}"
-    click.echo(f'All is well: `lollms generate{option} "Hello!"` will ask {name}.')
+    options = report.again or ("" if name == report.chosen else f" -f {name}")
+    click.echo(_wrapped(f'All is well: `lollms generate{options} "Hello!"` will ask {name}.', 0, "  "))
 
 
 def _line(text: str, *, sign: str = "", colour: str = "") -> None:

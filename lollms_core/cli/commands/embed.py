@@ -30,9 +30,12 @@ def command(texts: tuple[str, ...], choices: Choices) -> None:
 
     One line for each, in order: a JSON list of numbers. All texts go in one request.
     """
-    wanted = list(texts) or [line for line in read_stdin().split("\n") if line.strip()]
-    if not wanted:
+    wanted = list(texts) or read_stdin().rstrip().split("\n")
+    if wanted == [""]:
         raise click.UsageError("There is no text: give it as an argument or on standard input.")
+    for number, text in enumerate(wanted, 1):
+        if not text.strip():
+            raise click.UsageError(f"{'Text' if texts else 'Line'} {number} is empty, and has no embedding.")
     with open_session(choices) as session, Waiting(f"Waiting for {session.subject}"):
         vectors = cast("list[list[float]]", session.client.embed(wanted))
     for vector in vectors:

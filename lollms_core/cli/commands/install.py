@@ -67,7 +67,7 @@ def command(format: str, yes: bool, upgrade: bool) -> None:
         note(_EXTRAS[name])
     if not yes:
         _confirm(name, package)
-    _run(arguments)
+    _run(arguments, name)
     _verify(name, package)
 
 
@@ -90,10 +90,13 @@ def _confirm(name: str, package: str) -> None:
     confirm(f"Install {package}", refused="not installed, as you wish", otherwise="--yes installs without asking.")
 
 
-def _run(arguments: list[str]) -> None:
+def _run(arguments: list[str], name: str) -> None:
     status = subprocess.run(arguments, check=False).returncode  # noqa: S603 - the name was checked, no shell
     if status != 0:
-        raise ConfigurationError(f"pip failed with status {status}", hint="Its own message above says why.")
+        hint = "Its own message above says why."
+        if name in OFFICIAL_PACKAGES:
+            hint += f" If it finds no such package, install it from a clone: `pip install . plugins/lollms-{name}`."
+        raise ConfigurationError(f"pip failed with status {status}", hint=hint)
 
 
 def _verify(name: str, package: str) -> None:

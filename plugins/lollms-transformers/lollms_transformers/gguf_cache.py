@@ -7,6 +7,7 @@ it is complete; a lock file makes a second process wait for the first instead of
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -53,8 +54,13 @@ def converted(path: Path, dtype: torch.dtype) -> Path:
     target = cache_directory() / _folder_name(path, dtype)
     if target.is_dir():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"):
+    lock = FileLock(f"{target}.lock")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        held = lock.acquire()
+    except OSError as error:
+        raise _no_place(target.parent, error) from error
+    with held:
         if target.is_dir():  # another process has just finished it
             return target
         _remove_leftovers(target)
@@ -66,6 +72,14 @@ def converted(path: Path, dtype: torch.dtype) -> Path:
             shutil.rmtree(workplace, ignore_errors=True)
             raise
     return target
+
+
+def _no_place(folder: Path, error: Exception) -> ModelLoadError:
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return ModelLoadError(
+        f"the converted weights cannot be kept in {folder}: {why}",
+        hint="Make room there, or name another folder with LOLLMS_CACHE_DIR.",
+    )
 
 
 def _remove_leftovers(target: Path) -> None:
@@ -99,6 +113,9 @@ def _convert(path: Path, workplace: Path, dtype: torch.dtype, target: Path) -> N
         try:
             _write_model(path, workplace, dtype, reach)
         except Exception as error:
+            full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+            if full or "No space left" in str(error):  # safetensors has an error of its own
+                raise _no_place(target.parent, error) from error
             raise ModelLoadError(
                 f"{path.name} cannot be converted: {type(error).__name__}: {error}",
                 hint="The file may be damaged, or its architecture one that transformers cannot read from GGUF.",

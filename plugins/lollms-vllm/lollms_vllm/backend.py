@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from lollms_core import (
 )
 from lollms_vllm.arguments import argument_names, near_misses
 from lollms_vllm.engine import Engine
+from lollms_vllm.failures import missing_engine
 from lollms_vllm.options import VLLMOptions
 from lollms_vllm.server import VLLMServer
 
@@ -85,6 +87,8 @@ class VLLMBackend(VLLMServer):
         """The models of the server, or the one model of the engine."""
         if self._engine is None:
             return super().list_models(request)
+        if importlib.util.find_spec("vllm") is None:
+            raise missing_engine(ModuleNotFoundError(name="vllm"))
         return Ready([ModelInfo(name=str(self.settings.model_name))])
 
     @hookimpl

@@ -1,0 +1,94 @@
+"""What newcomers stumbled over at the terminal: hints that lead astray, and input that vanished."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.openai_stub import Reply, running
+
+LISTING = """
+from lollms_core import Backend, Chunk, ModelInfo, hookimpl
+class Listing(Backend):
+    @hookimpl
+    def generate(self, request):
+        yield Chunk(self.settings.host_address or "none")
+    @hookimpl
+    def list_models(self, request):
+        return [ModelInfo(name=str(self.settings.host_address)), ModelInfo(name="b")]
+    @hookimpl
+    def model_info(self, request):
+        return ModelInfo(name=str(request.model))
+"""
+
+
+def test_options_beside_a_name_are_for_that_format(lollms, strangers):
+    strangers.install(LISTING, listing="Listing")
+    found = json.loads(lollms("doctor", "listing", "--host-address", "http://here:1", "-m", "b", "--json").stdout)
+    assert found["problems"] == []
+    assert list(found["formats"]) == ["listing"]
+    assert found["formats"]["listing"]["detail"] == "2 models, b chosen"
+
+
+def test_options_beside_two_names_are_refused(lollms):
+    result = lollms("doctor", "echo", "lollms", "-m", "x")
+    assert result.exit_code == 2
+    assert "name one" in result.stderr
+
+
+def test_what_is_suggested_reaches_what_was_checked(lollms, strangers):
+    strangers.install(LISTING, listing="Listing")
+    result = lollms("doctor", "listing", "-m", "my model", "--host-address", "http://here:1")
+    assert "lollms generate -f listing -m 'my model' --host-address http://here:1" in " ".join(result.stdout.split())
+
+
+def test_a_server_with_two_models_of_which_none_was_chosen_is_not_ready(lollms):
+    with running() as stub:
+        stub.models = [{"id": "m1", "object": "model"}, {"id": "m2", "object": "model"}]
+        result = lollms("doctor", "openai", "--host-address", stub.url, "--json")
+    found = json.loads(result.stdout)["formats"]["openai"]
+    assert (result.exit_code, found["status"]) == (1, "no model")
+    assert "config set formats.openai.model m1" in found["hint"]
+
+
+def test_an_engine_that_is_not_installed_is_not_ready(lollms):
+    pytest.importorskip("lollms_vllm")
+    result = lollms("doctor", "vllm", "-m", "some/model", "--json")
+    assert json.loads(result.stdout)["formats"]["vllm"]["status"] == "broken"
+    assert "engine is not installed" in result.stdout
+
+
+def test_hints_ask_the_format_that_failed(lollms, strangers):
+    strangers.install("import no_such_module_anywhere", broken="Broken")
+    assert "`lollms doctor broken --debug`" in lollms("generate", "-f", "broken", "x").stderr
+
+
+def test_a_key_that_is_refused_is_looked_for_where_it_may_be(lollms):
+    with running() as stub:
+        stub.refuse(Reply({}, 401), lambda body: True)
+        result = lollms(
+            "generate", "-f", "openai", "-m", "m", "--host-address", stub.url, "x", env={"OPENAI_API_KEY": "wrong"}
+        )
+    assert "service_key" not in result.stderr
+    assert "Check the key in OPENAI_API_KEY, LOLLMS_API_KEY or --api-key-file" in " ".join(result.stderr.split())
+
+
+def test_a_fence_that_is_not_closed_ends_with_the_input(lollms):
+    result = lollms("chat", "-f", "echo", input='"""\nx\ny\n')
+    assert result.stdout.strip() == "x\ny"
+
+
+def test_a_table_of_the_configuration_is_taken_out_key_by_key(lollms, config):
+    config('[formats.ollama]\nmodel = "x"\nhost_address = "y"\n')
+    result = lollms("config", "unset", "formats.ollama")
+    assert result.exit_code == 2
+    assert "formats.ollama.model, formats.ollama.host_address" in " ".join(result.stderr.split())
+    assert lollms("config", "unset", "formats.ollama.model").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["no/such/folder.py", "folder/"])
+def test_a_file_that_cannot_be_written_is_said_before_the_model_works(lollms, tmp_path, name):
+    result = lollms("code", "-f", "echo", "-O", "fail_with=ServerError", "-o", f"{tmp_path}/{name}", "x")
+    assert "cannot be written" in result.stderr
+    assert "ServerError" not in result.stderr
