@@ -56,6 +56,7 @@ _SENTENCES = (
     (r"let the model answer at once with think=False", "let the model answer at once with --no-think"),
     (r"Leave think out", "Leave --think out"),
     (r"make the client without strict=True to go on", "leave --strict out to go on"),
+    (r" The answer is in partial_text\.", ""),
     (r"the answer is in partial_text", "the answer itself may tell why"),
     (r"Leave completion_format at (ELF_COMPLETION_FORMAT\.)?Chat", "Leave --raw out"),
     (r"Use ELF_COMPLETION_FORMAT\.Chat, or a", "Leave --raw out, or use a"),
@@ -113,9 +114,17 @@ _SENTENCES = (
 )  # fmt: skip
 
 _NAMES = (
+    (
+        re.compile(rf"(?<![\w.'\"/-])({'|'.join(_OPTIONS)})=(\d+(?:\.\d+)?)\b"),
+        lambda found: f"{_OPTIONS[found[1]]} {found[2]}",
+    ),
     (re.compile(rf"(?<![\w.'\"/-])({'|'.join(_OPTIONS)})\b(?!=)"), lambda found: _OPTIONS[found[1]]),
     # Options of a format's backend: by name alone, and with a value as in quantization='8bit'.
-    (re.compile(r"(?<![\w`-])(gpu_memory_utilization|max_batch_size)\b"), lambda found: f"`-O {found[1]}=…`"),
+    # Not in a list of them, nor before what is wrong with one.
+    (
+        re.compile(r"(?<![\w`-])(?<!, )(gpu_memory_utilization|max_batch_size)\b(?![,:])"),
+        lambda found: f"`-O {found[1]}=…`",
+    ),
     (re.compile(r"(?<![\w`-])([a-z][a-z_]*)='([\w./-]+)'"), lambda found: f"`-O {found[1]}={found[2]}`"),
     (re.compile(r"(?<![\w`-])([a-z][a-z_]*)=(True|False)\b"), lambda found: f"`-O {found[1]}={found[2].lower()}`"),
 )
