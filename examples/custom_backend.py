@@ -1,6 +1,6 @@
 """A backend of your own, in seven lines, and how the client treats it like any other.
 
-A package makes it known to everybody with five lines in its `pyproject.toml`:
+A package makes it known to everybody with a few lines in its `pyproject.toml`:
 
     [project]
     name = "lollms-shout"

@@ -169,6 +169,9 @@ class _Connector(aiohttp.TCPConnector):
     def abort(self, task: asyncio.Task[Any]) -> None:
         """Close the connection that `task` asked for, whatever is on its way there."""
         if (transport := self._uses.pop(task, None)) is not None:
+            if (lost := getattr(transport.get_protocol(), "closed", None)) is not None:
+                # Looked at, or asyncio complains that nobody did.
+                lost.add_done_callback(lambda done: done.cancelled() or done.exception())
             sockets.reset_when_closed(transport.get_extra_info("socket"))
             transport.abort()
 

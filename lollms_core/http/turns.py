@@ -49,6 +49,7 @@ class Turns:
     def renew(self) -> None:
         """Forget who stands in line."""
         self._line: deque[_Place] = deque()
+        self._holder: object | None = None
 
     def join(self, who: object, task: object | None, wake: Callable[[], None], alive: Callable[[], bool]) -> bool:
         """Stand in line, on behalf of this thread. `wake` is called, from any thread, when it is the turn of `who`.
@@ -67,32 +68,25 @@ class Turns:
             if self._line and owner.waits_for_itself(self._line[0].owner):
                 return False
             self._line.append(_Place(who, owner, wake, alive))
-            first = self._line[0].who is who
-        if first:
-            wake()
+        self.look()
         return True
-
-    def look(self) -> None:
-        """Pass over those who cannot go on, for somebody who has stood in line for a while."""
-        with self._lock:
-            following = self._line[0] if self._skip_the_dead() and self._line else None
-        if following is not None:
-            following.wake()
 
     def leave(self, who: object) -> None:
         """Go, whether or not it had its turn. If it had, the next one in line is woken."""
         with self._lock:
-            had_it = bool(self._line) and self._line[0].who is who
             self._line = deque(place for place in self._line if place.who is not who)
-            self._skip_the_dead()
-            following = self._line[0] if had_it and self._line else None
-        if following is not None:
-            following.wake()
+        self.look()
 
-    def _skip_the_dead(self) -> bool:
-        """Whether somebody else is the first now."""
-        skipped = False
+    def look(self) -> None:
+        """Wake whoever is the first now and was not before. Those who cannot go on are passed over."""
+        with self._lock:
+            self._skip_the_dead()
+            first = self._line[0] if self._line else None
+            changed = first is not None and first.who is not self._holder
+            self._holder = first and first.who
+        if changed and first is not None:
+            first.wake()
+
+    def _skip_the_dead(self) -> None:
         while self._line and not self._line[0].alive():
             self._line.popleft()
-            skipped = True
-        return skipped

@@ -10,7 +10,10 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from lollms_core.http import Turns
 from tests.support.lollms_stub import LollmsStub
 from tests.support.waiting import PATIENCE
 
@@ -118,3 +121,38 @@ print("".join(chunk.text for chunk in stream))
 """,
     )
     assert shown.split() == ["hi", "two", "three"]
+
+
+class _Waiter:
+    def __init__(self) -> None:
+        self.alive = True
+        self.turns = 0
+
+    def wake(self) -> None:
+        self.turns += 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(["join", "leave", "die", "look"]), st.integers(0, 4)), max_size=40))
+def test_whoever_is_first_is_woken_once(steps: list[tuple[str, int]]) -> None:
+    """Whatever happens in whatever order; as those who wait look again after a while, one look may be needed."""
+    turns, waiters = Turns(), {number: _Waiter() for number in range(5)}
+    line: list[int] = []
+    for step, number in steps:
+        waiter = waiters[number]
+        if step == "join" and number not in line and waiter.alive:
+            waiter.turns = 0
+            # Each stands for a task of its own.
+            assert turns.join(waiter, waiter, waiter.wake, lambda waiter=waiter: waiter.alive)
+            line.append(number)
+        elif step == "leave" and number in line:
+            turns.leave(waiter)
+            line.remove(number)
+        elif step == "die":
+            waiter.alive = False
+        elif step == "look":
+            turns.look()
+    turns.look()
+    living = [number for number in line if waiters[number].alive]
+    if living:
+        assert waiters[living[0]].turns == 1
+    assert all(waiters[number].turns == 0 for number in living[1:])

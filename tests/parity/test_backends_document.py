@@ -30,10 +30,10 @@ def block(containing: str) -> str:
     return found
 
 
-def test_seven_lines_of_python_and_five_of_toml_are_a_backend(tmp_path):
+def test_seven_lines_of_python_and_seven_of_toml_are_a_backend(tmp_path):
     module, project = blocks("python")[0], blocks("toml")[0]
     assert len([line for line in module.splitlines() if line]) <= 7
-    assert len(project.splitlines()) == 5
+    assert len(project.splitlines()) == 7
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "lollms_shout.py").write_text(module)
