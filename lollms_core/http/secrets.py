@@ -30,11 +30,8 @@ class Secrets:
     def hidden(self, text: str) -> str:
         """`text` with `***` in their places, and in those of what an excerpt, which ends in `…`, has left of one."""
         for form in self._forms:
-            text = text.replace(form, "***")
-            for size in range(len(form) - 1, SHORTEST - 1, -1):
-                text = text.replace(f"{form[:size]}…", "***…")
-                if text.endswith(form[:size]):
-                    text = f"{text[:-size]}***"
+            pieces = text.replace(form, "***").split("…")
+            text = "…".join(_without_beginning_at_end(piece, form) for piece in pieces)
         return text
 
     def keep_out_of(self, error: LollmsError) -> None:
@@ -51,6 +48,13 @@ class Secrets:
                 error.__cause__ = error.__context__ = None
                 return
             cause = cause.__cause__ or cause.__context__
+
+
+def _without_beginning_at_end(text: str, form: str) -> str:
+    for size in range(min(len(form) - 1, len(text)), SHORTEST - 1, -1):
+        if text.endswith(form[:size]):
+            return f"{text[:-size]}***"
+    return text
 
 
 def userinfo(url: str | None) -> list[str]:
