@@ -337,7 +337,7 @@ def a_variable_of_the_wrong_kind(world):
     return []
 
 
-@row({"echo": "broken"}, "the file with the API key cannot be read")
+@row({"echo": "broken"}, "cannot be read: Is a directory")
 def a_key_file_that_cannot_be_read(world):
     return ["-f", "echo", "--api-key-file", str(world.home)]
 
