@@ -160,7 +160,11 @@ def test_a_schema_that_is_none_is_wrong_usage(lollms, tmp_path, content):
         (["-f", "echo", "--n-predict", "0"], "--n-predict must be at least 1, not 0", ""),
         (["-f", "echo", "--temperature", "-1"], "temperature must be at least 0, not -1", ""),
         (["-f", "echo", "--image", "missing.png"], "missing.png", ""),
-        (["-f", "echo", "--api-key-file", "missing"], "the file with the API key, missing, cannot be read", "named by option --api-key-file"),
+        (
+            ["-f", "echo", "--api-key-file", "missing"],
+            "the file with the API key, missing, cannot be read",
+            "named by option --api-key-file",
+        ),
         (
             ["-f", "echo", "-O", "service_key=x"],
             "service_key is not an option",
