@@ -9,8 +9,9 @@ import re
 from collections.abc import Generator
 from typing import NamedTuple
 
-from lollms_core.errors import BackendError, LollmsError
+from lollms_core.errors import BackendError, EmptyPromptError, LollmsError
 from lollms_core.text import extract_code_blocks, join_continuation, read_continuation
+from lollms_core.text.continuation import behind_continuation
 from lollms_core.types import CodeBlock, Completion, Message
 
 __all__ = ["CodeConversation", "Question", "ask_for_codes"]
@@ -32,7 +33,7 @@ def ask_for_codes(
     """Ask for code and continue a last block that was cut off.
 
     Args:
-        prompt: what the code shall do.
+        prompt: what the code shall do; may be empty if there is a template.
         language: the language to ask for; empty leaves it to the model.
         template: code to start from; empty for none.
         single: ask for exactly one block.
@@ -42,9 +43,17 @@ def ask_for_codes(
         The blocks, in order, the last one with `is_complete` false if it still is unfinished.
 
     Raises:
+        TypeError: an argument of the wrong type.
+        EmptyPromptError: neither a prompt nor a template.
         BackendError: the model answered without any code block; `partial_text` has its answer.
         LollmsError: an error that was thrown in, where a continuation failed; `partial_text` has all the code so far.
     """
+    if isinstance(max_continuations, bool) or not isinstance(max_continuations, int):
+        raise TypeError(f"max_continuations must be an int, not {type(max_continuations).__name__}")
+    if not isinstance(prompt, (str, type(None))):
+        raise TypeError(f"prompt must be a str, not {type(prompt).__name__}")
+    if prompt is None or not (prompt or template):
+        yield from _refused_as_empty()
     question = _instructions(prompt, language, template, single)
     completion = yield Question(question, None)
     answer = completion.text
@@ -64,16 +73,35 @@ def ask_for_codes(
             completion = yield Question(None, _please_continue(question, answer, last["type"]))
         except LollmsError as error:
             if error.partial_text.strip():
-                blocks[-1] = {**last, "content": join_continuation(last["content"], error.partial_text)}
+                blocks = _continued(blocks, error.partial_text, single)
             error.partial_text = _markdown(blocks)
             raise
         more = completion.text
         if not more.strip():
             break
-        content = join_continuation(last["content"], more)
-        blocks[-1] = {**last, "content": content, "is_complete": read_continuation(more)[1]}
+        blocks = _continued(blocks, more, single)
         answer += more
     return blocks
+
+
+def _refused_as_empty() -> Generator[Question, Completion, None]:
+    """Ask with no messages at all, which the client refuses: its errors alone get the form that it was told to use."""
+    try:
+        yield Question(None, ())
+    except EmptyPromptError as error:
+        raise EmptyPromptError("the prompt is empty", format=error.format) from None
+
+
+def _continued(blocks: list[CodeBlock], more: str, single: bool) -> list[CodeBlock]:
+    """The blocks with the model's next answer: the rest of the last one, and the blocks that follow it."""
+    *whole, last = blocks
+    content, is_complete = join_continuation(last["content"], more), read_continuation(more)[1]
+    whole.append({**last, "content": content, "is_complete": is_complete})
+    if not single:
+        for block in extract_code_blocks(behind_continuation(more)):
+            section = block["section"] or last["section"]
+            whole.append({**block, "index": len(whole), "section": section})
+    return whole
 
 
 def _please_continue(question: str, answer: str, language: str) -> tuple[Message, ...]:
@@ -92,18 +120,23 @@ def _markdown(blocks: list[CodeBlock]) -> str:
     """Code blocks as text, in which `extract_code_blocks` finds them again; the last one is left open."""
     parts = []
     for block in blocks:
-        runs = re.findall("`+", block["content"])
-        fence = "`" * max(3, 1 + max(map(len, runs), default=0))
+        fence = _fence_around(block["content"])
         end = f"\n{fence}\n\n" if block["is_complete"] else ""
         parts.append(f"{fence}{block['type']}\n{block['content']}{end}")
     return "".join(parts)
 
 
+def _fence_around(code: str) -> str:
+    """A fence that no line of the code closes."""
+    return "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
+
+
 def _instructions(prompt: str, language: str, template: str, single: bool) -> str:
     how_many = "exactly one Markdown code block" if single else "Markdown code blocks, one for each piece of code"
     named = f" of {language} code" if language else ""
-    parts = [prompt]
+    parts = [prompt] if prompt else []
     if template:
-        parts.append(f"Start from this code and complete it:\n\n```{language}\n{template}\n```")
+        fence = _fence_around(template)
+        parts.append(f"Start from this code and complete it:\n\n{fence}{language}\n{template}\n{fence}")
     parts.append(f"Answer with {how_many}{named}, fenced with ``` and the language's name.")
     return "\n\n".join(parts)

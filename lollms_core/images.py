@@ -176,7 +176,7 @@ def _from_file(path: str, max_bytes: int) -> Image:
     except FileNotFoundError:
         raise ImageError(
             f"there is no image file {name}",
-            hint=f"Check the path; the current directory is {os.getcwd()}." if not os.path.isabs(path) else None,
+            hint=f"Check the path; {_current_directory()}." if not os.path.isabs(path) else None,
         ) from None
     except ValueError as error:
         if isinstance(error, ImageError):
@@ -193,20 +193,27 @@ def _from_file(path: str, max_bytes: int) -> Image:
 _LONGEST_NAME = 300
 
 
+def _current_directory() -> str:
+    try:
+        return f"the current directory is {os.getcwd()}"
+    except OSError:
+        return "the current directory has been deleted"
+
+
 def _is_pil_image(source: object) -> bool:
     """Whether this is a PIL image, without importing Pillow: only who has one has imported it."""
     return any(cls.__name__ == "Image" and cls.__module__.partition(".")[0] == "PIL" for cls in type(source).__mro__)
 
 
 def _from_pil(source: PILImage, max_bytes: int) -> Image:
-    from PIL import ImageOps  # who has such an image has Pillow
-
     buffer = BytesIO()
     try:
-        source = ImageOps.exif_transpose(source)  # PNG has no place for how a camera was held
+        source = _upright(source)
         if source.mode == "F":
             source = _with_whole_numbers(source)
         elif source.mode not in _PNG_MODES:
+            if source.mode.startswith("I;16"):
+                source = source.convert("I")  # straight to another order of bytes, all above 255 would become 255
             source = source.convert(_MODES_TO_CONVERT.get(source.mode, "RGB"))
         source.save(buffer, "PNG")
     except (OSError, ValueError) as error:
@@ -214,6 +221,16 @@ def _from_pil(source: PILImage, max_bytes: int) -> Image:
             f"the PIL image cannot be encoded: {error}", hint="Check that its file is complete."
         ) from error
     return _checked(buffer.getvalue(), "the PIL image", max_bytes)
+
+
+def _upright(source: PILImage) -> PILImage:
+    """The image turned as its camera was held, for which PNG has no place."""
+    from PIL import ImageOps  # who has such an image has Pillow
+
+    try:
+        return ImageOps.exif_transpose(source)
+    except Exception:  # a malformed EXIF gives many kinds; where it is the picture that is broken, encoding says so
+        return source
 
 
 def _with_whole_numbers(source: PILImage) -> PILImage:

@@ -5,7 +5,7 @@ The sync and the async client run the same queries. Each function takes the clie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -97,11 +97,14 @@ def detokenize(client: ClientBase, tokens: Sequence[int]) -> Query[str]:
 
 def embed(client: ClientBase, text: str | Sequence[str]) -> Query[Any]:
     single = isinstance(text, str)
-    texts = (text,) if isinstance(text, str) else tuple(text)
+    if text is not None and not isinstance(text, Iterable):
+        raise TypeError(f"text must be a str or a list of str, not {type(text).__name__}")
+    texts = (text,) if isinstance(text, str) else tuple(() if text is None else text)
     for each in texts:
         check_text(each, "text")
     if not texts or not all(texts):
-        raise InvalidRequestError("there is nothing to embed: a text is empty", format=client.format)
+        empty = ": a text is empty" if texts else ""
+        raise InvalidRequestError(f"there is nothing to embed{empty}", format=client.format)
 
     def interpret(vectors: list[list[float]] | None) -> Any:
         if vectors is None:

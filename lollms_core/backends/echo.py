@@ -92,12 +92,13 @@ class EchoBackend(Backend):
         if request.all_images:
             text += f" [{len(request.all_images)} image(s)]"
         words = _WORDS.findall(text) if self.options.script is None else self.options.script
+        words = _until_stop(words, request.sampling.stop)
         limit = request.sampling.n_predict
         finish: FinishReason = "stop"
         if limit is not None and len(words) > limit:
             words, finish = words[:limit], "length"
         pieces = [Chunk(piece, MSG_TYPE.MSG_TYPE_REASONING) for piece in self.options.reasoning]
-        pieces += [Chunk(piece) for piece in _until_stop(words, request.sampling.stop)]
+        pieces += [Chunk(word) for word in words]
         cancelled = threading.Event()
         unregister = request.cancel.on_cancel(cancelled.set)
         try:

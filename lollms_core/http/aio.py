@@ -12,6 +12,7 @@ import functools
 import os
 import socket
 import ssl
+import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
@@ -181,7 +182,7 @@ class _Session:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | bool) -> None:
         self._loop = loop
-        self._closing: asyncio.Task[None] | None = None
+        self._thread = threading.current_thread()
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self.connector = _Connector(limit=0, ssl=tls, socket_factory=self._socket)
         self.session = aiohttp.ClientSession(
@@ -214,16 +215,18 @@ class _Session:
             await self.session.close()
 
     def close(self) -> None:
-        """Close the session: here if its loop stands still or is closed, else as soon as that comes to it."""
+        """Close the session: here if its loop is closed, or stands still and is this thread's; else when it runs on."""
         loop = self._loop
         if loop.is_closed():
-            # Nothing can be awaited there any more; and if it ended well, there is nothing left to close.
-            with contextlib.suppress(StopIteration):
-                self.session.close().send(None)
+            self._close_without_waiting()  # if the loop ended well, there is nothing left to close
             self._hang_up()
             return
-        if loop.is_running():
-            loop.call_soon_threadsafe(self._close_in_loop, loop)
+        if loop.is_running() or (self._thread is not threading.current_thread() and self._thread.is_alive()):
+            # Who may run a loop that stands still is its own thread, which may do so at this very moment.
+            with contextlib.suppress(RuntimeError):  # closed meanwhile
+                loop.call_soon_threadsafe(self._close_without_waiting)
+            if not loop.is_running():
+                self._hang_up()
             return
         closing = self._keeper.aclose()
         try:
@@ -239,8 +242,12 @@ class _Session:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
 
-    def _close_in_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._closing = loop.create_task(self._keeper.aclose())
+    def _close_without_waiting(self) -> None:
+        # No task: one that a loop is given while it ends would be dropped with a complaint.
+        for closing in (self.session.close(), self._keeper.aclose()):
+            with contextlib.suppress(StopIteration, RuntimeError):  # the loop may be closing them itself
+                closing.send(None)
+            closing.close()
 
 
 def _tls_context(verify: bool | str) -> ssl.SSLContext | bool:
@@ -250,6 +257,6 @@ def _tls_context(verify: bool | str) -> ssl.SSLContext | bool:
         if os.path.isdir(verify):
             return ssl.create_default_context(capath=verify)
         return ssl.create_default_context(cafile=verify)
-    import requests.utils
+    import requests  # and not `requests.utils`: see `Environment.find`
 
     return ssl.create_default_context(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)

@@ -209,7 +209,8 @@ class AsyncResponse:
     async def drain(self) -> None:
         """The end mark has come: read the little that may follow, so that the connection can be used again."""
         self._deadline = None
-        with contextlib.suppress(aiohttp.ClientError, OSError, ValueError, asyncio.TimeoutError):
+        # aiohttp's RuntimeError is what reading from a connection gives that it is about to close.
+        with contextlib.suppress(aiohttp.ClientError, OSError, ValueError, RuntimeError, asyncio.TimeoutError):
             await asyncio.wait_for(self._drain(), DRAIN_SECONDS)
         self.close()
 

@@ -4,8 +4,8 @@ Imported on the first call only: urllib3 is not needed to import lollms.
 
 What is used below urllib3's public face, why, and what fails when it changes (`tests/http/test_below_urllib3.py`):
 
-- `_new_conn` and `_dns_host`: connecting to all addresses of a host within one limit, and cancelling it. urllib3 gives
-  each address the whole limit, one after the other.
+- `_new_conn` and `_dns_host`: connecting to all addresses of a host within one limit, and cancelling that and the TLS
+  handshake after it. urllib3 gives each address the whole limit, one after the other.
 - `http.client`'s `response_class`, for `BulkResponse`. With the standard one, urllib3's `read1` gives a stream at 1.98
   times the cost of raw `http.client` and `json` for each chunk, and at 1.04 times with this one, measured in one run of
   `benchmarks/overhead.py`; the bar is 1.5. Its `fp` is replaced, so that a head which trickles in is bound by the
@@ -174,15 +174,22 @@ class BulkResponse(http.client.HTTPResponse):
 
     def _begin(self) -> None:
         super().begin()
-        while 100 <= self.status < 200 and self.status != http.client.SWITCHING_PROTOCOLS:
-            self.headers = self.msg = None  # type: ignore[assignment]
-            super().begin()
+        if self._raw.ended:
+            # To the standard one, the end of the connection is as good as the line that ends a head.
+            raise http.client.RemoteDisconnected("the connection ended within the head of the answer")
         if not self.chunked and self.headers.get("transfer-encoding", "").strip().lower() == "chunked":
             # White space may follow a header's value (RFC 9112, section 5), which the standard one keeps.
             self.chunked, self.chunk_left, self.length = True, None, None
             self.will_close = "close" in self.headers.get("connection", "").lower() or self.version < 11
         if current.watch is not None and current.watch.cut:
             self.will_close = True
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 <= status < 200 or status == http.client.SWITCHING_PROTOCOLS:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
 
     def read1(self, n: int = -1) -> bytes:
         """What has arrived of the body, at least one byte; `b""` at its end.
@@ -283,6 +290,7 @@ class _Raw(io.RawIOBase):
         self._limit: float | None = None
         self._deadline: float | None = None
         self._changed = False
+        self.ended = False
 
     def limit(self, begun: float) -> None:
         self._limit = self._sock.gettimeout()
@@ -305,7 +313,9 @@ class _Raw(io.RawIOBase):
             if left < self._limit - self._SLACK:
                 self._changed = True
                 self._set(left)
-        return self._raw.readinto(buffer)
+        count = self._raw.readinto(buffer)
+        self.ended = count == 0
+        return count
 
     def _set(self, seconds: float | None) -> None:
         with contextlib.suppress(OSError):  # closed from another thread: the read says so
@@ -328,14 +338,31 @@ class _Held(_Base):
 
     response_class = BulkResponse
     _outgoing: list[bytes] | None = None
+    _twin: socket.socket | None = None
 
     def connect(self) -> None:
-        super().connect()
-        sockets.remember(self.sock)
-        watch: Watch | None = current.watch
-        if watch is not None:
-            watch.connected = True
-            watch.hold(self.sock)
+        try:
+            super().connect()
+            sockets.remember(self.sock)
+            watch: Watch | None = current.watch
+            if watch is not None:
+                watch.connected = True
+                watch.hold(self.sock)
+        finally:
+            if self._twin is not None:
+                self._twin.close()
+                self._twin = None
+
+    def _new_conn(self) -> socket.socket:
+        sock = self._connected()
+        if current.watch is not None and isinstance(self, urllib3.connection.HTTPSConnection):
+            # TLS takes the socket away, and gives its own only when the server has answered. This one stays.
+            self._twin = sock.dup()
+            current.watch.hold(self._twin)
+        return sock
+
+    def _connected(self) -> socket.socket:
+        return super()._new_conn()
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         watch: Watch | None = current.watch
@@ -408,7 +435,7 @@ def _upload(sock: Any, data: bytes, limit: float | None) -> int:
 class _Interruptible(_Held):
     """Connects to all addresses of the host within one limit, and can be interrupted meanwhile."""
 
-    def _new_conn(self) -> socket.socket:
+    def _connected(self) -> socket.socket:
         try:
             return connect(self._dns_host, self.port, self.timeout, self.socket_options, current.watch)
         except socket.gaierror as error:

@@ -38,7 +38,9 @@ class Environment:
         """
         import os
 
-        import requests.utils
+        # Not `requests.utils`: that takes the locks of the two imports in the other order than `import requests` does,
+        # which another thread may be at.
+        import requests
 
         url = str(address)
         with requests.Session() as session:

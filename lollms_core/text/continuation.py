@@ -6,7 +6,7 @@ import re
 
 from lollms_core.text.commonmark import FenceScanner, with_plain_line_ends
 
-__all__ = ["join_continuation", "read_continuation"]
+__all__ = ["behind_continuation", "join_continuation", "read_continuation"]
 
 
 def join_continuation(first: str, continuation: str) -> str:
@@ -46,14 +46,26 @@ def read_continuation(continuation: str) -> tuple[str, bool]:
     it may close the block and go on with prose. A fence with an info string opens; so does a bare one with nothing
     before it, or with a sentence before it. Any other bare fence closes.
     """
+    code, closes, _ = _read(with_plain_line_ends(continuation))
+    return code, closes
+
+
+def behind_continuation(continuation: str) -> str:
+    """What an answer that continues a code block goes on with after closing it; empty if it does not close it."""
     text = with_plain_line_ends(continuation)
+    return text[_read(text)[2] :]
+
+
+def _read(text: str) -> tuple[str, bool, int]:
+    """The code, whether the block is closed, and where the first line behind the block begins."""
     fence = FenceScanner(text).next()
     if fence is None:
-        return text, False
+        return text, False, len(text)
     before = text[: fence.start]
     if fence.info or not before.strip() or _is_introduction(before):
-        return fence.content.removesuffix("\n") if fence.complete else fence.content, fence.complete
-    return before.removesuffix("\n"), True
+        return fence.content.removesuffix("\n") if fence.complete else fence.content, fence.complete, fence.end
+    closing_line_end = text.find("\n", fence.start)
+    return before.removesuffix("\n"), True, len(text) if closing_line_end < 0 else closing_line_end + 1
 
 
 def _is_introduction(text: str) -> bool:

@@ -31,16 +31,38 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 def schema_problem(text: str, schema: Mapping[str, Any]) -> str | None:
     """What is wrong with the answer, in a few words; `None` if nothing is.
 
+    The answer must be JSON as it is, so that whoever gets it can read it: reasoning in it is a fault.
+
     >>> schema_problem('{"a": 1}', {"type": "object", "required": ["a", "b"]})
     "$ lacks 'b'"
     >>> schema_problem("Sure! Here it is", {"type": "object"})
     'it is not JSON'
     """
     try:
-        value = json.loads(remove_thinking_blocks(text))
+        value = _parsed(text)
     except (ValueError, RecursionError):
-        return "it is not JSON"
+        return _why_not_json(text)
     return _problem(value, schema, _Look(schema, {}), "$", _DEEPEST)
+
+
+def _parsed(text: str) -> Any:
+    return json.loads(text, parse_constant=_refuse)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is Python's and not JSON's")
+
+
+def _why_not_json(text: str) -> str:
+    answer = remove_thinking_blocks(text)
+    if answer != text:
+        try:
+            _parsed(answer)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            return "there is reasoning beside the JSON"
+    return "it is not JSON"
 
 
 class _Look(NamedTuple):
@@ -119,7 +141,9 @@ def _in_object(value: Any, schema: Mapping[str, Any], look: _Look, at: str, dept
     properties = properties if isinstance(properties, Mapping) else {}
     others = schema.get("additionalProperties", True) if "patternProperties" not in schema else True
     for name, item in value.items():
-        if found := _problem(item, properties.get(name, others), look, f"{at}.{name}", depth):
+        # Quoted where needed: places are told apart by their text.
+        inner = f"{at}.{name}" if name.isidentifier() else f"{at}[{name!r}]"
+        if found := _problem(item, properties.get(name, others), look, inner, depth):
             return found
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 
 import pytest
@@ -64,6 +65,57 @@ def test_values_that_cannot_work(client, call, type, words):
 def test_wrong_types_always_raise(client, call):
     with pytest.raises(TypeError):
         client.generate(**call)
+
+
+@pytest.mark.parametrize("call", ["generate_code", "generate_codes"])
+@pytest.mark.parametrize("prompt", ["", None])
+def test_nothing_to_write_code_for(client, call, prompt):
+    wanted = client.generate("")
+    assert getattr(client, call)(prompt) == wanted
+    assert asyncio.run(getattr(client, f"a{call}")(prompt)) == wanted
+    client.raise_errors = True
+    with pytest.raises(errors.EmptyPromptError, match="the prompt is empty"):
+        getattr(client, call)(prompt)
+
+
+def test_a_template_is_something_to_write_code_for(client):
+    assert client.generate_code("", template="x = 1") == "x = 1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"prompt": 5}, "prompt must be a str, not int"),
+        ({"prompt": b""}, "prompt must be a str, not bytes"),
+        ({"prompt": "```\nx\n```", "max_continuations": "3"}, "max_continuations must be an int, not str"),
+        ({"prompt": "```\nx\n```", "max_continuations": True}, "max_continuations must be an int, not bool"),
+    ],
+)
+def test_wrong_types_are_refused_before_the_model_is_asked_for_code(client, arguments, said):
+    seen = []
+    with pytest.raises(TypeError, match=said):
+        client.generate_code(**arguments, streaming_callback=lambda piece, kind: seen.append(piece))
+    assert not seen
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "there is nothing to embed"),
+        ([], "there is nothing to embed"),
+        ("", "there is nothing to embed: a text is empty"),
+        (["a", ""], "there is nothing to embed: a text is empty"),
+    ],
+)
+def test_nothing_to_embed(client, text, said):
+    error = client.embed(text)
+    assert (error["type"], error["error"]) == ("InvalidRequestError", said)
+
+
+@pytest.mark.parametrize(("text", "name"), [(5, "int"), ([None], "NoneType"), (b"ab", "int")])
+def test_what_is_no_text_to_embed(client, text, name):
+    with pytest.raises(TypeError, match=f"text must be a str.*, not {name}"):
+        client.embed(text)
 
 
 @pytest.mark.parametrize("tokens", ["text", None, [1.5], ["1"], [True], 7])

@@ -10,7 +10,7 @@ import pickle
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -85,6 +85,58 @@ def test_code_is_kept_when_a_continuation_fails(over: Over, call: str, world: st
     (block,) = client.extract_code_blocks(result)
     assert block["content"] == "a = 1\nb = 2\nc = 3\nd = 4\ne ="
     assert (block["type"], block["is_complete"]) == ("python", False)
+
+
+class Split(Backend):
+    """Its first answer breaks off inside a block; each of the next goes on with it and with another one."""
+
+    answers: ClassVar[list[str]] = []
+
+    @hookimpl
+    def generate(self, request: GenerationRequest) -> Iterator[Chunk]:
+        yield Chunk(self.answers.pop(0))
+        if not self.answers:
+            raise IncompleteStreamError("the connection broke")
+        yield Chunk(finish_reason="length")
+
+
+FIRST = "# Parts\n\n`a.py`:\n```python\nx = 1\ny ="
+SECOND = "```python\n 2\n```\n\nAnd `b.py`:\n```python\nz ="
+WITHOUT_FENCE = " 2\n```\n\nAnd `b.py`:\n```python\nz ="
+THIRD = "```python\n 3\n```\n\n# Data\n\n```json\n{}\n```\nDone."
+CODES = [("x = 1\ny = 2", "a.py", "Parts"), ("z = 3", "b.py", "Parts"), ("{}", "", "Data")]
+
+
+@pytest.mark.parametrize("second", [SECOND, WITHOUT_FENCE])
+@pytest.mark.parametrize("world", ["sync", "async"])
+def test_blocks_that_follow_in_a_continuation_are_kept(over: Over, second: str, world: str) -> None:
+    Split.answers = [FIRST, second, THIRD, "never asked for"]
+    client = over(Split)
+    blocks = client.generate_codes("x") if world == "sync" else asyncio.run(client.agenerate_codes("x"))
+    assert [(block["content"], block["file_name"], block["section"]) for block in blocks] == CODES
+    assert [(block["index"], block["is_complete"]) for block in blocks] == [(0, True), (1, True), (2, True)]
+    assert Split.answers == ["never asked for"]
+
+
+def test_one_block_is_asked_for_and_what_follows_it_is_left_out(over: Over) -> None:
+    Split.answers = [FIRST, SECOND, "never asked for"]
+    assert over(Split).generate_code("x") == "x = 1\ny = 2"
+    assert Split.answers == ["never asked for"]
+
+
+def test_blocks_that_follow_are_kept_when_the_continuation_fails(over: Over) -> None:
+    Split.answers = [FIRST, SECOND]
+    error = over(Split, raise_errors=False).generate_codes("x")
+    assert error["type"] == "IncompleteStreamError"
+    blocks = LollmsClient.extract_code_blocks(error)
+    assert [(block["content"], block["is_complete"]) for block in blocks] == [("x = 1\ny = 2", True), ("z =", False)]
+
+
+@pytest.mark.parametrize("template", ["```\nx\n```", "~~~~\n`````\n"])
+def test_a_template_with_fences_is_fenced_with_a_longer_one(template: str) -> None:
+    with echo() as client:
+        (block,) = client.generate_codes("make it", template=template, language="md")
+    assert (block["content"], block["type"]) == (template, "md")
 
 
 # --- chunks that are none ---------------------------------------------------------------------------------------------

@@ -6,8 +6,10 @@ import base64
 import contextlib
 import io
 import os
+import struct
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
@@ -103,6 +105,49 @@ def test_an_opened_pil_image_keeps_its_transparency() -> None:
     assert PILImage.open(io.BytesIO(load_image(opened).data or b"")).getpixel((0, 0)) == (1, 2, 3, 4)
 
 
+DEPTHS = (0, 255, 256, 1000, 60000, 65535)
+
+
+def deep_tiff(order: str) -> bytes:
+    """A TIFF of 16 bits a pixel, by TIFF 6.0: Pillow writes those of its own machine's byte order alone."""
+    pixels = struct.pack(f"{order}6H", *DEPTHS)
+    tags = {256: len(DEPTHS), 257: 1, 258: 16, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: len(pixels)}
+    directory = b"".join(struct.pack(f"{order}HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items())
+    head = struct.pack(f"{order}2sHI", b"MM" if order == ">" else b"II", 42, 8 + len(pixels))
+    return head + pixels + struct.pack(f"{order}H", len(tags)) + directory + bytes(4)
+
+
+def deep_picture(mode: str) -> PILImage.Image:
+    picture = PILImage.new(mode, (len(DEPTHS), 1))
+    for x, depth in enumerate(DEPTHS):
+        picture.putpixel((x, 0), depth)
+    return picture
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        *(deep_picture(mode) for mode in ("I", "I;16", "I;16B", "I;16L", "I;16N")),
+        *(PILImage.open(io.BytesIO(deep_tiff(order))) for order in "<>"),
+    ],
+    ids=lambda picture: f"{type(picture).__name__} {picture.mode}",
+)
+def test_sixteen_bits_a_pixel_are_kept(picture: PILImage.Image) -> None:
+    saved = PILImage.open(io.BytesIO(load_image(picture).data or b""))
+    assert [saved.getpixel((x, 0)) for x in range(len(DEPTHS))] == list(DEPTHS)
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage!!", b"Exif\0\0MM\0*\0\0"], ids=["none", "cut off"])
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+def test_a_picture_whose_exif_is_broken(format: str, exif: bytes) -> None:
+    buffer = io.BytesIO()
+    PILImage.new("RGB", (3, 2), "teal").save(buffer, format, exif=exif)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's own about such EXIF
+        data = load_image(PILImage.open(buffer)).data
+    assert PILImage.open(io.BytesIO(data or b"")).size == (3, 2)
+
+
 def test_a_truncated_pil_image() -> None:
     opened = PILImage.open(io.BytesIO(encoded("BMP", (200, 200))[:4000]))
     with pytest.raises(ImageError, match="PIL image cannot be encoded"):
@@ -130,6 +175,16 @@ def test_a_missing_file_names_the_path_and_says_where_it_was_looked_for() -> Non
     with pytest.raises(ImageError, match=r"no image file pictures/nothing\.png") as caught:
         load_image("pictures/nothing.png")
     assert os.getcwd() in caught.value.hint
+
+
+def test_a_missing_file_while_the_current_directory_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ImageError, match=r"no image file nothing\.png") as caught:
+        load_image("nothing.png")
+    assert "has been deleted" in caught.value.hint
 
 
 def test_a_directory(tmp_path: Path) -> None:

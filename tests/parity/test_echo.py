@@ -32,3 +32,13 @@ def test_a_conversation_is_answered_with_what_was_said_last():
     with LollmsClient(default_generation_mode="echo", raise_errors=True) as client:
         assert client.generate(said) == "three four"
         assert client.complete(said, system_prompt="Be brief.").text == "Be brief.\nthree four"
+
+
+@pytest.mark.parametrize(
+    ("n_predict", "answer", "finish_reason"),
+    [(1, "a", "length"), (2, "a ", "stop"), (3, "a ", "stop"), (None, "a ", "stop")],
+)
+def test_the_limit_counts_what_is_before_the_stop_sequence(n_predict, answer, finish_reason):
+    with LollmsClient(default_generation_mode="echo", raise_errors=True) as client:
+        completion = client.complete("a STOP b c d", n_predict, stop="STOP")
+    assert (completion.text, completion.finish_reason) == (answer, finish_reason)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lollms_core import LollmsClient
 from lollms_core.text.json_schema import schema_problem
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -19,12 +20,22 @@ JSON = st.recursive(
 PART = {"anyOf": [{"const": 1}, {"type": "null"}]}
 LIST = {"type": "array", "items": {"$ref": "#/$defs/part"}, "minItems": 1, "$defs": {"part": PART}}
 
+NUMBERS = {"type": ["integer", "object"], "additionalProperties": {"$ref": "#"}}
+
 
 @pytest.mark.parametrize(
     ("text", "schema", "wrong"),
     [
         ('{"city": "Rome"}', SCHEMA, None),
-        ('<think>{</think>\n{"city": "Rome"}', SCHEMA, None),
+        ('<think>{</think>\n{"city": "Rome"}', SCHEMA, "there is reasoning beside the JSON"),
+        ('{"city": "Rome"}<think>x</think>', SCHEMA, "there is reasoning beside the JSON"),
+        ("<think>Rome</think>Rome", SCHEMA, "it is not JSON"),
+        ('{"city": "<think>", "x": "</think>"}', SCHEMA | {"required": ["city", "x"]}, None),
+        ("[NaN]", {}, "it is not JSON"),
+        ("[-Infinity]", {}, "it is not JSON"),
+        ("<think>x</think>Infinity", {}, "it is not JSON"),
+        ('{"a.b": 1, "a": {"b": "wrong"}}', NUMBERS, "$.a.b is not integer or object"),
+        ('{"a": {"b": 1}, "a.b": "wrong"}', NUMBERS, "$['a.b'] is not integer or object"),
         ("Rome", SCHEMA, "it is not JSON"),
         ("{}", SCHEMA, "$ lacks 'city'"),
         ('{"city": 3}', SCHEMA, "$.city is not string"),
@@ -46,6 +57,19 @@ LIST = {"type": "array", "items": {"$ref": "#/$defs/part"}, "minItems": 1, "$def
 )
 def test_problems(text, schema, wrong):
     assert schema_problem(text, schema) == wrong
+
+
+@pytest.mark.filterwarnings("ignore:the echo format does not honour")
+@given(
+    st.text(st.sampled_from('{}[]":, a1'), max_size=12) | JSON.map(json.dumps),
+    st.sampled_from(["", "<think>x</think>"]),
+)
+def test_what_is_handed_out_can_be_read(text, reasoning):
+    for answer in (text + reasoning, reasoning + text, reasoning + reasoning + text):
+        with LollmsClient(default_generation_mode="echo", script=[answer]) as client:
+            answer = client.generate("x", json_schema={})
+        if isinstance(answer, str):
+            json.loads(answer)
 
 
 KEYWORDS = st.sampled_from(
