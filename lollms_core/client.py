@@ -232,9 +232,8 @@ class LollmsClient(AsyncCalls):
         callback: Callback | None,
         options: GenerateOptions,
     ) -> list[CodeBlock] | ErrorDict:
-        question = next(conversation)
+        answer: Completion | LollmsError | None = None
         while True:
-            answer = self._answer(question.prompt, question.messages, n_predict, callback, options)
             try:
                 question = conversation.throw(answer) if isinstance(answer, LollmsError) else conversation.send(answer)
             except StopIteration as end:
@@ -242,6 +241,7 @@ class LollmsClient(AsyncCalls):
                 return blocks
             except LollmsError as error:
                 return self._error(self._known(error))
+            answer = self._answer(question.prompt, question.messages, n_predict, callback, options)
 
     @staticmethod
     def extract_code_blocks(text: str | ErrorDict) -> list[CodeBlock]:

@@ -187,9 +187,8 @@ class AsyncCalls(ClientBase):
         callback: AsyncCallback | None,
         options: GenerateOptions,
     ) -> list[CodeBlock] | ErrorDict:
-        question = next(conversation)
+        answer: Completion | LollmsError | None = None
         while True:
-            answer = await self._aanswer(question.prompt, question.messages, n_predict, callback, options)
             try:
                 question = conversation.throw(answer) if isinstance(answer, LollmsError) else conversation.send(answer)
             except StopIteration as end:
@@ -197,6 +196,7 @@ class AsyncCalls(ClientBase):
                 return blocks
             except LollmsError as error:
                 return self._error(self._known(error))
+            answer = await self._aanswer(question.prompt, question.messages, n_predict, callback, options)
 
     # --- tokens, models, personalities ----------------------------------------------------------------------------
 

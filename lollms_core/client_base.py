@@ -244,6 +244,7 @@ class ClientBase:
         return Run(request, Pipeline(stop, cancel, self.format, request.json_schema))
 
     def _open(self, request: GenerationRequest) -> Any:
+        self._check_open()  # the stream may have been made before the client was closed
         stream = self._manager.hook.generate(request=request)
         if stream is None:
             raise ContractError(f"`generate` of the {self.format} format returned nothing", format=self.format)
@@ -383,13 +384,13 @@ class ClientBase:
 def _made(backend: type[Backend], settings: BackendSettings) -> Backend:
     try:
         made = backend(settings)
+        problem = capabilities_problem(made.capabilities)
     except UnsupportedOptionError as error:
         _suggest(error, backend, settings)
         raise
     except Exception as error:
         known = as_lollms_error(error, settings.format)
         raise known from known.__cause__
-    problem = capabilities_problem(made.capabilities)
     if not hasattr(made, "options"):  # set by `Backend.__init__` alone
         problem = "its __init__ does not call super().__init__(settings)"
     if problem:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lollms_core.errors import BackendError, EmptyPromptError, LollmsError
 from lollms_core.text import extract_code_blocks, join_continuation, read_continuation
@@ -24,7 +24,8 @@ class Question(NamedTuple):
     messages: tuple[Message, ...] | None
 
 
-CodeConversation = Generator[Question, Completion, list[CodeBlock]]
+CodeConversation = Generator[Question, Any, list[CodeBlock]]
+"""It is sent the `Completion` of each question; `None` first."""
 
 
 def ask_for_codes(
@@ -53,9 +54,9 @@ def ask_for_codes(
     if not isinstance(prompt, (str, type(None))):
         raise TypeError(f"prompt must be a str, not {type(prompt).__name__}")
     if prompt is None or not (prompt or template):
-        yield from _refused_as_empty()
+        raise EmptyPromptError("the prompt is empty")
     question = _instructions(prompt, language, template, single)
-    completion = yield Question(question, None)
+    completion: Completion = yield Question(question, None)
     answer = completion.text
     blocks = extract_code_blocks(answer)
     if not blocks:
@@ -82,14 +83,6 @@ def ask_for_codes(
         blocks = _continued(blocks, more, single)
         answer += more
     return blocks
-
-
-def _refused_as_empty() -> Generator[Question, Completion, None]:
-    """Ask with no messages at all, which the client refuses: its errors alone get the form that it was told to use."""
-    try:
-        yield Question(None, ())
-    except EmptyPromptError as error:
-        raise EmptyPromptError("the prompt is empty", format=error.format) from None
 
 
 def _continued(blocks: list[CodeBlock], more: str, single: bool) -> list[CodeBlock]:

@@ -30,7 +30,7 @@ from lollms_core.http.environment import Environment
 from lollms_core.http.failures import status_error
 from lollms_core.http.messages import Exchange, HTTPRequest, StreamCall
 from lollms_core.http.retry import Retries
-from lollms_core.http.secrets import Secrets, decoded, userinfo
+from lollms_core.http.secrets import Secrets, decoded, queried, userinfo
 from lollms_core.types import BackendSettings, CancelToken, Chunk, CloseRequest, GenerationRequest, Request
 
 if TYPE_CHECKING:
@@ -237,6 +237,7 @@ class HTTPBackend(Backend):
             yield value.rpartition(" ")[2]  # without `Bearer`
         yield from decoded(self.settings.headers.get("Authorization"))
         yield from userinfo(self.base_address())
+        yield from queried(self.settings.host_address)
         # Only what has been found: looking might fail, and nothing has been sent before that.
         if self._found is not None:
             yield from decoded(self._found.authorization)

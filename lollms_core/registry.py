@@ -249,6 +249,9 @@ def _wrong_attribute(backend: type[Backend]) -> str:
         return problem
     if not isinstance(backend.nonblocking, (frozenset, set)) or not backend.nonblocking <= ALL_HOOKS:
         return f"its nonblocking is not a set of names of hooks: {backend.nonblocking!r}"
+    neutral: Any = backend.neutral
+    if not isinstance(neutral, Mapping):
+        return f"its neutral is not a mapping: {neutral!r}"
     if backend.Options is not None and not hasattr(backend.Options, "model_fields"):
         return "its Options is not a pydantic model"
     return ""
@@ -268,13 +271,15 @@ def plugin_manager(backend: Backend, format: str) -> tuple[pluggy.PluginManager,
     except pluggy.PluginValidationError as error:
         raise ContractError(f"the backend of format {format!r}: {error}", format=format) from error
     failures = {}
-    for info, point in _extensions():
+    for number, (info, point) in enumerate(_extensions()):
+        name = f"extension {number}"  # its own name may also be a format's, or another extension's
         try:
-            manager.register(point.load(), name=info.name)
+            extension = point.load()
+            manager.register(extension() if isinstance(extension, type) else extension, name=name)
             manager.check_pending()
         except (Exception, SystemExit) as error:
-            if manager.has_plugin(info.name):
-                manager.unregister(name=info.name)
+            if manager.has_plugin(name):
+                manager.unregister(name=name)
             failure = FormatLoadError(
                 f"the extension {info.name!r} of {info.distribution} cannot be loaded: {described(error)}"
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import sys
 import time
 from collections.abc import (
     AsyncGenerator,
@@ -308,6 +309,8 @@ async def adrive(
     try:
         try:
             stream = await open_stream()
+            if isinstance(stream, AsyncGenerator):
+                stream = _Unlisted(stream)
             async for chunk in stream:
                 for out in feed(chunk):
                     yield out
@@ -344,12 +347,35 @@ def _close(iterator: object) -> None:
 
 async def _aclose(stream: object) -> None:
     aclose = getattr(stream, "aclose", None)
-    # A loop that ends closes all generators that are still open at once, the inner beside the outer.
-    if aclose is not None and not getattr(stream, "ag_running", False):
+    if aclose is not None:
         try:
             await aclose()
         except Exception:
             logger.warning("closing a backend's stream failed", exc_info=True)
+
+
+class _Unlisted(AsyncIterator[Chunk]):
+    """An async generator that the loop does not know of: whoever iterates it closes it.
+
+    A loop that ends closes all generators that it knows at once, the inner beside the outer, and complains of those
+    which are being closed already.
+    """
+
+    def __init__(self, generator: AsyncGenerator[Chunk, None]) -> None:
+        self.aclose = generator.aclose
+        self._next = generator.__anext__
+        self._begun = False
+
+    def __anext__(self) -> Awaitable[Chunk]:
+        if self._begun:
+            return self._next()
+        self._begun = True
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(None, None)  # by which the loop learns of a generator, when that is first asked
+        try:
+            return self._next()
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
 
 
 # --- extensions -------------------------------------------------------------------------------------------------

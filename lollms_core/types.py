@@ -6,6 +6,7 @@ defaults without breaking a backend that was written before; that is why every h
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,6 +51,8 @@ __all__ = [
     "TokenizeRequest",
     "Usage",
 ]
+
+logger = logging.getLogger("lollms")
 
 
 class ELF_GENERATION_FORMAT(Enum):
@@ -173,21 +176,18 @@ class CancelToken:
     def cancel(self) -> None:
         """Ask the call to stop. Callbacks run in this thread; a second call does nothing.
 
-        An exception in one of them does not keep the others from running; the first is raised when all have.
+        An exception in one of them goes to the log: nobody who cancels could do anything about it.
         """
         with self._lock:
             if self.cancelled:
                 return
             self.cancelled = True
             callbacks, self._callbacks = self._callbacks, []
-        failures = []
         for callback in callbacks:
             try:
                 callback()
-            except Exception as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
+            except Exception:
+                logger.warning("a callback of a cancelled call failed", exc_info=True)
 
     def on_cancel(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call `callback` once when cancelled, at once if that has happened. Returns a function that unregisters it."""

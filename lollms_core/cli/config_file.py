@@ -88,3 +88,5 @@ def parse(text: str, path: Path) -> dict[str, Any]:
             f"the configuration file {path} is not valid TOML: {error}",
             hint='Lines look like model = "llama3.2", with quotes around texts; tables like [formats.ollama].',
         ) from None
+    except (RecursionError, ValueError) as error:  # a number of thousands of digits, arrays in arrays in arrays
+        raise ConfigurationError(f"the configuration file {path} cannot be read: {error}") from None

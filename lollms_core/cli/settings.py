@@ -71,8 +71,8 @@ def resolve(choices: Mapping[str, Any], environ: Mapping[str, str], config: Conf
     ignored: list[str] = []
     values = {}
     table = config.formats.get(format.value, {})
-    of_environment = environment.get("format", format.value).lower() == format.value
-    of_file = config.values.get("format", DEFAULT_FORMAT).lower() == format.value
+    of_environment = _plain(environment.get("format", format.value)) == format.value
+    of_file = _plain(config.values.get("format", DEFAULT_FORMAT)) == format.value
     for name, setting in SETTINGS.items():
         if name == "format":
             continue
@@ -84,7 +84,7 @@ def resolve(choices: Mapping[str, Any], environ: Mapping[str, str], config: Conf
                 candidates.append(Value(environment[name], f"environment {setting.variable}", _ENVIRONMENT))
             else:
                 ignored.append(
-                    f"{setting.variable} belongs to the format {environment['format']}, as LOLLMS_FORMAT says"
+                    f"{setting.variable} belongs to the format {_plain(environment['format'])}, as LOLLMS_FORMAT says"
                 )
         if name in table:
             candidates.append(Value(table[name], f"file, [formats.{format.value}]", _FORMAT_TABLE))
@@ -92,7 +92,7 @@ def resolve(choices: Mapping[str, Any], environ: Mapping[str, str], config: Conf
             if of_file or not setting.bound:
                 candidates.append(Value(config.values[name], "file", _FILE))
             else:
-                owner = config.values.get("format", DEFAULT_FORMAT)
+                owner = _plain(config.values.get("format", DEFAULT_FORMAT))
                 ignored.append(f"{name} in the file, outside of any table, belongs to the format {owner}")
         if candidates:
             values[name] = min(candidates, key=lambda candidate: candidate.rank)
@@ -107,12 +107,16 @@ def resolve(choices: Mapping[str, Any], environ: Mapping[str, str], config: Conf
 
 def _format(choices: Mapping[str, Any], environment: Mapping[str, Any], config: ConfigFile) -> Value:
     if choices.get("format"):
-        return Value(choices["format"].strip().lower(), "option --format", _OPTION)
+        return Value(_plain(choices["format"]), "option --format", _OPTION)
     if "format" in environment:
-        return Value(environment["format"].strip().lower(), "environment LOLLMS_FORMAT", _ENVIRONMENT)
+        return Value(_plain(environment["format"]), "environment LOLLMS_FORMAT", _ENVIRONMENT)
     if config.values.get("format"):
-        return Value(config.values["format"].strip().lower(), "file", _FILE)
+        return Value(_plain(config.values["format"]), "file", _FILE)
     return Value(DEFAULT_FORMAT, "default", _DEFAULT)
+
+
+def _plain(format: str) -> str:
+    return format.strip().lower()
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:

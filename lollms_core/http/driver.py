@@ -238,6 +238,8 @@ def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]
         try:
             data = yield read
         except LollmsError:
+            if decoder.whole and not call.stopping:
+                break
             held += _held_back(decoder)
             raise
         if not data:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import email.utils
+import errno
 import json
 import re
 import socket
 import ssl
 import time
 from collections.abc import Mapping
+from datetime import timezone
 from typing import Any
 
 from lollms_core.errors import (
@@ -122,7 +124,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         seconds = float(value)
     except ValueError:
         try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+            date = email.utils.parsedate_to_datetime(value)
+            # The form of `asctime`, which servers once used, names no zone (section 5.6.7): all dates are in GMT.
+            seconds = (date if date.tzinfo else date.replace(tzinfo=timezone.utc)).timestamp() - time.time()
         except (ValueError, OverflowError, OSError):
             return None
     return max(0.0, seconds) if seconds < float("inf") else None
@@ -298,7 +302,9 @@ def connection_error(cause: BaseException, where: str, *, hint: str = "") -> API
             f"cannot reach {where}: nothing listens there (connection refused)",
             hint=hint or "Start the server, or check host_address.",
         )
-    if isinstance(cause, ConnectionResetError | BrokenPipeError | EOFError):
+    # aiohttp's own class of errors has the number alone.
+    broken = isinstance(cause, OSError) and cause.errno in (errno.ECONNRESET, errno.EPIPE)
+    if broken or isinstance(cause, ConnectionResetError | BrokenPipeError | EOFError):
         return APIConnectionError(f"{where} closed the connection before it answered")
     return APIConnectionError(f"cannot reach {where}: {_strerror(cause)}", hint=hint)
 

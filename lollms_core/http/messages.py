@@ -24,13 +24,15 @@ _raw_decode = json.JSONDecoder().raw_decode
 
 
 class Headers(Mapping[str, str]):
-    """Response headers; names are looked up in any case. Of a repeated name the last value is kept."""
+    """Response headers; names are looked up in any case. Of a repeated name the last value is kept, of codings all."""
 
     __slots__ = ("_values",)
 
     def __init__(self, items: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
-        pairs = items.items() if isinstance(items, Mapping) else items
-        self._values = {name.lower(): value for name, value in pairs}
+        self._values: dict[str, str] = {}
+        for name, value in items.items() if isinstance(items, Mapping) else items:
+            known = self._values.get(name := name.lower())
+            self._values[name] = f"{known}, {value}" if known and name == "content-encoding" else value
 
     def __getitem__(self, name: str) -> str:
         return self._values[name.lower()]
@@ -79,6 +81,8 @@ class Decoder:
 
     finished: bool = False
     """Whether the protocol's own end mark has been seen. What follows it is read, within limits, and thrown away."""
+    whole: bool = False
+    """Whether all of the answer has come, so that it counts however the connection ends. More may be said of it."""
 
     def feed(self, data: bytes) -> Iterable[Chunk]:
         """The chunks that these bytes complete; bytes may be split anywhere."""
@@ -121,7 +125,7 @@ def parse_json(data: str | bytes, content_type: str = "") -> Any:
                 return value
         except ValueError:
             pass
-        return json.loads(text)
+        return json.loads(text.removeprefix("\ufeff"))  # servers on Windows put a byte order mark in front
     except (ValueError, RecursionError):
         said = f" ({content_type})" if content_type else ""
         shown = excerpt(data)

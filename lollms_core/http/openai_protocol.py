@@ -56,6 +56,8 @@ _FINISH: Mapping[str, FinishReason] = {
     "cancelled": "cancelled",
 }
 _REASONING = MSG_TYPE.MSG_TYPE_REASONING
+_MARK = b"\xef\xbb\xbf"
+"""A byte order mark."""
 
 
 # --- requests -----------------------------------------------------------------------------------------------------
@@ -169,6 +171,7 @@ class ChatDecoder(Decoder):
         self._whole: list[bytes] | None = None
         self._held = 0
         self._began = False
+        self._mark = b""
         self._answered = False
         self._reason: FinishReason | None = None
         self._usage: Usage | None = None
@@ -196,7 +199,7 @@ class ChatDecoder(Decoder):
             # What nearly every event is comes first; all else is looked at with more care.
             if event.__class__ is NamedEvent:
                 _raise_if_error(event)
-            if event == "[DONE]":
+            if event.strip() == "[DONE]":
                 yield self._closing()
                 return
             value = parse_json(event)
@@ -238,7 +241,7 @@ class ChatDecoder(Decoder):
             yield from self._read(value)
         for event in self._events.close():
             _raise_if_error(event)
-            if event == "[DONE]":
+            if event.strip() == "[DONE]":
                 yield self._closing()
                 return
             try:
@@ -251,7 +254,12 @@ class ChatDecoder(Decoder):
         yield self._closing()
 
     def _begin(self, data: bytes) -> bytes:
-        begin = data.lstrip()
+        data = self._mark + data
+        if _MARK.startswith(data):  # the beginning of a byte order mark, or nothing
+            self._mark = data
+            return b""
+        self._mark = b""
+        begin = data.removeprefix(_MARK).lstrip()
         if begin:
             self._began = True
             if begin[:1] == b"<":
@@ -312,6 +320,7 @@ class ChatDecoder(Decoder):
             raise answer_error(failure or "")
         if reason:
             self._reason = finish_reason(reason)
+            self.whole = True
 
 
 def _last_words(event: Mapping[str, Any]) -> Iterator[Chunk]:

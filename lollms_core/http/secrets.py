@@ -7,11 +7,11 @@ import binascii
 import contextlib
 import json
 from collections.abc import Iterable
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
 from lollms_core.errors import LollmsError
 
-__all__ = ["Secrets", "decoded", "userinfo"]
+__all__ = ["Secrets", "decoded", "queried", "userinfo"]
 
 SHORTEST = 4
 """Characters. What is shorter stands in many a message by chance."""
@@ -67,6 +67,16 @@ def userinfo(url: str | None) -> list[str]:
         return []
     user, password = unquote(parts.username or ""), unquote(parts.password)
     return [parts.password, password, base64.b64encode(f"{user}:{password}".encode()).decode("ascii")]
+
+
+def queried(url: str | None) -> list[str]:
+    """The values in a URL's query, of which one may be a key, as they stand there and as they are meant."""
+    found = []
+    for field in (url or "").partition("?")[2].partition("#")[0].split("&"):
+        name, _, value = field.partition("=")
+        if name.lower() not in ("api-version", "version"):
+            found += [value, unquote(value), unquote_plus(value)]
+    return found
 
 
 def decoded(authorization: str | None) -> list[str]:

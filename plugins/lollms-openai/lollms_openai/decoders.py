@@ -27,6 +27,10 @@ class StopDecoder(Decoder):
         """The driver reads no further then, and closes the connection if the server writes on."""
         return self._stopped or self._inner.finished
 
+    @property
+    def whole(self) -> bool:  # type: ignore[override]
+        return self._inner.whole
+
     def feed(self, data: bytes) -> Iterator[Chunk]:
         return self._cut(self._inner.feed(data))
 
@@ -69,6 +73,10 @@ class NotingDecoder(Decoder):
     @property
     def finished(self) -> bool:  # type: ignore[override]
         return self._inner.finished
+
+    @property
+    def whole(self) -> bool:  # type: ignore[override]
+        return self._inner.whole
 
     def feed(self, data: bytes) -> Iterator[Chunk]:
         return map(self._noted, self._inner.feed(data))
