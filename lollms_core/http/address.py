@@ -134,4 +134,6 @@ def _invalid(text: str, why: str) -> ConfigurationError:
         before = before if mark and before.isalnum() else "***"
         rest = f"***@{text.rpartition('@')[2]}"
         hint = _ENCODE
-    return ConfigurationError(f"{before + mark + rest!r} is not a server address: {why}", hint=hint)
+    rest, query, _ = rest.partition("?")  # which may hold a key
+    shown = f"{before}{mark}{rest}{query and '?***'}"
+    return ConfigurationError(f"{shown!r} is not a server address: {why}", hint=hint)

@@ -79,6 +79,12 @@ def test_a_key_never_goes_to_another_format():
     assert len(found.ignored) == 2
 
 
+def test_blanks_around_the_name_of_a_format_mean_nothing():
+    found = settings({}, {"LOLLMS_FORMAT": "OpenAI\r", "LOLLMS_MODEL": "m"}, {"format": " openai", "api_key": "f"})
+    assert (found.format.value, found.get("model"), found.get("api_key")) == ("openai", "m", "f")
+    assert not found.ignored
+
+
 @pytest.mark.parametrize(
     "setting",
     [s for s in SETTINGS.values() if s.kind.name not in ("a text", "an integer or a text", "true, false or a path")],
@@ -157,6 +163,8 @@ def test_a_key_file_of_a_stronger_place_goes_over_a_key(lollms, recorder, tmp_pa
         ("[formats.openai]\nformat = 'x'", "has an unknown key 'formats.openai.format'"),
         ("[formats.openai]\noptions = 3", "formats.openai.options must be a table"),
         ("[formats.openai.headers]\nX = 3", "formats.openai.headers.X must be a text"),
+        (f"n_predict = {'9' * 5000}", "cannot be read: Exceeds the limit"),
+        (f"a = {'[' * 5000}", "cannot be read: maximum recursion"),
     ],
 )
 def test_a_file_that_says_nonsense_is_one_clear_error(lollms, config, text, error):

@@ -6,10 +6,11 @@ import asyncio
 import copy
 import logging
 import pickle
+import threading
 
 import pytest
 
-from lollms_core import BackendError, ContractError, LollmsClient, LollmsError, ServerError
+from lollms_core import BackendError, ClientClosedError, ContractError, LollmsClient, LollmsError, ServerError
 
 HEAD = """
 import asyncio, threading
@@ -193,3 +194,68 @@ def test_a_package_whose_import_fails_without_words(strangers):
     strangers.install(UNPRINTABLE + "raise Mute", hostile="B")
     with pytest.raises(LollmsError, match="cannot be loaded: Mute"):
         LollmsClient(default_generation_mode="hostile")
+
+
+FAILS_WHEN_CANCELLED = HEAD.replace(
+    "        yield",
+    """
+        def fail():
+            raise OSError("socket is gone")
+        request.cancel.on_cancel(fail)
+        while True:
+            yield""",
+)
+
+
+def test_a_callback_that_fails_stops_nothing_and_nobody(made, caplog):
+    client = made(FAILS_WHEN_CANCELLED)
+    assert client.generate("hi", streaming_callback=lambda *_: False) == "so far "
+    streams = [client.stream("hi") for _ in range(2)]
+    for stream in streams:
+        next(stream)
+    client.cancel()
+    assert [list(stream)[-1].finish_reason for stream in streams] == ["cancelled"] * 2
+    stream = client.stream("hi")
+    next(stream)
+    stream.close()
+    client.close()
+    with pytest.raises(ClientClosedError):
+        client.generate("hi")
+    assert "socket is gone" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [HEAD, HEAD.replace("def generate", "async def generate")])
+def test_a_stream_of_a_client_that_was_closed_asks_nobody(made, kind):
+    client = made(kind)
+    stream = client.stream("hi")
+    client.close()
+    with pytest.raises(ClientClosedError):
+        next(stream)
+    assert not [thread for thread in threading.enumerate() if thread.name == "lollms-loop"]
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("neutral = None", ContractError),
+        ("@property\n    def capabilities(self): raise RuntimeError('no idea')", BackendError),
+    ],
+)
+def test_what_a_backend_says_of_itself_is_checked(made, said, error):
+    with pytest.raises(error):
+        made(HEAD.replace("class B(Backend):", f"class B(Backend):\n    {said}"))
+
+
+@pytest.mark.parametrize("kind", [HEAD, HEAD.replace("def generate", "async def generate")])
+def test_a_stream_that_is_open_when_its_loop_ends_is_closed_in_silence(made, kind, caplog):
+    client = made(kind + "        yield Chunk('more')\n")
+    kept = []
+
+    async def ask() -> None:
+        kept.append(client.astream("hi"))
+        async for _ in kept[0]:
+            break
+
+    for _ in range(5):
+        asyncio.run(ask())
+    assert not caplog.records

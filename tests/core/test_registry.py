@@ -123,6 +123,22 @@ def test_a_broken_extension_is_left_out_and_recorded(strangers, caplog):
     assert "boom" in caplog.text
 
 
+def test_an_extension_may_have_any_name_and_be_a_class(strangers):
+    source = """
+        from lollms_core import hookimpl, wrap_stream
+        class Marking:
+            @hookimpl(wrapper=True)
+            def generate(self, request):
+                return wrap_stream((yield), lambda c: c._replace(text=c.text and c.text + "{}"))
+        """
+    strangers.install(source.replace("{}", "!"), group=registry.EXTENSIONS_GROUP, echo="Marking")
+    strangers.install("raise RuntimeError('boom')", group=registry.EXTENSIONS_GROUP, echo="x")
+    strangers.install(source.replace("{}", "?"), group=registry.EXTENSIONS_GROUP, echo="Marking")
+    with LollmsClient(default_generation_mode="echo") as client:
+        assert sorted(client.generate("a").removeprefix("a")) == ["!", "?"]
+        assert set(client.extension_failures) == {"echo"}
+
+
 def test_importing_the_core_is_light():
     heavy = "requests tiktoken torch click rich pydantic transformers aiohttp litellm PIL urllib3".split()
     code = f"import lollms_core, lollms_client, sys; print([m for m in {heavy} if m in sys.modules])"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,8 @@ from hypothesis import strategies as st
 from lollms_core.errors import IncompleteStreamError, ProtocolError
 from lollms_core.http import NDJSONDecoder, SSEDecoder, TextDecoder
 from lollms_core.http.connection import BulkResponse
+from lollms_core.http.failures import connection_error, retry_after
+from lollms_core.http.messages import Headers
 
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -239,3 +243,33 @@ def test_a_wrong_chunk_size(size: bytes) -> None:
     import http.client
 
     assert body([size + b"\r\nhello\r\n0\r\n\r\n"]) is http.client.HTTPException
+
+
+def test_a_byte_order_mark_before_a_line_of_json():
+    assert list(NDJSONDecoder().feed(b'\xef\xbb\xbf{"a": 1}\n')) == [{"a": 1}]
+
+
+def test_codings_on_several_lines_are_all_there():
+    headers = Headers([("Content-Encoding", "deflate"), ("content-encoding", "gzip"), ("X", "1"), ("x", "2")])
+    assert dict(headers) == {"content-encoding": "deflate, gzip", "x": "2"}
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
+def test_a_date_without_a_zone_is_in_gmt(zone, monkeypatch):
+    """The form of `asctime` (RFC 9110, section 5.6.7)."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        soon = time.asctime(time.gmtime(time.time() + 3600))
+        assert retry_after({"retry-after": soon}) == pytest.approx(3600, abs=60)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("number", [errno.ECONNRESET, errno.EPIPE])
+def test_a_connection_that_broke_had_been_reached(number):
+    class OfAiohttp(OSError):  # its classes do not become ConnectionResetError, as OSError itself does
+        pass
+
+    assert "closed the connection" in connection_error(OfAiohttp(number, "reset"), "http://host").message

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from lollms_core.errors import APITimeoutError, IncompleteStreamError, ProtocolError, ServerError
+from lollms_core.errors import APIConnectionError, APITimeoutError, IncompleteStreamError, ProtocolError, ServerError
 from tests.http.test_below_urllib3 import HEAD, chunk, event
 from tests.http.test_faults import ask_async, ask_sync
 from tests.support.framing_server import Incoming
@@ -90,6 +90,34 @@ def test_what_is_not_the_body_does_not_keep_its_reader_waiting(begun, again):
         outcome = ask_sync("openai", f"http://127.0.0.1:{server.port}", replace(PATIENT, idle=LIMIT), max_retries=0)
     assert isinstance(outcome.error, APITimeoutError)
     assert outcome.text == "so far"
+
+
+@pytest.mark.parametrize("ask", [ask_sync, ask_async])
+def test_a_broken_chunk_behind_the_end_mark_costs_nothing(ask):
+    with _Answering(HEAD + chunk(event("all of it")) + chunk(b"data: [DONE]\n\n") + b"zzz\r\n") as server:
+        outcome = ask("openai", f"http://127.0.0.1:{server.port}", max_retries=0)
+    assert (outcome.error, outcome.text) == (None, "all of it")
+
+
+FINISHED = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}\n\n'
+
+
+@pytest.mark.parametrize("ask", [ask_sync, ask_async])
+@pytest.mark.parametrize("behind", [b"zzz\r\n", b""], ids=["broken", "silent"])
+def test_an_answer_with_its_finish_reason_is_whole(ask, behind):
+    with _Answering(HEAD + chunk(event("all of it")) + chunk(FINISHED) + behind) as server:
+        outcome = ask("openai", f"http://127.0.0.1:{server.port}", replace(PATIENT, idle=LIMIT), max_retries=0)
+    assert (outcome.error, outcome.text, outcome.finish) == (None, "all of it", "length")
+
+
+@pytest.mark.parametrize("ask", [ask_sync, ask_async])
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nContent-Type: appl", b"HTTP/1.1 200 OK\r\nX: y\r\n"])
+def test_a_head_that_is_cut_off_is_no_answer(ask, head):
+    with _Breaking(head) as server:
+        outcome = ask("openai", f"http://127.0.0.1:{server.port}", max_retries=1)
+    assert isinstance(outcome.error, APIConnectionError)
+    assert "closed the connection before it answered" in str(outcome.error)
+    assert server.asked == 2
 
 
 @pytest.mark.parametrize("end", [b"", b"\r", b"xy", b"\rx", b"\nx"])

@@ -26,3 +26,27 @@ def test_making_a_backend_loads_none_either() -> None:
         "LollmsBackend(BackendSettings(format='lollms')).generate(GenerationRequest(prompt='hi'))"
     )
     assert not loaded_after(code) & {"requests", "urllib3", "aiohttp"}
+
+
+def test_requests_may_be_imported_by_another_thread_meanwhile() -> None:
+    code = """
+import asyncio, threading
+from lollms_core.http.address import Address
+from lollms_core.http.environment import Environment
+barrier = threading.Barrier(2)
+failures = []
+def work():
+    barrier.wait()
+    try:
+        import requests
+    except BaseException as error:
+        failures.append(error)
+thread = threading.Thread(target=work)
+thread.start()
+barrier.wait()
+Environment.find(Address.parse("http://127.0.0.1:9"), True)
+thread.join()
+print(failures)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

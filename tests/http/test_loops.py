@@ -77,3 +77,41 @@ client.close()
 """,
     )
     wait_until(lambda: server.connections == 0, "the connection to close")
+
+
+def test_a_loop_of_another_thread_is_never_run(server: FaultServer) -> None:
+    shown = run(
+        server,
+        """
+import threading, time
+
+def work(ready, failures):
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(other.agenerate("x"))
+    ready.set()
+    try:
+        while ready.is_set():
+            time.sleep(0.0005)
+            loop.run_until_complete(asyncio.sleep(0))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+    except BaseException as error:
+        failures.append(error)
+
+failures = []
+for _ in range(30):
+    other = LollmsClient(
+        host_address=sys.argv[1], model_name="m", default_generation_mode="openai", service_key="k", raise_errors=True
+    )
+    ready = threading.Event()
+    thread = threading.Thread(target=work, args=(ready, failures))
+    thread.start()
+    ready.wait()
+    other.close()
+    ready.clear()
+    thread.join()
+print(failures)
+""",
+    )
+    assert shown == "[]\n"
+    wait_until(lambda: server.connections == 0, "the connections to close")

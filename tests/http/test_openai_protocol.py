@@ -53,6 +53,18 @@ def decode(*pieces: bytes, content_type: str = "text/event-stream") -> list[Chun
 STOP = Chunk(finish_reason="stop")
 
 
+@pytest.mark.parametrize("end", [b"data: [DONE] \n\n", b"data:  [DONE]\n\n", b"data:\t[DONE]\t\n\n", b"data: [DONE] "])
+def test_blanks_around_the_end_mark(end):
+    data = events(delta(content="a"), delta("stop"), done=False)
+    assert decode(data, end) == [Chunk("a"), STOP]
+
+
+@given(cuts)
+def test_a_byte_order_mark_is_none_of_the_answer(places):
+    whole = b"\xef\xbb\xbf" + json.dumps({"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}).encode()
+    assert decode(*split(whole, places), content_type="application/json") == [Chunk("a"), STOP]
+
+
 @pytest.mark.parametrize(
     ("data", "chunks"),
     [

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ipaddress
+import socket
 import ssl
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,13 +18,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from lollms_core.errors import APIConnectionError, ConfigurationError
+from lollms_core import LollmsClient
+from lollms_core.errors import APIConnectionError, CallCancelledError, ConfigurationError
 from lollms_core.http_backend import HTTPBackend
 from lollms_core.types import CancelToken, CloseRequest, GenerationRequest
 from tests.http.backends import make
 from tests.support.dialects import OPENAI
 from tests.support.fault_server import TEXT, FaultServer
-from tests.support.waiting import PATIENCE
+from tests.support.framing_server import Incoming
+from tests.support.socket_server import SocketServer
+from tests.support.waiting import PATIENCE, in_background
 
 WHOLE = "".join(TEXT)
 REQUEST = GenerationRequest(prompt="hi", model="m")
@@ -119,6 +124,42 @@ def test_a_server_without_tls(answer: Callable) -> None:
         answer(make("openai", plain.address("ok").replace("http://", "https://")))
     assert "http://" in caught.value.hint
     assert not caught.value.retryable
+
+
+@pytest.mark.parametrize("end", ["cancel", "close"])
+@pytest.mark.parametrize("through_a_proxy", [False, True])
+def test_a_handshake_that_nobody_answers_can_be_ended(
+    end: str, through_a_proxy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Silent(tunnel=through_a_proxy) as silent:
+        address = f"https://127.0.0.1:{silent.port}"
+        if through_a_proxy:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{silent.port}")
+            address = "https://elsewhere.test"
+        client = LollmsClient(address, "m", default_generation_mode="openai", max_retries=0, raise_errors=True)
+        asking = in_background(client.list_models)
+        assert silent.begun.wait(PATIENCE)
+        getattr(client, end)()
+        with pytest.raises(CallCancelledError):
+            asking.result()
+        client.close()
+
+
+class Silent(SocketServer):
+    """Takes a connection, opens a tunnel if it is a proxy, and never says a word of TLS."""
+
+    def __init__(self, *, tunnel: bool) -> None:
+        self.begun = threading.Event()
+        self._tunnel = tunnel
+
+    def talk(self, sock: socket.socket) -> None:
+        if self._tunnel:
+            Incoming(sock).until(b"\r\n\r\n")
+            sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        sock.recv(1)
+        self.begun.set()
+        while sock.recv(65536):
+            pass
 
 
 def test_cancel_over_tls(server: FaultServer, certificate: Path) -> None:

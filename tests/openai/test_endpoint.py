@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+from urllib.parse import quote
+
 import pytest
 from lollms_openai.endpoint import Endpoint
 
-from lollms_core import ConfigurationError
+from lollms_core import ConfigurationError, LollmsClient, LollmsError
+from tests.support.framing_server import Incoming
+from tests.support.socket_server import SocketServer
 
 
 @pytest.mark.parametrize(
@@ -66,3 +71,27 @@ def test_whose_server_it_is(written: str, kind: str) -> None:
 def test_what_is_no_address(written: str) -> None:
     with pytest.raises(ConfigurationError):
         Endpoint.parse(written)
+
+
+class _NoRoute(SocketServer):
+    def talk(self, sock: socket.socket) -> None:
+        said = b"no route " + Incoming(sock).until(b"\r\n\r\n").split()[1]
+        sock.sendall(b"HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(said) + said)
+
+
+@pytest.mark.parametrize("key", ["sk-very-secret", "sk/very secret?"])
+def test_a_key_in_the_query_is_not_shown(key: str) -> None:
+    with _NoRoute() as server:
+        address = f"http://127.0.0.1:{server.port}/v1?api-version=2024-10-21&key={quote(key)}"
+        with LollmsClient(address, "m", default_generation_mode="openai", raise_errors=True) as client:
+            with pytest.raises(LollmsError, match="no route") as caught:
+                client.generate("hi")
+    assert "2024-10-21" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_nor_where_no_query_may_be() -> None:
+    with LollmsClient("http://127.0.0.1:9?key=secret", raise_errors=True) as client:
+        with pytest.raises(ConfigurationError, match="must not have a query") as caught:
+            client.generate("hi")
+    assert "secret" not in str(caught.value)
