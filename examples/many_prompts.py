@@ -19,8 +19,9 @@ def main():
     """Answer the prompts in turn, from threads, and from tasks."""
     format = sys.argv[1] if len(sys.argv) > 1 else "echo"
     model = sys.argv[2] if len(sys.argv) > 2 else None
+    options = {} if format == "echo" else {"temperature": 0}  # greedy, so that the answers are the same
     with LollmsClient(
-        default_generation_mode=format, model_name=model, n_predict=32, temperature=0, raise_errors=True
+        default_generation_mode=format, model_name=model, n_predict=32, raise_errors=True, **options
     ) as client:
         client.generate("Warm up.", n_predict=1)
 

@@ -133,7 +133,6 @@ Examples:
   lollms chat --format ollama --model llama3.2
   lollms doctor
 
-\b
 Exit status: 0 done, 1 an error, 2 wrong usage, 130 interrupted.
 """,
 )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from lollms_core import InvalidRequestError
+from lollms_core.cli.conversation import is_json
 from lollms_core.cli.messages import tell
 from lollms_core.cli.screen import columns
 from lollms_core.cli.wrapping import wrap
@@ -104,7 +105,7 @@ def _retry(talk: Talk, _: str) -> None:
 
 def _system(talk: Talk, text: str) -> None:
     if text:
-        talk.conversation.system = text
+        talk.conversation.system = "" if text in ('""', "''") else text
     tell(talk.conversation.system or "There is no system prompt.")
 
 
@@ -131,7 +132,7 @@ def _image(talk: Talk, argument: str) -> None:
 def _save(talk: Talk, argument: str) -> None:
     path = _one_file(argument, "/save", "/save talk.md, or /save talk.json")
     talk.conversation.save(path)
-    tell(f"Saved in {path}.")
+    tell(f"Saved in {path}, as {'JSON' if is_json(path) else 'Markdown'}.")
 
 
 def _load(talk: Talk, argument: str) -> None:
@@ -166,7 +167,7 @@ _COMMANDS = {
     "reset": _Command(_reset, "/reset", "forget what was said; so does /clear"),
     "retry": _Command(_retry, "/retry", "ask the last question again"),
     "image": _Command(_image, "/image FILE", "add an image to the next message; without FILE, take it back", "file"),
-    "system": _Command(_system, "/system [TEXT]", "show or set the system prompt"),
+    "system": _Command(_system, "/system [TEXT]", 'show or set the system prompt; "" takes it away'),
     "model": _Command(_model, "/model [NAME]", "show or choose the model", "model"),
     "save": _Command(_save, "/save FILE", "write the conversation: Markdown, or JSON for .json", "file"),
     "load": _Command(_load, "/load FILE", "go on with a conversation saved as .json", "file"),

@@ -7,7 +7,12 @@ from pathlib import Path
 
 from lollms_core import Image, InvalidRequestError, LollmsError, Message
 
-__all__ = ["Conversation"]
+__all__ = ["Conversation", "is_json"]
+
+
+def is_json(path: Path) -> bool:
+    """Whether a conversation is saved as JSON under this name."""
+    return path.suffix.lower() == ".json"
 
 
 class Conversation:
@@ -86,7 +91,7 @@ class Conversation:
         """
         try:
             with path.open("x", encoding="utf-8") as file:
-                file.write(self._as_json() if path.suffix.lower() == ".json" else self._as_markdown())
+                file.write(self._as_json() if is_json(path) else self._as_markdown())
         except FileExistsError:
             raise InvalidRequestError(f"{path} is there already", hint="Choose another name.") from None
         except OSError as error:

@@ -153,7 +153,7 @@ def _examine(names: tuple[str, ...], everything: bool, timeout: float, choices: 
 
 def _other(name: str, environ: Mapping[str, str], config: ConfigFile, choices: Choices | None = None) -> Resolved:
     """The settings of a format that was not chosen: addresses and keys of the chosen one are not for it."""
-    belongs = environ.get("LOLLMS_FORMAT", "").lower() == name
+    belongs = environ.get("LOLLMS_FORMAT", "").strip().lower() == name
     return resolve({**(choices or {}), "format": name}, environ if belongs else without_bound(environ), config)
 
 

@@ -60,9 +60,9 @@ def _integer_or_text(text: str) -> int | str:
         return text
 
 
-TEXT = Kind("a text", (str,), str)
+TEXT = Kind("text", (str,), str)
 INTEGER = Kind("an integer", (int,), int)
-INTEGER_OR_TEXT = Kind("an integer or a text", (int, str), _integer_or_text)
+INTEGER_OR_TEXT = Kind("an integer or text", (int, str), _integer_or_text)
 NUMBER = Kind("a number", (int, float), float)
 FLAG = Kind("true or false", (bool,), _flag)
 FLAG_OR_PATH = Kind("true, false or a path", (bool, str), _flag_or_path)

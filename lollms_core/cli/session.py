@@ -11,7 +11,13 @@ from urllib.parse import urlsplit
 
 import click
 
-from lollms_core import APIConnectionError, ConfigurationError, LollmsError, UnknownFormatError
+from lollms_core import (
+    APIConnectionError,
+    ConfigurationError,
+    LollmsError,
+    UnknownFormatError,
+    UnsupportedOptionError,
+)
 from lollms_core.cli import config_file
 from lollms_core.cli.interrupts import finish
 from lollms_core.cli.kinds import is_secret_name
@@ -46,7 +52,13 @@ class Session:
         return f"{model} ({self.client.format})" if model else self.client.format
 
     def explained(self, error: LollmsError) -> LollmsError:
-        """The error; or, where nobody has chosen anything yet and there is no server, what could be chosen."""
+        """The error; or, where nobody has chosen anything yet and there is no server, what could be chosen.
+
+        Strictness that the command line does not ask for says where it comes from.
+        """
+        strict = self.settings.values.get("strict")
+        if isinstance(error, UnsupportedOptionError) and strict is not None and not strict.is_option:
+            error.hint = f"{error.hint} Strictness is set by: {strict.source}.".strip()
         if not isinstance(error, APIConnectionError) or error.partial_text or not self.settings.nobody_chose:
             return error
         from lollms_core.cli.offers import nothing_chosen
@@ -165,7 +177,7 @@ def _api_key(settings: Resolved) -> str | None:
         try:
             key = path.read_text(encoding="utf-8").strip()
         except UnicodeDecodeError:
-            raise ConfigurationError(f"the file with the API key, {path}, is not a text") from None
+            raise ConfigurationError(f"the file with the API key, {path}, is not text") from None
         except OSError as error:
             raise ConfigurationError(
                 f"the file with the API key, {path}, cannot be read: {error.strerror}",

@@ -30,6 +30,11 @@ class Value:
     rank: int
     """0 is the strongest source."""
 
+    @property
+    def is_option(self) -> bool:
+        """Whether the command line says so."""
+        return self.rank == _OPTION
+
 
 @dataclass(frozen=True, slots=True)
 class Resolved:

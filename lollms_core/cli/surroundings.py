@@ -7,10 +7,12 @@ import difflib
 import os
 from collections.abc import Iterator
 
+from lollms_core import installed_formats
 from lollms_core.cli.config_file import ConfigFile
 from lollms_core.cli.history import history_path
 from lollms_core.cli.known_settings import SETTINGS
 from lollms_core.cli.packages import duplicates
+from lollms_core.registry import OFFICIAL_PACKAGES
 
 __all__ = ["remarks"]
 
@@ -19,7 +21,13 @@ _OTHER_VARIABLES = {"LOLLMS_ALLOW_DOWNLOADS", "LOLLMS_CACHE_DIR", "LOLLMS_CONFIG
 
 def remarks(config: ConfigFile) -> list[str]:
     """What somebody who looks for a reason would like to know."""
-    return [*_misspelt_variables(), *_open_keys(config), *_duplicates(), *_unwritable(config)]
+    return [
+        *_misspelt_variables(),
+        *_unknown_formats(config),
+        *_open_keys(config),
+        *_duplicates(),
+        *_unwritable(config),
+    ]
 
 
 def _misspelt_variables() -> Iterator[str]:
@@ -31,6 +39,14 @@ def _misspelt_variables() -> Iterator[str]:
             and (close := difflib.get_close_matches(name, known, 1, 0.8))
         ):
             yield f"the variable {name} is not known; did you mean {close[0]}?"
+
+
+def _unknown_formats(config: ConfigFile) -> Iterator[str]:
+    known = {*(name.lower() for name in installed_formats()), *OFFICIAL_PACKAGES}
+    for name in config.formats:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            yield f"[formats.{name}] in the file is of no format{f'; did you mean {close[0]}?' if close else ''}"
 
 
 def _open_keys(config: ConfigFile) -> Iterator[str]:

@@ -265,7 +265,7 @@ def test_a_pasted_block_is_one_message(chat, tmp_path):
         screen.type("\r")
         screen.until(turn_after("yes"))
         screen.type("/save talk.json\r")
-        screen.until(turn_after("Saved in talk.json."))
+        screen.until(turn_after("Saved in talk.json, as JSON."))
         leave(screen)
     assert json.loads((tmp_path / "talk.json").read_text()) == [
         {"role": "user", "content": BLOCK},
@@ -352,7 +352,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(chat, tmp_path):
         screen.type(CTRL_C)
         screen.until(turn_after("(stopped)"))
         screen.type("/save talk.json\r")
-        screen.until(turn_after("Saved in talk.json."))
+        screen.until(turn_after("Saved in talk.json, as JSON."))
         leave(screen)
     assert "word900" not in screen.shown
     question, answer = json.loads((tmp_path / "talk.json").read_text())

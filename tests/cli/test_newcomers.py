@@ -114,3 +114,37 @@ def test_the_file_of_a_key_is_found_from_any_folder(lollms, tmp_path, monkeypatc
     (tmp_path / "key").write_text("sk-1")
     monkeypatch.chdir("/")
     assert lollms("generate", "-f", "echo", "x").stdout == "x\n"
+
+
+def test_strictness_of_the_file_is_named(lollms, config):
+    config("strict = true\n")
+    result = lollms("generate", "-f", "echo", "--seed", "3", "hi")
+    assert result.exit_code == 1
+    assert "Strictness is set by: file." in " ".join(result.stderr.split())
+    assert "Strictness" not in lollms("generate", "-f", "echo", "--seed", "3", "--strict", "hi").stderr
+
+
+def test_values_are_shown_as_the_file_has_them(lollms, config):
+    config("strict = true\nformat = 'echo'\n[formats.echo.options]\nscript = ['a', 'b']\n")
+    rows = {line.split()[0]: line.split(None, 1)[1] for line in lollms("config", "show").stdout.splitlines()}
+    assert rows["strict"].startswith("true ")
+    assert rows["options.script"].startswith('["a", "b"] ')
+
+
+@pytest.mark.parametrize("word", ["get", "list", "edit"])
+def test_commands_of_other_programs_lead_on(lollms, word):
+    result = lollms("config", word, "format")
+    assert result.exit_code == 2
+    assert "lollms config" in result.stderr.partition("There is no command")[2]
+
+
+def test_a_table_of_no_format_is_remarked(lollms, config):
+    config("[formats.olama]\nmodel = 'x'\n[formats.vllm]\nmodel = 'y'\n")
+    said = json.loads(lollms("doctor", "echo", "--json").stdout)["remarks"]
+    assert said == ["[formats.olama] in the file is of no format; did you mean ollama?"]
+
+
+def test_a_system_prompt_can_be_taken_away(lollms):
+    result = lollms("chat", "-f", "echo", "-s", "Be brief.", input='/system ""\nhi\n')
+    assert result.stdout == "hi\n"
+    assert "There is no system prompt." in result.stderr

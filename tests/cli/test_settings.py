@@ -87,7 +87,7 @@ def test_blanks_around_the_name_of_a_format_mean_nothing():
 
 @pytest.mark.parametrize(
     "setting",
-    [s for s in SETTINGS.values() if s.kind.name not in ("a text", "an integer or a text", "true, false or a path")],
+    [s for s in SETTINGS.values() if s.kind.name not in ("text", "an integer or text", "true, false or a path")],
 )
 def test_a_variable_of_the_wrong_kind_is_named(lollms, setting):
     result = lollms("generate", "-f", "echo", "hi", env={setting.variable: "warm"})
@@ -162,7 +162,7 @@ def test_a_key_file_of_a_stronger_place_goes_over_a_key(lollms, recorder, tmp_pa
         ("[formats]\nopenai = 3", "formats.openai must be a table"),
         ("[formats.openai]\nformat = 'x'", "has an unknown key 'formats.openai.format'"),
         ("[formats.openai]\noptions = 3", "formats.openai.options must be a table"),
-        ("[formats.openai.headers]\nX = 3", "formats.openai.headers.X must be a text"),
+        ("[formats.openai.headers]\nX = 3", "formats.openai.headers.X must be text"),
         (f"n_predict = {'9' * 5000}", "cannot be read: Exceeds the limit"),
         (f"a = {'[' * 5000}", "cannot be read: maximum recursion"),
     ],

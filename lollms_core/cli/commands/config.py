@@ -31,14 +31,32 @@ __all__ = ["command"]
 _MASK = "*** (hidden)"
 
 
+_ELSEWHERE = {
+    "edit": '`$EDITOR "$(lollms config path)"` opens the file',
+    "get": "`lollms config show` shows what holds",
+    "list": "`lollms config show` shows what holds",
+}
+"""What other programs call such commands."""
+
+
+class _Group(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if meant := _ELSEWHERE.get(args[0]):
+            ctx.fail(f"There is no command {args[0]!r}: {meant}.")
+        return super().resolve_command(ctx, args)
+
+
 @click.group(
+    cls=_Group,
     epilog="""
 \b
 Examples:
   lollms config set format ollama
   lollms config set formats.ollama.model llama3.2
   lollms config show
-"""
+""",
 )
 def command() -> None:
     """Show or change the configuration.
@@ -78,7 +96,7 @@ def show(as_json: bool, choices: Choices) -> None:
     if as_json:
         print_json({name: {"value": value, "source": source} for name, value, source in rows})
     else:
-        print_table(("Setting", "Value", "From"), rows)
+        print_table(("Setting", "Value", "From"), [(name, _in_words(value), source) for name, value, source in rows])
     for sentence in settings.ignored:
         note(f"{sentence}; it is not used for {settings.format.value}")
 
@@ -100,6 +118,11 @@ def _shown(name: str, found: Value) -> Any:
     if name == "host_address":
         return _without_password(str(found.value))
     return found.value
+
+
+def _in_words(value: Any) -> Any:
+    """A value as the file has it, but without quotes around text."""
+    return value if isinstance(value, str) else toml_edit.to_toml(value)
 
 
 def _without_password(address: str) -> str:
