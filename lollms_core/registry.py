@@ -7,6 +7,7 @@ with its traceback for `lollms doctor` and raised as `FormatLoadError` to whoeve
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
 import inspect
 import logging
@@ -176,9 +177,12 @@ def load_format(name: str) -> type[Backend]:
 
 
 def _unknown(name: str, formats: Mapping[str, FormatInfo]) -> UnknownFormatError:
-    package = OFFICIAL_PACKAGES.get(name)
-    if package:
-        hint = f"Install it with `pip install {package}` (or `lollms install {name}`). Installed: {', '.join(formats)}."
+    official = [name] if name in OFFICIAL_PACKAGES else difflib.get_close_matches(name, OFFICIAL_PACKAGES, 1)
+    if official and official[0] not in formats:
+        meant = "" if official[0] == name else f"Did you mean {official[0]!r}? "
+        package = OFFICIAL_PACKAGES[official[0]]
+        how = f"Install it with `pip install {package}` (or `lollms install {official[0]}`)."
+        hint = f"{meant}{how} Installed: {', '.join(formats)}."
     else:
         hint = near_misses(name, formats)
     return UnknownFormatError(f"no generation format {name!r} is installed", hint=hint, format=name)

@@ -46,7 +46,8 @@ def _unknown_formats(config: ConfigFile) -> Iterator[str]:
     for name in config.formats:
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
-            yield f"[formats.{name}] in the file is of no format{f'; did you mean {close[0]}?' if close else ''}"
+            meant = f"; did you mean {close[0]}?" if close else ""
+            yield f"[formats.{name}] in the configuration file: there is no such format{meant}"
 
 
 def _open_keys(config: ConfigFile) -> Iterator[str]:

@@ -141,7 +141,7 @@ def test_commands_of_other_programs_lead_on(lollms, word):
 def test_a_table_of_no_format_is_remarked(lollms, config):
     config("[formats.olama]\nmodel = 'x'\n[formats.vllm]\nmodel = 'y'\n")
     said = json.loads(lollms("doctor", "echo", "--json").stdout)["remarks"]
-    assert said == ["[formats.olama] in the file is of no format; did you mean ollama?"]
+    assert said == ["[formats.olama] in the configuration file: there is no such format; did you mean ollama?"]
 
 
 def test_a_system_prompt_can_be_taken_away(lollms):

@@ -7,7 +7,15 @@ import sys
 
 import pytest
 
-from lollms_core import BackendError, ContractError, FormatLoadError, LollmsClient, installed_formats, registry
+from lollms_core import (
+    BackendError,
+    ContractError,
+    FormatLoadError,
+    LollmsClient,
+    UnknownFormatError,
+    installed_formats,
+    registry,
+)
 
 SHOUT = """
 from lollms_core import Backend, Chunk, hookimpl
@@ -85,6 +93,13 @@ def test_an_official_format_that_is_not_installed_names_its_package(monkeypatch)
     with pytest.raises(Exception, match="ollama") as caught:
         LollmsClient(default_generation_mode="ollama")
     assert "pip install lollms-ollama" in caught.value.hint
+
+
+def test_so_does_one_whose_name_is_misspelt(monkeypatch):
+    monkeypatch.setattr(registry, "_entry_points", lambda group: ())
+    with pytest.raises(UnknownFormatError, match="olama") as caught:
+        LollmsClient(default_generation_mode="olama")
+    assert caught.value.hint.startswith("Did you mean 'ollama'? Install it with `pip install lollms-ollama`")
 
 
 def test_an_extension_goes_around_the_hooks(strangers):
