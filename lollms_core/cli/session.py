@@ -51,6 +51,20 @@ class Session:
         model = self.client.model_name
         return f"{model} ({self.client.format})" if model else self.client.format
 
+    def look_for_default(self) -> None:
+        """Where nobody has chosen anything yet, look for the server that will be asked, before somebody writes to it.
+
+        Raises:
+            APIConnectionError: it is not there.
+        """
+        if self.settings.nobody_chose:
+            try:
+                self.client.list_models()
+            except APIConnectionError:
+                raise
+            except LollmsError:
+                return  # it is there; what it does not like is told when it matters
+
     def explained(self, error: LollmsError) -> LollmsError:
         """The error; or, where nobody has chosen anything yet and there is no server, what could be chosen.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from lollms_core import LollmsError
+from lollms_core.cli.session import open_session
 from tests.cli.test_doctor import ABSENT, BROKEN
 
 SERVING = """
@@ -46,6 +48,14 @@ def test_what_would_work_here_is_offered(lollms, nobody, only_strangers, command
         "  lollms config set format serving",
         "  lollms config set formats.serving.model talker",
     ]
+
+
+def test_a_chat_says_so_before_anything_is_written(nobody, only_strangers, home):
+    with pytest.raises(LollmsError, match="no format has been chosen yet"):
+        with open_session({}) as session:
+            session.look_for_default()
+    with open_session({"format": "echo"}) as session:
+        session.look_for_default()
 
 
 def test_where_nothing_would_work_it_says_what_to_install(lollms, nobody, only_strangers):

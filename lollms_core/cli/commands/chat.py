@@ -41,6 +41,7 @@ def command(images: tuple[str, ...], show_reasoning: bool, choices: Choices) -> 
         talk.attach(images)
         reader = make_reader(talk.completions)
         if reader.interactive:
+            session.look_for_default()
             tell(f"Chatting with {session.subject}. Ctrl-C stops an answer, Ctrl-D leaves, /help helps.")
         with unannounced() if reader.interactive else contextlib.nullcontext():
             talk.run(reader)
