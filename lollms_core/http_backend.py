@@ -42,6 +42,15 @@ __all__ = ["HTTPBackend", "HTTPCall", "HTTPStream"]
 T = TypeVar("T")
 
 
+_PLACEHOLDERS = frozenset(
+    {
+        "dummy", "empty", "fake", "key", "lm-studio", "localhost", "lollms", "no-key", "none", "not-needed", "null",
+        "ollama", "openai", "sk-no-key-required", "test", "token", "unused", "vllm",
+    }
+)  # fmt: skip
+"""What people pass where a key is asked for and none is needed. Hidden, it would make sentences unreadable."""
+
+
 class HTTPBackend(Backend):
     """A backend whose model is behind an HTTP server."""
 
@@ -231,13 +240,14 @@ class HTTPBackend(Backend):
         return error
 
     def _secrets(self) -> Iterator[str]:
-        yield self.key or ""
+        if self.key and self.key.lower() not in _PLACEHOLDERS:
+            yield self.key
         for value in self.settings.headers.values():
             yield value
             yield value.rpartition(" ")[2]  # without `Bearer`
         yield from decoded(self.settings.headers.get("Authorization"))
         yield from userinfo(self.base_address())
-        yield from queried(self.settings.host_address)
+        yield from queried(HTTPBackend.base_address(self))  # as it was written
         # Only what has been found: looking might fail, and nothing has been sent before that.
         if self._found is not None:
             yield from decoded(self._found.authorization)

@@ -216,7 +216,7 @@ def _from_pil(source: PILImage, max_bytes: int) -> Image:
                 source = source.convert("I")  # straight to another order of bytes, all above 255 would become 255
             source = source.convert(_MODES_TO_CONVERT.get(source.mode, "RGB"))
         source.save(buffer, "PNG")
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of many kinds: Pillow asserts that a file is open, for one
         raise ImageError(
             f"the PIL image cannot be encoded: {error}", hint="Check that its file is complete."
         ) from error

@@ -251,14 +251,21 @@ def _wrong_attribute(backend: type[Backend]) -> str:
     declared: Any = backend.capabilities
     if not isinstance(declared, property) and (problem := capabilities_problem(declared)):
         return problem
-    if not isinstance(backend.nonblocking, (frozenset, set)) or not backend.nonblocking <= ALL_HOOKS:
-        return f"its nonblocking is not a set of names of hooks: {backend.nonblocking!r}"
+    if problem := _wrong_nonblocking(backend):
+        return problem
     neutral: Any = backend.neutral
     if not isinstance(neutral, Mapping):
         return f"its neutral is not a mapping: {neutral!r}"
     if backend.Options is not None and not hasattr(backend.Options, "model_fields"):
         return "its Options is not a pydantic model"
     return ""
+
+
+def _wrong_nonblocking(plugin: object) -> str:
+    declared: Any = getattr(plugin, "nonblocking", frozenset())
+    if isinstance(declared, (frozenset, set)) and declared <= ALL_HOOKS:
+        return ""
+    return f"its nonblocking is not a set of names of hooks: {declared!r}"
 
 
 def plugin_manager(backend: Backend, format: str) -> tuple[pluggy.PluginManager, dict[str, FormatLoadError]]:
@@ -279,7 +286,11 @@ def plugin_manager(backend: Backend, format: str) -> tuple[pluggy.PluginManager,
         name = f"extension {number}"  # its own name may also be a format's, or another extension's
         try:
             extension = point.load()
-            manager.register(extension() if isinstance(extension, type) else extension, name=name)
+            if isinstance(extension, type):
+                extension = extension()
+            if problem := _wrong_nonblocking(extension):
+                raise ContractError(problem)
+            manager.register(extension, name=name)
             manager.check_pending()
         except (Exception, SystemExit) as error:
             if manager.has_plugin(name):

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any, TypeVar
 
+from lollms_core.bridges.limits import wait_for
 from lollms_core.errors import CallCancelledError
 from lollms_core.types import CancelToken
 
@@ -146,7 +147,7 @@ async def iterate_in_thread(open_stream: Callable[[], Iterable[T]], cancel: Canc
         if not ended:
             cancel.cancel()
         try:
-            await asyncio.wait_for(_until_done(items), _LONGEST_END)
+            await wait_for(_until_done(items), _LONGEST_END)
             thread.join()
         except (asyncio.TimeoutError, TimeoutError):
             logger.warning("a backend's stream went on after it was cancelled; its thread is left behind")

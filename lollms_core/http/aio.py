@@ -64,6 +64,7 @@ class AsyncTransport:
         self._lock = processes.Lock()
         self._process = processes.current
         self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
+        self._stopping: set[AsyncCall] = set()
 
     async def session(self) -> aiohttp.ClientSession:
         """The session of the running loop, made on first use."""
@@ -118,10 +119,22 @@ class AsyncTransport:
             self._forget_parents()
         with self._lock:
             self._closed = True
-            kept = list(self._sessions.values())
-            self._sessions.clear()
-        for session in kept:
+            in_use = {call.loop for call in self._stopping if call.loop.is_running()}
+            unused = [self._sessions.pop(loop) for loop in list(self._sessions) if loop not in in_use]
+        for session in unused:
             session.close()
+
+    def wait_for(self, call: AsyncCall) -> None:
+        """Keep the session that `call` uses, also if this is closed: the server is to be asked to stop."""
+        self._stopping.add(call)
+
+    def wait_for_no_more(self, call: AsyncCall) -> None:
+        """`call` has ended, in its own loop."""
+        self._stopping.discard(call)
+        if self._closed and all(other.loop is not call.loop for other in self._stopping):
+            session = self._sessions.pop(call.loop, None)
+            if session is not None:
+                session.close()
 
 
 class _Handler(aiohttp.client_proto.ResponseHandler):
@@ -134,8 +147,8 @@ class _Handler(aiohttp.client_proto.ResponseHandler):
         super().set_response_params(**parameters)
 
     def data_received(self, data: bytes) -> None:
-        if self._in_head and (end := data.find(b"\r\n\r\n") + 4) > 3:
-            self._in_head = False
+        while self._in_head and (end := data.find(b"\r\n\r\n") + 4) > 3:
+            self._in_head = data[8:10] == b" 1"  # what comes before the answer has a head, too
             super().data_received(data[:end])
             data = data[end:]
             if not data:
@@ -166,6 +179,10 @@ class _Connector(aiohttp.TCPConnector):
                 self._uses[asyncio.current_task()] = transport
                 return connection
             connection.close()
+
+    def close_at_once(self) -> None:
+        """Close all connections, without a task that waits for it."""
+        self._close(abort_ssl=True)
 
     def abort(self, task: asyncio.Task[Any]) -> None:
         """Close the connection that `task` asked for, whatever is on its way there."""
@@ -243,11 +260,12 @@ class _Session:
                 sock.shutdown(socket.SHUT_RDWR)
 
     def _close_without_waiting(self) -> None:
-        # No task: one that a loop is given while it ends would be dropped with a complaint.
-        for closing in (self.session.close(), self._keeper.aclose()):
-            with contextlib.suppress(StopIteration, RuntimeError):  # the loop may be closing them itself
-                closing.send(None)
-            closing.close()
+        self.connector.close_at_once()
+        self.session.detach()
+        closing = self._keeper.aclose()
+        with contextlib.suppress(StopIteration, RuntimeError):  # the loop may be at it itself
+            closing.send(None)
+        closing.close()
 
 
 def _tls_context(verify: bool | str) -> ssl.SSLContext | bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from lollms_core.bridges import processes
+from lollms_core.bridges.limits import wait_for
 from lollms_core.errors import CallCancelledError, LollmsError
 from lollms_core.http.address import mask
 from lollms_core.http.aio_response import AsyncResponse
@@ -37,13 +38,13 @@ class AsyncCall:
     """One call: it sends requests one after another, and can be aborted from another thread. See `SyncCall`."""
 
     __slots__ = (
-        "_loop", "_news", "_over", "_process", "_stopper", "_transport", "_turn", "_waiting", "aborted", "began",
+        "_news", "_over", "_process", "_stopper", "_transport", "_turn", "_waiting", "aborted", "began", "loop",
         "response", "running", "stopping", "streaming",
     )  # fmt: skip
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._process = processes.current
         self._waiting: asyncio.Future[None] | asyncio.Task[aiohttp.ClientResponse] | None = None
         self._stopper: asyncio.Task[None] | None = None
@@ -79,9 +80,9 @@ class AsyncCall:
             headers = {**headers, **prepared_headers(request.headers)}
         if isinstance(body, bytes) and len(body) > UPLOAD_SIZE:
             headers = {**headers, "Content-Length": str(len(body))}
-            upload = _Upload(body, self._loop)
+            upload = _Upload(body, self.loop)
             body = upload.pieces()
-        opening: asyncio.Task[aiohttp.ClientResponse] = self._loop.create_task(
+        opening: asyncio.Task[aiohttp.ClientResponse] = self.loop.create_task(
             session.request(
                 request.method,
                 str(transport.address) + request.path,
@@ -98,7 +99,7 @@ class AsyncCall:
             if opening.cancelled():
                 raise CallCancelledError("cancelled")
             answer = opening.result()
-            self.response = AsyncResponse(self._loop, answer, timeouts, left, self.where)
+            self.response = AsyncResponse(self.loop, answer, timeouts, left, self.where)
             if upload is not None:
                 upload.done = True
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -123,18 +124,18 @@ class AsyncCall:
                 # Connecting has a limit of its own, and comes before the first piece.
                 begun, limit = upload.progress, timeouts.idle if upload.begun else None
                 await asyncio.wait({opening}, timeout=_PATIENCE if limit is None else min(limit, _PATIENCE))
-                stands_still = limit is not None and upload.progress == begun and self._loop.time() >= begun + limit
+                stands_still = limit is not None and upload.progress == begun and self.loop.time() >= begun + limit
                 if stands_still and not (opening.done() or upload.done):
                     raise timeout_error("upload", limit, self.where)
-        started = self._loop.time() if upload is None else upload.progress
+        started = self.loop.time() if upload is None else upload.progress
         limit = timeouts.first_token
         if limit is not None:
-            limit = max(0.001, started + limit - self._loop.time())
+            limit = max(0.001, started + limit - self.loop.time())
         if not opening.done():
             await asyncio.wait({opening}, timeout=limit)
         if not opening.done():
             raise timeout_error("first_token", timeouts.first_token, self.where)
-        return None if timeouts.first_token is None else started + timeouts.first_token - self._loop.time()
+        return None if timeouts.first_token is None else started + timeouts.first_token - self.loop.time()
 
     def _raise_if_stopping(self) -> None:
         if self.stopping:
@@ -145,7 +146,7 @@ class AsyncCall:
         """Do nothing for some time, unless the call is stopped."""
         if self.stopping:
             return
-        self._waiting = self._loop.create_future()
+        self._waiting = self.loop.create_future()
         try:
             await asyncio.wait({self._waiting}, timeout=seconds)
         finally:
@@ -154,13 +155,13 @@ class AsyncCall:
     async def take_turn(self, turns: Turns) -> None:
         """Wait until no other call of these turns is under way. Errors as `SyncCall.take_turn`."""
         limit = self._transport.timeouts.first_token
-        deadline = None if limit is None else self._loop.time() + limit
-        self._turn = self._waiting = self._loop.create_future()
+        deadline = None if limit is None else self.loop.time() + limit
+        self._turn = self._waiting = self.loop.create_future()
         try:
-            if not turns.join(self, asyncio.current_task(), self._give_turn, lambda: not self._loop.is_closed()):
+            if not turns.join(self, asyncio.current_task(), self._give_turn, lambda: not self.loop.is_closed()):
                 raise own_turn_error(self.where)
             while not self._turn.done():
-                left = LOOK_AGAIN if deadline is None else deadline - self._loop.time()
+                left = LOOK_AGAIN if deadline is None else deadline - self.loop.time()
                 if left <= 0:
                     raise timeout_error("turn", limit, self.where)
                 done, _ = await asyncio.wait({self._turn}, timeout=min(left, LOOK_AGAIN))
@@ -173,7 +174,7 @@ class AsyncCall:
 
     def _give_turn(self) -> None:
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._take_turn)
+            self.loop.call_soon_threadsafe(self._take_turn)
 
     def _take_turn(self) -> None:
         if self._turn is not None and not self._turn.done():
@@ -192,12 +193,27 @@ class AsyncCall:
         if last_word is None or not self.streaming:
             self.abort()
             return
-        with contextlib.suppress(RuntimeError):  # if the loop is closed, so is everything in it
-            self._loop.call_soon_threadsafe(self._begin_to_stop, last_word)
+        self._transport.wait_for(self)
+        try:
+            self.loop.call_soon_threadsafe(self._begin_to_stop, last_word)
+        except RuntimeError:  # if the loop is closed, so is everything in it
+            self._transport.wait_for_no_more(self)
 
-    def _begin_to_stop(self, last_word: HTTPRequest) -> None:
+    def _begin_to_stop(self, last_word: HTTPRequest, again: bool = True) -> None:
         self._news = asyncio.Event()
-        self._stopper = self._loop.create_task(self._ask_to_stop(last_word))
+        self._stopper = self.loop.create_task(self._ask_to_stop(last_word))
+
+        def ended(stopper: asyncio.Task[None]) -> None:
+            if not stopper.cancelled() or self._over:
+                self._transport.wait_for_no_more(self)
+            elif again:
+                # A loop that ends cancels its tasks, and waits for the one that reads: that one waits for the answer.
+                self._begin_to_stop(last_word, again=False)
+            else:
+                self.abort()
+                self._transport.wait_for_no_more(self)
+
+        self._stopper.add_done_callback(ended)
 
     async def _ask_to_stop(self, last_word: HTTPRequest) -> None:
         # An answer of which nothing has come may not be running: a server may take the word for the next one's.
@@ -211,11 +227,11 @@ class AsyncCall:
     async def _comes(self, event: Callable[[], bool]) -> bool:
         """Wait for an event of which `noticed` or `end` tell; whether it came within the limit."""
         assert self._news is not None
-        deadline = self._loop.time() + STOP_LIMIT
+        deadline = self.loop.time() + STOP_LIMIT
         while not event():
             self._news.clear()
             try:
-                await asyncio.wait_for(self._news.wait(), max(0.0, deadline - self._loop.time()))
+                await wait_for(self._news.wait(), max(0.0, deadline - self.loop.time()))
             except (asyncio.TimeoutError, TimeoutError):
                 return event()
         return True
@@ -237,14 +253,14 @@ class AsyncCall:
 
     async def settled(self) -> None:
         """Wait until nothing is under way on behalf of this call."""
-        if self._stopper is not None:
+        while self._stopper is not None and not self._stopper.done():
             await asyncio.wait({self._stopper})
 
     def abort(self) -> None:
         """End whatever the call waits for, at once. From any thread."""
         self.stopping = self.aborted = True
         with contextlib.suppress(RuntimeError):  # if the loop is closed, so is everything in it
-            self._loop.call_soon_threadsafe(self._abort)
+            self.loop.call_soon_threadsafe(self._abort)
 
     def _abort(self) -> None:
         if self._waiting is not None:
@@ -292,7 +308,7 @@ class _Upload:
 
     def __init__(self, body: bytes, loop: asyncio.AbstractEventLoop) -> None:
         self._body = body
-        self._loop = loop
+        self.loop = loop
         self.progress = loop.time()
         """When the last piece was taken."""
         self.begun = False
@@ -304,9 +320,9 @@ class _Upload:
         for start in range(0, len(body), UPLOAD_SIZE):
             if self.done:  # the server has answered before it had everything
                 return
-            self.progress = self._loop.time()
+            self.progress = self.loop.time()
             yield body[start : start + UPLOAD_SIZE]
-        self.progress = self._loop.time()
+        self.progress = self.loop.time()
         self.done = True
 
 

@@ -11,6 +11,8 @@ What is used below aiohttp's documented face, why, and the test that fails when 
   with it, makes aiohttp drop the head and all that is good (`tests/http/test_heads.py`).
 - `TCPConnector.connect` and `should_close` of what it returns, in `lollms_core.http.aio`: aiohttp takes what a server
   says out of turn for the answer to the next request.
+- `TCPConnector._close`, in `lollms_core.http.aio`: `close` leaves a task behind, which an event loop that is about to
+  end complains of.
 - `ClientResponse.start` and `Connection.transport` in `Answer`: a server that answers before it has read the request
   keeps the connection open until it has.
 """
@@ -23,6 +25,7 @@ from typing import Any
 
 import aiohttp
 
+from lollms_core.bridges.limits import wait_for
 from lollms_core.errors import IncompleteStreamError, LollmsError, ProtocolError
 from lollms_core.http import sockets
 from lollms_core.http.compression import Decompressor
@@ -202,7 +205,7 @@ class AsyncResponse:
 
         # What has come must do: the caller wants it for a message.
         with contextlib.suppress(LollmsError, asyncio.TimeoutError, TimeoutError):
-            await asyncio.wait_for(read(), ERROR_SECONDS)
+            await wait_for(read(), ERROR_SECONDS)
         self.close()
         return b"".join(pieces)
 
@@ -211,7 +214,7 @@ class AsyncResponse:
         self._deadline = None
         # aiohttp's RuntimeError is what reading from a connection gives that it is about to close.
         with contextlib.suppress(aiohttp.ClientError, OSError, ValueError, RuntimeError, asyncio.TimeoutError):
-            await asyncio.wait_for(self._drain(), DRAIN_SECONDS)
+            await wait_for(self._drain(), DRAIN_SECONDS)
         self.close()
 
     async def _drain(self) -> None:

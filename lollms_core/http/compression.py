@@ -15,6 +15,13 @@ __all__ = ["Decompressor"]
 MAX_PIECE = 64 * 1024 * 1024
 """Bytes to which one piece of a body, 64 KiB at most, may grow."""
 _MAX_ENCODINGS = 3
+_REGISTERED = frozenset(
+    {
+        "aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "pack200-gzip", "x-compress", "x-gzip",
+        "zstd",
+    }
+)  # fmt: skip
+"""IANA's registry of content codings, without `identity`."""
 
 
 class Decompressor:
@@ -34,7 +41,8 @@ class Decompressor:
             ProtocolError: an encoding other than gzip, deflate, and, where a package for it is installed, brotli.
         """
         names = [name.strip().lower() for name in headers.get("content-encoding", "").split(",")]
-        encodings = [name for name in names if name not in ("", "identity")]
+        # Servers say `none` or `utf-8` here as well, the former to keep proxies from compressing.
+        encodings = [name for name in names if name in _REGISTERED]
         if len(encodings) > _MAX_ENCODINGS:
             raise ProtocolError(f"the server compressed its answer {len(encodings)} times, which was not asked for")
         # They were applied in the order in which they are named (RFC 9110, section 8.4).

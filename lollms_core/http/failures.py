@@ -65,7 +65,8 @@ def error_text(body: Any) -> str:
     """What a server's error answer says, whichever shape it has.
 
     `body` is the bytes, the text, or the parsed JSON. Looked for in turn: `error.message`, `error`, `detail`,
-    `message`; else the beginning of the text. FastAPI's list of validation problems is joined into one line.
+    `message`; else the beginning of the text. FastAPI's list of validation problems is joined into one line, and so are
+    an `error` that is a phrase and the `message` beside it, as Spring and Fastify have them.
     """
     value = body
     if isinstance(body, bytes | str):
@@ -82,12 +83,24 @@ def _said(value: Any, depth: int) -> str:
     if not depth:
         return _written(value)
     if isinstance(value, Mapping):
-        for name in ("error", "detail", "message", "msg", "errors"):
-            if value.get(name):
-                return _said(value[name], depth - 1)
+        there = {name: value[name] for name in _WHERE if value.get(name)}
+        phrase, message = there.get("error"), there.get("message")
+        if isinstance(phrase, str) and isinstance(message, str):
+            return message if phrase in message else f"{phrase}: {message}"
+        if there:
+            telling = [inner for inner in there.values() if _tells(inner)]
+            return _said((telling or list(there.values()))[0], depth - 1)
     if isinstance(value, list):
         return "; ".join(_said(item, depth - 1) for item in value[:5])
     return "" if value is None else _written(value)
+
+
+_WHERE = ("error", "detail", "message", "msg", "errors")
+
+
+def _tells(value: Any) -> bool:
+    """Whether something says what is wrong, rather than that something is."""
+    return isinstance(value, str | list) or (isinstance(value, Mapping) and any(value.get(name) for name in _WHERE))
 
 
 def _written(value: Any) -> str:

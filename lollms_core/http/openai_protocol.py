@@ -249,7 +249,7 @@ class ChatDecoder(Decoder):
             except ProtocolError:
                 break
             yield from self._read(value)
-        if self._reason is None:
+        if self._reason is None and self._whole is None:  # what is one JSON object is complete
             raise IncompleteStreamError("the server's answer ended before it was complete")
         yield self._closing()
 

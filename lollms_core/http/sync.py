@@ -41,7 +41,7 @@ from lollms_core.http.failures import (
     proxy_error,
     timeout_error,
 )
-from lollms_core.http.messages import HTTPRequest, excerpt
+from lollms_core.http.messages import Headers, HTTPRequest, excerpt
 from lollms_core.http.turns import LOOK_AGAIN, Turns
 from lollms_core.http.wire import (
     BRIEF,
@@ -359,7 +359,7 @@ class SyncResponse:
 
     def __init__(self, answer: urllib3.BaseHTTPResponse, watch: Watch, timeouts: Timeouts, where: str) -> None:
         self.status = answer.status
-        self.headers: Mapping[str, str] = answer.headers
+        self.headers: Mapping[str, str] = Headers(answer.headers.iteritems())
         self._answer: urllib3.BaseHTTPResponse | None = answer
         self._watch = watch
         self._timeouts = timeouts

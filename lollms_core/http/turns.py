@@ -23,8 +23,11 @@ class Owner(NamedTuple):
     """`None` for a sync call."""
 
     def waits_for_itself(self, holder: Owner) -> bool:
-        """Whether `holder` cannot go on before this one's call returns: the same task, or code of the same thread."""
-        return self.thread == holder.thread and (holder.task is None or holder.task is self.task)
+        """Whether `holder` cannot go on before this one's call returns: the same task, or code of the same thread.
+
+        Tasks of one thread can go on beside each other; a sync call keeps all of them waiting.
+        """
+        return self.thread == holder.thread and (None in (self.task, holder.task) or holder.task is self.task)
 
 
 class _Place(NamedTuple):

@@ -28,8 +28,11 @@ from lollms_core import (
     PullProgress,
     hookimpl,
 )
+from tests.http.backends import DIALECTS
+from tests.support.fault_server import FaultServer
 from tests.support.inline import Over, over
-from tests.support.waiting import PATIENCE, in_background, program, wait_until
+from tests.support.strangers import Strangers
+from tests.support.waiting import PATIENCE, PATIENT, in_background, program, wait_until
 
 __all__ = ["over"]
 
@@ -613,3 +616,39 @@ def test_an_async_callback_in_a_sync_call_is_refused(over: Over) -> None:
     client = over(SyncReader)
     with pytest.raises(TypeError, match="async twin"):
         client.generate("x", streaming_callback=callback)
+
+
+# --- a cancellation that comes as a call ends -------------------------------------------------------------------------
+
+
+def test_a_task_that_is_cancelled_as_its_call_ends_ends(strangers: Strangers) -> None:
+    """Before Python 3.12 asyncio's own `wait_for` loses such a cancellation."""
+    strangers.install(
+        "from lollms_core import *\nclass B(Backend):\n    @hookimpl\n    def generate(self, request):\n"
+        "        yield Chunk('a')\n",
+        quick="B",
+    )
+    with LollmsClient(default_generation_mode="quick") as client:
+        asyncio.run(cancelled_at_any_moment(client))
+
+
+@pytest.mark.parametrize("format", ["openai", "lollms"])
+def test_nor_does_one_over_http_go_on(format: str) -> None:
+    with FaultServer(DIALECTS[format]) as server:
+        settings = {"model_name": "m", "service_key": "k", "timeouts": PATIENT}
+        with LollmsClient(server.address("ok"), default_generation_mode=format, **settings) as client:
+            asyncio.run(cancelled_at_any_moment(client))
+
+
+async def cancelled_at_any_moment(client: LollmsClient) -> None:
+    async def work() -> None:
+        while True:
+            await client.agenerate("x")
+
+    await client.agenerate("x")
+    for number in range(60):
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0.004 + 0.0003 * number)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=PATIENCE)
+        assert done, number

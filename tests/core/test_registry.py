@@ -138,6 +138,13 @@ def test_a_broken_extension_is_left_out_and_recorded(strangers, caplog):
     assert "boom" in caplog.text
 
 
+def test_an_extension_that_says_nonsense_of_itself_is_left_out(strangers):
+    strangers.install("class X:\n    nonblocking = None", group=registry.EXTENSIONS_GROUP, odd="X")
+    with LollmsClient(default_generation_mode="echo") as client:
+        assert client.generate("hi") == "hi"
+        assert "nonblocking" in client.extension_failures["odd"].message
+
+
 def test_an_extension_may_have_any_name_and_be_a_class(strangers):
     source = """
         from lollms_core import hookimpl, wrap_stream

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lollms_core.errors import IncompleteStreamError, ProtocolError
 from lollms_core.http import NDJSONDecoder, SSEDecoder, TextDecoder
 from lollms_core.http.connection import BulkResponse
-from lollms_core.http.failures import connection_error, retry_after
+from lollms_core.http.failures import connection_error, error_text, retry_after
 from lollms_core.http.messages import Headers
 
 
@@ -273,3 +273,22 @@ def test_a_connection_that_broke_had_been_reached(number):
         pass
 
     assert "closed the connection" in connection_error(OfAiohttp(number, "reset"), "http://host").message
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"error": {"message": "why", "code": "x"}}, "why"),
+        ({"error": "why"}, "why"),
+        ({"error": True, "message": "why"}, "why"),
+        ({"status": 400, "error": "Bad Request", "message": "why"}, "Bad Request: why"),
+        ({"error": "why not", "message": "why not, then"}, "why not, then"),
+        ({"error": {"code": "x1"}, "message": "why"}, "why"),
+        ({"error": {"code": "x1"}}, '{"code": "x1"}'),
+        ({"detail": [{"msg": "a"}, {"msg": "b"}]}, "a; b"),
+        ({"error": {"error": {"detail": "why"}}}, "why"),
+    ],
+)
+def test_what_a_server_says_is_found(body, said):
+    """In the shapes of OpenAI, Ollama, Spring, Fastify, FastAPI and of servers behind servers."""
+    assert error_text(json.dumps(body)) == said

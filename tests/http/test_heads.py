@@ -99,6 +99,33 @@ def test_a_broken_chunk_behind_the_end_mark_costs_nothing(ask):
     assert (outcome.error, outcome.text) == (None, "all of it")
 
 
+@pytest.mark.parametrize("ask", [ask_sync, ask_async])
+def test_what_comes_in_one_piece_with_interim_heads_is_kept(ask):
+    with _Answering(b"HTTP/1.1 100 Continue\r\n\r\n" * 2 + HEAD + chunk(event("kept")) + b"zzz\r\n") as server:
+        outcome = ask("openai", f"http://127.0.0.1:{server.port}", max_retries=0)
+    assert isinstance(outcome.error, ProtocolError | IncompleteStreamError)
+    assert outcome.text == "kept"
+
+
+@pytest.mark.parametrize("ask", [ask_sync, ask_async])
+@pytest.mark.parametrize(
+    "said", ["Content-Type: text/html; charset=utf-8", "Content-Encoding: none", "Content-Encoding: UTF-8"]
+)
+def test_labels_that_are_wrong_cost_no_answer(ask, said):
+    head = f"HTTP/1.1 200 OK\r\n{said}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    with _Answering(head + chunk(event("all of it")) + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n") as server:
+        outcome = ask("openai", f"http://127.0.0.1:{server.port}", max_retries=0)
+    assert (outcome.error, outcome.text) == (None, "all of it")
+
+
+@pytest.mark.parametrize("ask", [ask_sync, ask_async])
+def test_of_a_repeated_header_the_last_counts(ask):
+    head = b"HTTP/1.1 429 Slow down\r\nRetry-After: 3\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"
+    with _Answering(head) as server:
+        outcome = ask("openai", f"http://127.0.0.1:{server.port}", max_retries=0)
+    assert outcome.error.retry_after == 7
+
+
 FINISHED = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}\n\n'
 
 

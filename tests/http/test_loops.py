@@ -115,3 +115,30 @@ print(failures)
     )
     assert shown == "[]\n"
     wait_until(lambda: server.connections == 0, "the connections to close")
+
+
+def test_closing_last_of_all_leaves_nothing_behind(server: FaultServer) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            PRELUDE
+            + """
+async def main():
+    await client.agenerate("x")
+    client.close()
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+loop.close()
+del loop
+gc.collect()
+""",
+            server.address("ok"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert done.stderr == ""

@@ -59,6 +59,11 @@ def test_blanks_around_the_end_mark(end):
     assert decode(data, end) == [Chunk("a"), STOP]
 
 
+def test_a_whole_answer_needs_no_finish_reason():
+    data = json.dumps({"choices": [{"message": {"content": "a"}, "finish_reason": None}]}).encode()
+    assert decode(data, content_type="application/json") == [Chunk("a"), Chunk(finish_reason="unknown")]
+
+
 @given(cuts)
 def test_a_byte_order_mark_is_none_of_the_answer(places):
     whole = b"\xef\xbb\xbf" + json.dumps({"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}).encode()

@@ -294,3 +294,11 @@ def test_pillow_is_not_imported_for_other_sources(tmp_path: Path) -> None:
     path.write_bytes(PNG)
     program = "import sys; from lollms_core.images import *; load_image(sys.argv[1]); assert 'PIL' not in sys.modules"
     subprocess.run([sys.executable, "-c", program, str(path)], check=True)
+
+
+def test_an_image_whose_file_has_been_closed_is_an_error_of_ours(tmp_path: Path) -> None:
+    PILImage.new("RGB", (2, 2)).save(tmp_path / "a.png")
+    with PILImage.open(tmp_path / "a.png") as image:
+        pass
+    with pytest.raises(ImageError):
+        load_image(image)

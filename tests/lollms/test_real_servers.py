@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -149,6 +149,44 @@ STOPS = [
     by_async_cancel,
     by_exception_in_callback,
 ]
+
+
+async def close_here(client: LollmsClient) -> None:
+    client.close()
+
+
+async def close_in_thread(client: LollmsClient) -> None:
+    await asyncio.to_thread(client.close)
+
+
+async def cancel_as_the_loop_ends(client: LollmsClient) -> None:
+    client.cancel()
+
+
+async def cancel_and_aclose(client: LollmsClient) -> None:
+    client.cancel()
+    await client.aclose()
+
+
+@pytest.mark.usefixtures("unhurried")
+@pytest.mark.parametrize("stay", [True, False], ids=["the task is waited for", "the loop ends"])
+@pytest.mark.parametrize(
+    "end", [LollmsClient.aclose, close_here, close_in_thread, cancel_as_the_loop_ends, cancel_and_aclose]
+)
+def test_the_end_of_a_client_stops_the_server(
+    classic: LollmsStub, end: Callable[[LollmsClient], Awaitable[None]], stay: bool
+) -> None:
+    async def main() -> None:
+        begun = asyncio.Event()
+        task = asyncio.create_task(ours.agenerate("count", streaming_callback=lambda *_: begun.set()))
+        await asyncio.wait_for(begun.wait(), PATIENCE)
+        await end(ours)
+        if stay:
+            assert await asyncio.wait_for(task, PATIENCE)
+
+    with client(classic) as ours:
+        asyncio.run(asyncio.wait_for(main(), PATIENCE))
+    assert (classic.consumed, classic.killed, classic.abandoned) == (1, 0, 0)
 
 
 UNHURRIED = f"""
@@ -453,6 +491,18 @@ def test_a_call_that_would_wait_for_itself_says_so(current: LollmsStub) -> None:
         assert "close it" in caught.value.hint
         stream.close()
         assert ours.generate("hi") == "hi "
+
+
+def test_a_sync_call_that_would_keep_a_task_waiting_says_so(current: LollmsStub) -> None:
+    async def main() -> None:
+        async with client(current) as ours:
+            stream = ours.astream("one two three")
+            await anext(stream)
+            with pytest.raises(InvalidRequestError, match="still open"):
+                ours.generate("hi")
+            await stream.aclose()
+
+    asyncio.run(main())
 
 
 def test_a_task_that_would_wait_for_itself_says_so(current: LollmsStub) -> None:

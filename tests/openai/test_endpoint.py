@@ -90,6 +90,26 @@ def test_a_key_in_the_query_is_not_shown(key: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_nor_of_the_environments_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    with _NoRoute() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.port}/v1?key=sk-very-secret")
+        with LollmsClient(None, "m", default_generation_mode="openai", raise_errors=True) as client:
+            with pytest.raises(LollmsError, match="no route") as caught:
+                client.generate("hi")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["localhost", "none", "OpenAI"])
+def test_a_placeholder_is_no_key(key: str) -> None:
+    with _NoRoute() as server:
+        with LollmsClient(
+            f"http://localhost:{server.port}", "m", default_generation_mode="openai", service_key=key, raise_errors=True
+        ) as client:
+            with pytest.raises(LollmsError, match="no route") as caught:
+                client.generate("hi")
+    assert "*" not in f"{caught.value}{caught.value.hint}"
+
+
 def test_nor_where_no_query_may_be() -> None:
     with LollmsClient("http://127.0.0.1:9?key=secret", raise_errors=True) as client:
         with pytest.raises(ConfigurationError, match="must not have a query") as caught:

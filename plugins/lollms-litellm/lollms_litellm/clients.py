@@ -128,7 +128,9 @@ async def _in_loop(loop: asyncio.AbstractEventLoop, here: asyncio.AbstractEventL
             await work()
         elif loop.is_running():
             # A loop that waits for this very call to return could not do the work: then it is left to its end.
-            await asyncio.wait_for(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), loop)), _LONGEST_CLOSE)
+            closing = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), loop))
+            await asyncio.wait({closing}, timeout=_LONGEST_CLOSE)
+            closing.cancel()
 
 
 async def _close_clients_of_running_loop() -> None:
