@@ -291,6 +291,8 @@ class RawTextDecoder(Decoder):
                 raise
             return text
         _value(value)
+        if self._is_json and isinstance(value, dict) and (value.get("error") or value.get("detail")):
+            raise answer_error(value, where="the LoLLMS server")
         return value if isinstance(value, str) else text
 
 

@@ -99,6 +99,7 @@ class Commands(click.Group):
                 fail(f"There is no option {first}. Did you mean {close[0]}?")
             if command := next((arg for arg in args if arg in COMMANDS), None):
                 fail(f"Options stand behind the command: lollms {command} {first} …")
+            return
         if meant := _ELSEWHERE.get(first):
             fail(f"There is no command {first!r}: {meant}.")
         if close := difflib.get_close_matches(first, COMMANDS, n=1, cutoff=_CLOSE):

@@ -76,6 +76,9 @@ def report_wrong_usage(error: click.ClickException) -> None:
         from lollms_core import LollmsError
 
         print_json({**LollmsError(error.format_message()).to_dict(), "type": type(error).__name__})
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        tell_as_it_is(f"{error.format_message()}\n")
+        return
     if isinstance(error, click.UsageError) and error.ctx is not None:
         tell_as_it_is(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n\n")
     _say("Error:", _in_one_line(error.format_message()), "red")

@@ -25,7 +25,7 @@ from lollms_core.http.failures import (
 )
 from lollms_core.http.messages import HTTPRequest
 from lollms_core.http.turns import LOOK_AGAIN, Turns
-from lollms_core.http.wire import BRIEF, STOP_LIMIT, UPLOAD_SIZE, dump_json, prepared_headers
+from lollms_core.http.wire import BRIEF, LAST_LOOK, STOP_LIMIT, UPLOAD_SIZE, dump_json, prepared_headers
 from lollms_core.types import Timeouts
 
 if TYPE_CHECKING:
@@ -217,17 +217,18 @@ class AsyncCall:
 
     async def _ask_to_stop(self, last_word: HTTPRequest) -> None:
         # An answer of which nothing has come may not be running: a server may take the word for the next one's.
-        if await self._comes(lambda: self.running or self._over):
-            if not self._over:
+        if await self._comes(lambda: self.running or self._over, within=STOP_LIMIT):
+            # The end may be here already, only not read: the word would then be the next one's.
+            if not await self._comes(lambda: self._over, within=LAST_LOOK):
                 await self._tell(last_word)
-            if await self._comes(lambda: self._over):
+            if await self._comes(lambda: self._over, within=STOP_LIMIT):
                 return
         self.abort()
 
-    async def _comes(self, event: Callable[[], bool]) -> bool:
-        """Wait for an event of which `noticed` or `end` tell; whether it came within the limit."""
+    async def _comes(self, event: Callable[[], bool], within: float) -> bool:
+        """Wait for an event of which `noticed` or `end` tell; whether it came within so many seconds."""
         assert self._news is not None
-        deadline = self.loop.time() + STOP_LIMIT
+        deadline = self.loop.time() + within
         while not event():
             self._news.clear()
             try:

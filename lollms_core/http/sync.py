@@ -48,6 +48,7 @@ from lollms_core.http.wire import (
     DRAIN_SECONDS,
     DRAIN_SIZE,
     ERROR_SECONDS,
+    LAST_LOOK,
     MAX_BODY,
     STOP_LIMIT,
     dump_json,
@@ -275,22 +276,26 @@ class SyncCall:
             self.abort()
             return
         self._news = queue.SimpleQueue()
-        self._stopper = threading.Thread(target=self._ask_to_stop, args=(last_word,), name="lollms-stop", daemon=True)
+        cut = self.response is not None and self.response.interrupted
+        self._stopper = threading.Thread(
+            target=self._ask_to_stop, args=(last_word, cut), name="lollms-stop", daemon=True
+        )
         self._stopper.start()
 
-    def _ask_to_stop(self, last_word: HTTPRequest) -> None:
+    def _ask_to_stop(self, last_word: HTTPRequest, cut: bool) -> None:
         # An answer of which nothing has come may not be running: a server may take the word for the next one's.
-        if self._comes(lambda: self.running or self._over):
-            if not self._over:
+        if self._comes(lambda: self.running or self._over, within=STOP_LIMIT):
+            # The end may be here already, only not read: the word would then be the next one's.
+            if cut or not self._comes(lambda: self._over, within=LAST_LOOK):
                 self._tell(last_word)
-            if self._comes(lambda: self._over):
+            if self._comes(lambda: self._over, within=STOP_LIMIT):
                 return
         self.abort()
 
-    def _comes(self, event: Callable[[], bool]) -> bool:
-        """Wait for an event of which `noticed` or `end` tell; whether it came within the limit."""
+    def _comes(self, event: Callable[[], bool], within: float) -> bool:
+        """Wait for an event of which `noticed` or `end` tell; whether it came within so many seconds."""
         assert self._news is not None
-        deadline = time.monotonic() + STOP_LIMIT
+        deadline = time.monotonic() + within
         while not event():
             try:
                 self._news.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -355,7 +360,9 @@ class SyncCall:
 class SyncResponse:
     """A response whose body is read in pieces."""
 
-    __slots__ = ("_answer", "_decompress", "_started", "_timeouts", "_watch", "_where", "headers", "status")
+    __slots__ = (
+        "_answer", "_decompress", "_started", "_timeouts", "_watch", "_where", "headers", "interrupted", "status",
+    )  # fmt: skip
 
     def __init__(self, answer: urllib3.BaseHTTPResponse, watch: Watch, timeouts: Timeouts, where: str) -> None:
         self.status = answer.status
@@ -365,6 +372,7 @@ class SyncResponse:
         self._timeouts = timeouts
         self._where = where
         self._started = False
+        self.interrupted = False
         # The first-token limit is for the headers and the first byte together.
         waited = time.monotonic() - watch.sent
         if timeouts.first_token is not None and waited > _SOON:
@@ -398,6 +406,9 @@ class SyncResponse:
             raise self._failure(error) from error
         except LollmsError:
             self.close()
+            raise
+        except BaseException:  # Ctrl-C, on which urllib3 closes the connection in the middle of the answer
+            self.interrupted = True
             raise
         if not data:
             self._finish()

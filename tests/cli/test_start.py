@@ -117,6 +117,7 @@ def test_a_dash_is_what_comes_through_the_pipe(lollms):
         (["list"], "`lollms models` lists the models."),
         (["--verison"], "There is no option --verison. Did you mean --version?"),
         (["-f", "echo", "chat"], "Options stand behind the command: lollms chat -f …"),
+        (["--model"], "Option '--model' requires an argument."),
         (["--tempratur", "1", "hi"], "--temperature"),  # click words it in several ways
     ],
 )
@@ -125,6 +126,13 @@ def test_a_slip_is_not_sent_to_a_model(lollms, arguments, said):
     assert result.exit_code == 2
     assert result.stdout == ""
     assert said in result.stderr
+
+
+def test_config_alone_shows_its_help(lollms):
+    result = lollms("config")
+    assert result.exit_code == 2
+    assert "Error" not in result.stderr
+    assert result.stderr == lollms("config", "--help").stdout
 
 
 # --- completion ----------------------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ def client(address: str, model: str = "hosted_vllm/m", **settings: Any) -> Lollm
 def test_sync_callers_from_several_threads(model: str, kind: ELF_COMPLETION_FORMAT) -> None:
     events = answer("one ", "two") if kind is ELF_COMPLETION_FORMAT.Chat else [text("one "), text("two", "stop")]
     answers: list[object] = []
+    before = set(threading.enumerate())  # other tests may have left a loop's thread to clients of theirs
     with serving(events) as stub, client(stub.address, model) as lollms:
 
         def ask() -> None:
@@ -57,7 +58,8 @@ def test_sync_callers_from_several_threads(model: str, kind: ELF_COMPLETION_FORM
         for call in [in_background(ask) for _ in range(8)]:
             call.result()
     assert answers == ["one two"] * 8
-    wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("lollms")], "the threads to end")
+    begun = [t for t in threading.enumerate() if t not in before and t.name.startswith("lollms")]
+    wait_until(lambda: not any(thread.is_alive() for thread in begun), "the threads to end")
 
 
 def test_sync_stop_by_callback_closes_the_connection() -> None:

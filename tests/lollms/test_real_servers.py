@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -216,6 +217,53 @@ def test_the_answer_after_a_stop_is_whole(classic: LollmsStub, stop: Callable[[L
     assert classic.consumed == 3, "the server was not made to stop"
     assert classic.abandoned == 0
     assert classic.paths().count("/lollms_generate") == 6
+
+
+class _AtOnce(BaseHTTPRequestHandler):
+    """A classic server whose model is quick, or a proxy that buffers: the end comes in one packet with the text."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.server.paths.append(self.path)  # type: ignore[attr-defined]
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path == "/lollms_generate":
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+            self.wfile.write(head + b"8\r\none STOP\r\n4\r\n two\r\n0\r\n\r\n")
+        else:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+
+    def do_GET(self) -> None:
+        self.do_POST()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on stderr."""
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+    for driver in ("aio_call", "sync"):
+        monkeypatch.setattr(f"lollms_core.http.{driver}.LAST_LOOK", PATIENCE)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _AtOnce)
+    server.daemon_threads = True
+    server.paths = []  # type: ignore[attr-defined]
+    thread = in_background(lambda: server.serve_forever(poll_interval=0.02))
+    yield server
+    server.shutdown()
+    thread.result()
+    server.server_close()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("stop", [{"stop": "STOP"}, {"streaming_callback": lambda *_: False}], ids=["stop", "callback"])
+def test_no_stop_is_sent_for_an_answer_that_has_come(
+    at_once: ThreadingHTTPServer, stop: dict[str, Any], asynchronous: bool
+) -> None:
+    with LollmsClient(host_address=f"http://127.0.0.1:{at_once.server_port}", timeouts=PATIENT) as ours:
+        for _ in range(5):
+            answer = asyncio.run(ours.agenerate("x", **stop)) if asynchronous else ours.generate("x", **stop)
+            assert str(answer).startswith("one ")
+    assert "/stop_gen" not in at_once.paths  # type: ignore[attr-defined]
 
 
 SCRIPT = f"""

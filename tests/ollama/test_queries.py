@@ -71,6 +71,17 @@ def test_model_info(connect, server):
     assert [body["model"] for body in server.bodies("/api/show")] == ["tiny", "tiny-embed", "none", "tiny:latest"]
 
 
+def test_an_error_under_200_is_no_model(connect, server):
+    server.replies["/api/show"].append(Reply(lines=[{"error": "model 'tiny' not found"}]))
+    with pytest.raises(ModelNotFoundError, match="model 'tiny' not found"):
+        connect().model_info()
+
+
+def test_an_answer_needs_no_word_about_the_model(connect, server):
+    server.replies["/api/show"].append(Reply(lines=[{"error": "no such route"}]))
+    assert connect().generate("hello")
+
+
 @pytest.mark.parametrize(
     ("facts", "length"),
     [

@@ -62,3 +62,10 @@ def test_close_gives_what_was_held(make: Callable[[], Decoder], data: bytes, giv
     with contextlib.suppress(LollmsError):
         rest.extend(decoder.close())
     assert "".join(chunk.text for chunk in rest) == held
+
+
+@pytest.mark.parametrize("body", ['{"detail": "no such route"}', '{"error": "x"}', '{"error": {"message": "x"}}'])
+def test_an_error_object_labelled_as_json_is_no_answer(body: str) -> None:
+    decoder = RawTextDecoder(JSON)
+    with pytest.raises(LollmsError, match=r"no such route|x"):
+        [*decoder.feed(body.encode()), *decoder.close()]

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lollms_core import ModelInfo, ProtocolError
+from lollms_core.http import answer_error
 from lollms_core.http.shapes import shown
+from lollms_ollama.errors import plain, recognised
 
 __all__ = ["UNKNOWN", "Shown", "listed_models", "loaded_window", "parameter_count", "same_model", "shown_model"]
 
@@ -38,9 +40,11 @@ UNKNOWN = Shown()
 
 
 def shown_model(name: str, value: Any) -> tuple[Shown, ModelInfo]:
-    """The answer of `/api/show`. Raises `ProtocolError` if it is no object."""
+    """The answer of `/api/show`. Raises `ProtocolError` if it is no object, and what it says if it is an error."""
     if not isinstance(value, Mapping):
         raise ProtocolError("/api/show answered with something else than an object")
+    if value.get("error"):
+        raise recognised(answer_error(plain(value), where="/api/show"))
     details = _mapping(value.get("details"))
     facts = _mapping(value.get("model_info"))
     capabilities = value.get("capabilities")

@@ -105,7 +105,7 @@ def _if_it_can_say(asking: Exchange[T]) -> Exchange[T | None]:
     try:
         return (yield from asking)
     except (RateLimitError, ServerError) as error:
-        if error.status_code != 501:
+        if error.status_code not in (None, 501):  # none: an error object under 200
             raise
     except (APIStatusError, InvalidRequestError, ProtocolError):
         pass
