@@ -25,6 +25,6 @@ def confirm(question: str, *, refused: str, otherwise: str) -> None:
     answer = sys.stdin.readline()
     if not answer:
         tell("")
-        raise ConfigurationError("nobody confirmed", hint=otherwise)
+        raise ConfigurationError("it was not confirmed", hint=otherwise)
     if answer.strip().lower() not in ("y", "yes"):
         raise ConfigurationError(refused)

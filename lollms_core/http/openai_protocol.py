@@ -45,6 +45,7 @@ CORE_FIELDS: Mapping[str, str] = {
 _FINISH: Mapping[str, FinishReason] = {
     "stop": "stop",
     "eos": "stop",
+    "eos_token": "stop",
     "stop_sequence": "stop",
     "end_turn": "stop",
     "length": "length",
@@ -371,6 +372,7 @@ class Extras:
         self.tool_calls: list[dict[str, Any]] = []
         """The model's calls of functions, in the protocol's form, put together from their pieces."""
         self._fields: dict[str, Any] = {}
+        self._texts: dict[str, list[str]] = {}
 
     def read_event(self, event: Mapping[str, Any]) -> None:
         """Take the answer's own fields, such as `id` and `system_fingerprint`."""
@@ -385,7 +387,10 @@ class Extras:
                 for call in _objects(value):
                     self._add_call(call)
             elif name not in _READ_OF_CHOICE and value is not None and value != []:
-                self._fields[name] = _joined(self._fields.get(name), value)
+                if isinstance(value, str):
+                    self._texts.setdefault(name, []).append(value)
+                else:
+                    self._fields[name] = _joined(self._fields.get(name), value)
 
     def _add_call(self, piece: Mapping[str, Any]) -> None:
         index = piece.get("index")
@@ -404,6 +409,9 @@ class Extras:
     def metadata(self) -> dict[str, Any]:
         """All of it, under the protocol's own names."""
         found = dict(self._fields)
+        for name, pieces in self._texts.items():
+            # What each piece says again, as `"channel": "final"`, is a label.
+            found[name] = pieces[0] if len(set(pieces)) == 1 else "".join(pieces)
         if self.tool_calls:
             found["tool_calls"] = self.tool_calls
         return found
@@ -433,16 +441,20 @@ def _merge(call: dict[str, Any], piece: Mapping[str, Any]) -> None:
 def _joined(known: Any, value: Any) -> Any:
     if isinstance(known, str) and isinstance(value, str):
         return known + value
+    # In place: there may be one for each token, as `logprobs` has.
     if isinstance(known, list) and isinstance(value, list):
-        return known + value
+        known.extend(value)
+        return known
     if isinstance(known, dict) and isinstance(value, dict):
-        return {**known, **{name: _joined(known.get(name), part) for name, part in value.items()}}
+        for name, part in value.items():
+            known[name] = _joined(known.get(name), part)
+        return known
     return known if value is None else value
 
 
 def finish_reason(said: Any) -> FinishReason:
     """What a server gives as finish reason, in our words; `"unknown"` for a word that is not known."""
-    return _FINISH.get(said, "unknown") if isinstance(said, str) else "unknown"
+    return _FINISH.get(said.lower(), "unknown") if isinstance(said, str) else "unknown"
 
 
 def read_usage(usage: Mapping[str, Any]) -> Usage:

@@ -64,7 +64,8 @@ def test_values_are_of_their_kind(lollms, path, key, value, expected):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["modle", "x"], "'modle' is not a key"),
+        (["modle", "x"], "'modle' is not a key. Did you mean 'model'?"),
+        (["formats.openai.modle", "x"], "Did you mean 'formats.openai.model'?"),
         (["temperature", "warm"], "temperature must be a number, not 'warm'"),
         (["formats.openai.format", "x"], "is not a key"),
         (["formats.openai", "x"], "is not a key"),

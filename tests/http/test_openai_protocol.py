@@ -17,7 +17,14 @@ from lollms_core.errors import (
     RateLimitError,
     ServerError,
 )
-from lollms_core.http.openai_protocol import ChatDecoder, chat_body, completion_body, read_embeddings
+from lollms_core.http.openai_protocol import (
+    ChatDecoder,
+    Extras,
+    chat_body,
+    completion_body,
+    finish_reason,
+    read_embeddings,
+)
 from lollms_core.types import MSG_TYPE, Chunk, GenerationRequest, Image, Message, SamplingParams, Usage
 from tests.http.test_decoders import cuts, split
 
@@ -332,6 +339,28 @@ def test_other_fields_are_kept() -> None:
         "logprobs": {"content": [1, 2]},
         "audio": {"data": "xy"},
     }
+
+
+def test_a_label_in_every_piece_is_kept_once() -> None:
+    pieces = [delta(content="a", channel="final"), delta(content="b", channel="final"), delta("stop", channel="final")]
+    *_, last = decode(events(*pieces))
+    assert last.metadata is not None
+    assert last.metadata["channel"] == "final"
+
+
+@pytest.mark.parametrize(("said", "meant"), [("MAX_TOKENS", "length"), ("STOP", "stop"), ("eos_token", "stop")])
+def test_finish_reasons_in_other_spellings(said: str, meant: str) -> None:
+    assert finish_reason(said) == meant
+
+
+def test_what_comes_with_each_token_is_not_copied_each_time() -> None:
+    extras, all_of_it = Extras(), []
+    for number in range(3):
+        part = [{"token": str(number)}]
+        extras.read_choice({"logprobs": {"content": part}}, {})
+        all_of_it.append(extras.metadata()["logprobs"]["content"])
+    assert all_of_it[0] is all_of_it[1] is all_of_it[2]
+    assert [token["token"] for token in all_of_it[0]] == ["0", "1", "2"]
 
 
 def test_another_answer_is_not_mixed_in() -> None:

@@ -217,6 +217,8 @@ def unset(key: str) -> None:
 
 def _target(key: str) -> tuple[tuple[str, ...], Callable[[str], Any], bool]:
     """Where a key belongs in the file, how its value is read, and whether it is a secret."""
+    import difflib
+
     path = tuple(key.split("."))
     if path[0] == "formats" and len(path) == 3 and path[2] in SETTINGS and path[2] != "format":
         return path, SETTINGS[path[2]].kind.from_text, SETTINGS[path[2]].secret
@@ -226,8 +228,10 @@ def _target(key: str) -> tuple[tuple[str, ...], Callable[[str], Any], bool]:
         return path, TEXT.from_text, True
     if len(path) == 1 and key in SETTINGS:
         return path, SETTINGS[key].kind.from_text, SETTINGS[key].secret
+    close = difflib.get_close_matches(path[-1], SETTINGS.keys() - {path[-1]}, n=1)
+    meant = f" Did you mean {'.'.join([*path[:-1], close[0]])!r}?" if close else ""
     raise click.UsageError(
-        f"{key!r} is not a key. Keys are {', '.join(SETTINGS)}; formats.NAME.KEY for one format, "
+        f"{key!r} is not a key.{meant} Keys are {', '.join(SETTINGS)}; formats.NAME.KEY for one format, "
         "formats.NAME.options.OPTION and formats.NAME.headers.HEADER."
     )
 
