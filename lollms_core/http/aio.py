@@ -23,7 +23,7 @@ from lollms_core.bridges import processes
 from lollms_core.errors import ClientClosedError
 from lollms_core.http import sockets
 from lollms_core.http.address import Address
-from lollms_core.http.aio_call import AsyncCall
+from lollms_core.http.aio_call import AsyncCall, NoTunnel
 from lollms_core.http.aio_response import Answer
 from lollms_core.http.environment import Environment
 from lollms_core.http.wire import prepared_headers
@@ -171,7 +171,12 @@ class _Connector(aiohttp.TCPConnector):
 
     async def connect(self, *args: Any, **kwargs: Any) -> Any:
         while True:
-            connection: Any = await super().connect(*args, **kwargs)
+            try:
+                connection: Any = await super().connect(*args, **kwargs)
+            except aiohttp.ClientHttpProxyError:
+                raise
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientResponseError) as error:
+                raise NoTunnel(error) from error  # the only answer to wait for before there is a connection
             protocol, transport = connection.protocol, connection.transport
             fresh = protocol not in self._known
             if fresh or not (protocol.should_close or sockets.is_readable(transport.get_extra_info("socket"))):

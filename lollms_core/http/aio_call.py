@@ -288,7 +288,11 @@ class AsyncCall:
         if proxy is not None:
             if isinstance(error, aiohttp.ClientHttpProxyError):
                 return tunnel_error(error.status, f"the proxy {mask(proxy)}")
-            connecting = isinstance(error, aiohttp.ClientConnectorError | TimeoutError | asyncio.TimeoutError)
+            if isinstance(error, NoTunnel):
+                cause = error.cause
+            connecting = isinstance(
+                error, aiohttp.ClientConnectorError | NoTunnel | TimeoutError | asyncio.TimeoutError
+            )
             if connecting and (failure := proxy_error(cause, proxy, connected=False)):
                 return failure
         if isinstance(error, TimeoutError | asyncio.TimeoutError):
@@ -298,6 +302,15 @@ class AsyncCall:
         if isinstance(cause, aiohttp.ClientResponseError | ValueError) and not isinstance(cause, OSError):
             return not_http_error(str(getattr(cause, "message", cause)), self.where)
         return connection_error(cause, self.where, hint=self._transport.unreachable_hint)
+
+
+class NoTunnel(aiohttp.ClientError):
+    """A proxy closed the connection, or did not speak HTTP, when it was asked for a tunnel."""
+
+    def __init__(self, error: aiohttp.ServerDisconnectedError | aiohttp.ClientResponseError) -> None:
+        closed = isinstance(error, aiohttp.ServerDisconnectedError)
+        self.cause: Exception = ConnectionResetError() if closed else ValueError(error.message)
+        super().__init__(str(error))
 
 
 _PATIENCE = 1.0

@@ -7,6 +7,7 @@ import base64
 import contextlib
 import json
 import re
+import socketserver
 import ssl
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from tests.framing.framings import FRAMINGS
 from tests.support.fault_server import refused_address
 from tests.support.framing_server import FramingServer
 from tests.support.proxy_server import ProxyServer
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, in_background
 
 OPENAI = DOORS["openai"]
 NOWHERE = "http://model.invalid:8080/chunked"
@@ -185,6 +186,25 @@ def test_a_proxy_whose_name_is_not_known(errors: Errors, monkeypatch: pytest.Mon
         assert re.search(r"cannot reach the proxy \S*no-such-proxy\.invalid", error.message), error
         assert "host name" in error.message
         assert not_shown("me:s3cr3t", error)
+
+
+@pytest.mark.parametrize("says", [b"", b"SSH-2.0-x\r\n"], ids=["nothing", "something else"])
+def test_what_is_no_proxy_is_named(errors: Errors, monkeypatch: pytest.MonkeyPatch, says: bytes) -> None:
+    class Other(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            self.request.sendall(says)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Other) as server:
+        thread = in_background(lambda: server.serve_forever(poll_interval=0.02))
+        where = f"127.0.0.1:{server.server_address[1]}"
+        monkeypatch.setenv("ALL_PROXY", f"http://me:s3cr3t@{where}")
+        for error in errors(lambda: OPENAI.client(SECURE, raise_errors=True, max_retries=0)):
+            assert error.type == "APIConnectionError", error
+            assert re.search(rf"the proxy \S*{where}", error.message), error
+            assert not_shown("me:s3cr3t", error)
+        server.shutdown()
+        thread.result()
 
 
 # --- SOCKS without its package ----------------------------------------------------------------------------------------
