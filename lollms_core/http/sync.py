@@ -492,7 +492,10 @@ def _root(error: BaseException) -> BaseException:
     while isinstance(error, urllib3.exceptions.HTTPError):
         inner = [part for part in error.args if isinstance(part, BaseException)]
         following = inner[-1] if inner else error.__cause__
+        if following is None and isinstance(error, urllib3.exceptions.NewConnectionError):
+            following = error.__context__  # of a SOCKS proxy
         if following is None:
             break
         error = following
-    return error
+    of_socks = getattr(error, "socket_err", None)
+    return of_socks if isinstance(of_socks, BaseException) else error

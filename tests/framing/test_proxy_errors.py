@@ -179,6 +179,15 @@ def test_nothing_listens_where_the_proxy_should_be(
         assert not_shown(credentials, error)
 
 
+def test_nothing_listens_where_the_socks_proxy_should_be(
+    door: Door, monkeypatch: pytest.MonkeyPatch, secure_or_not: str, nobody: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", f"socks5h://me:s3cr3t@{nobody}")
+    for error in in_sync(lambda: door.client(secure_or_not, raise_errors=True)):
+        assert re.search(rf"cannot reach the proxy \S*{nobody}: nothing listens there", error.message), error
+        assert not_shown("me:s3cr3t", error)
+
+
 def test_a_proxy_whose_name_is_not_known(errors: Errors, monkeypatch: pytest.MonkeyPatch, secure_or_not: str) -> None:
     monkeypatch.setenv("ALL_PROXY", "http://me:s3cr3t@no-such-proxy.invalid:3128")
     for error in errors(lambda: OPENAI.client(secure_or_not, raise_errors=True)):
