@@ -30,6 +30,8 @@ class Conversation:
         self.images: tuple[Image, ...] = ()
         """What goes with the next question."""
         self._last: Message | None = None
+        self._own: set[Path] = set()
+        """The files that hold this conversation, from when it was shorter."""
 
     def ask(self, text: str) -> tuple[Message, ...]:
         """The messages to send for a new question. It is remembered once it is `answered`."""
@@ -59,6 +61,7 @@ class Conversation:
         self.messages.clear()
         self.images = ()
         self._last = None
+        self._own.clear()
 
     def load(self, path: Path) -> None:
         """Go on with a conversation that was saved as JSON, in place of this one.
@@ -82,19 +85,27 @@ class Conversation:
         self.system = "\n\n".join(message.content for message in messages if message.role == "system")
         self.messages = [message for message in messages if message.role != "system"]
         self._last = next((each for each in reversed(self.messages) if each.role == "user"), None)
+        self._own.add(path.resolve())
 
     def save(self, path: Path) -> None:
-        """Write it to a new file: JSON messages if its name ends in `.json`, else Markdown.
+        """Write it to a file: JSON messages if its name ends in `.json`, else Markdown.
 
         Raises:
-            InvalidRequestError: the file is there already, or cannot be written.
+            InvalidRequestError: the file is there already and holds something else, or cannot be written.
         """
+        own = path.resolve()
+        target = own.with_name(f".{own.name}.new") if own in self._own else path
         try:
-            with path.open("x", encoding="utf-8") as file:
+            with target.open("w" if target is not path else "x", encoding="utf-8") as file:
                 file.write(self._as_json() if is_json(path) else self._as_markdown())
+            if target is not path:
+                target.replace(own)
+            self._own.add(own)
         except FileExistsError:
             raise InvalidRequestError(f"{path} is there already", hint="Choose another name.") from None
         except OSError as error:
+            if target is not path:
+                target.unlink(missing_ok=True)
             raise InvalidRequestError(f"{path} cannot be written: {error.strerror}") from None
 
     def _all(self) -> list[Message]:

@@ -70,6 +70,13 @@ def test_saving(lollms, tmp_path):
         {"role": "user", "content": "hi"},
         {"role": "assistant", "content": "S\nhi"},
     ]
+    roles = ["user", "assistant"]
+    lines = f"/load {messages}\nmore\n/save {messages}\nand more\n/save {messages}\n"
+    assert lollms("chat", "-f", "echo", input=lines).exit_code == 0
+    assert [message["role"] for message in json.loads(messages.read_text())] == ["system", *roles * 3]
+    assert sorted(path.name for path in tmp_path.iterdir() if "talk" in path.name) == ["talk one.md", "talk.json"]
+    forgotten = lollms("chat", "-f", "echo", input=f"/load {messages}\n/reset\n/save {messages}\n")
+    assert "is there already" in forgotten.stderr
     again = lollms("chat", "-f", "echo", input=f"/save {messages}\n")
     assert again.exit_code == 1
     assert "is there already" in again.stderr
