@@ -119,8 +119,8 @@ class CurrentServer:
         data = yield from _listed("/v1/personalities")
         return [
             Personality(
-                id=item["id"] if isinstance(item.get("id"), int) else str(item.get("id", "")),
-                name=str(item.get("name", "")),
+                id=item["id"] if isinstance(item.get("id"), int) else str(item.get("id") or ""),
+                name=str(item.get("name") or ""),
                 category=item.get("category") if isinstance(item.get("category"), str) else None,
             )
             for item in data
@@ -139,7 +139,7 @@ class CurrentServer:
                 return personality.id
         raise InvalidRequestError(
             f"this LoLLMS server has no personality {wanted!r}",
-            hint=near_misses(str(wanted), [personality.name for personality in known])
+            hint=near_misses(str(wanted), [personality.name for personality in known if personality.name])
             or "It has none at all; leave the personality out.",
         )
 

@@ -245,9 +245,11 @@ def timeout_error(kind: str, limit: float | None, where: str) -> APITimeoutError
         "upload": (f"{where} stopped taking the request: nothing went out", "idle"),
         "turn": (f"{where} answers one call at a time, and the one before this did not end", "first_token"),
     }[kind]
+    secure = kind == "connect" and where.startswith("https://")
+    doubt = " If it does not speak TLS on that port, write http:// in the address." if secure else ""
     return APITimeoutError(
         f"{what} within {limit:g} seconds" if limit is not None else what,
-        hint=f"Check the server, or set another limit for the {field} timeout (Timeouts({field}=...)).",
+        hint=f"Check the server, or set another limit for the {field} timeout (Timeouts({field}=...)).{doubt}",
     )
 
 

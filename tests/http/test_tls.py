@@ -10,6 +10,7 @@ import ssl
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from lollms_core import LollmsClient
-from lollms_core.errors import APIConnectionError, CallCancelledError, ConfigurationError
+from lollms_core.errors import APIConnectionError, APITimeoutError, CallCancelledError, ConfigurationError
 from lollms_core.http_backend import HTTPBackend
 from lollms_core.types import CancelToken, CloseRequest, GenerationRequest
 from tests.http.backends import make
@@ -27,7 +28,7 @@ from tests.support.dialects import OPENAI
 from tests.support.fault_server import TEXT, FaultServer
 from tests.support.framing_server import Incoming
 from tests.support.socket_server import SocketServer
-from tests.support.waiting import PATIENCE, in_background
+from tests.support.waiting import PATIENCE, PATIENT, in_background
 
 WHOLE = "".join(TEXT)
 REQUEST = GenerationRequest(prompt="hi", model="m")
@@ -143,6 +144,13 @@ def test_a_handshake_that_nobody_answers_can_be_ended(
         with pytest.raises(CallCancelledError):
             asking.result()
         client.close()
+
+
+def test_a_handshake_that_nobody_answers_may_be_none(answer: Callable) -> None:
+    limits = replace(PATIENT, connect=0.2)
+    with Silent(tunnel=False) as silent, pytest.raises(APITimeoutError) as caught:
+        answer(make("openai", f"https://127.0.0.1:{silent.port}", timeouts=limits))
+    assert "write http:// in the address" in caught.value.hint
 
 
 class Silent(SocketServer):

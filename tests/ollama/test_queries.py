@@ -11,8 +11,10 @@ import pytest
 from lollms_ollama.models import listed_models, parameter_count, shown_model
 
 from lollms_core import (
+    APIStatusError,
     ContextWindowError,
     IncompleteStreamError,
+    LollmsClient,
     ModelInfo,
     ModelNotFoundError,
     ProtocolError,
@@ -75,6 +77,16 @@ def test_an_error_under_200_is_no_model(connect, server):
     server.replies["/api/show"].append(Reply(lines=[{"error": "model 'tiny' not found"}]))
     with pytest.raises(ModelNotFoundError, match="model 'tiny' not found"):
         connect().model_info()
+
+
+@pytest.mark.parametrize("end", ["/v1", "/api"])
+def test_an_address_that_goes_too_far(server, end):
+    with LollmsClient(
+        default_generation_mode="ollama", host_address=server.address + end, model_name="tiny", raise_errors=True
+    ) as client:
+        with pytest.raises(APIStatusError) as caught:
+            client.generate("hello")
+    assert caught.value.hint == f"Leave {end} out of host_address: it is the address of the server alone."
 
 
 def test_an_answer_needs_no_word_about_the_model(connect, server):

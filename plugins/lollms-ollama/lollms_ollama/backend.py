@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lollms_core import (
+    APIStatusError,
     BackendSettings,
     Capabilities,
     EmbedRequest,
@@ -86,7 +87,11 @@ class OllamaBackend(HTTPBackend):
 
     def error_from(self, status: int, headers: Mapping[str, str], body: bytes) -> LollmsError:
         """The error for a response that is not a success: `{"error": "…"}` with a status."""
-        return recognised(super().error_from(status, headers, plain_body(body)))
+        error = recognised(super().error_from(status, headers, plain_body(body)))
+        wrong = next((end for end in ("/v1", "/api") if self.address.path.endswith(end)), None)
+        if wrong is not None and type(error) is APIStatusError:
+            error.hint = f"Leave {wrong} out of host_address: it is the address of the server alone."
+        return error
 
     # --- generations -----------------------------------------------------------------------------------------------
 
