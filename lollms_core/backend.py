@@ -92,7 +92,7 @@ class Backend:
         except ValidationError as error:
             # `include_input=False`: a rejected value may be a secret.
             problems = error.errors(include_url=False, include_input=False)
-            text = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'options'}: {p['msg']}" for p in problems)
+            text = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'options'} {_plain(p['msg'])}" for p in problems)
             raise ConfigurationError(f"{settings.format} options: {text}", format=settings.format) from None
 
     def not_honoured(self, options: Iterable[str], *, by: str = "", hint: str = "") -> None:
@@ -152,3 +152,11 @@ def near_misses(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     meant = f"Did you mean {' or '.join(repr(match) for match in close)}? " if close else ""
     return f"{meant}Available: {', '.join(known)}."
+
+
+def _plain(said: str) -> str:
+    """What pydantic says of a value, as the rest of a sentence that begins with the value's name."""
+    begin = "Input should be "
+    return (
+        f"must be {said[len(begin) :].partition(', unable to')[0]}" if said.startswith(begin) else f"is wrong: {said}"
+    )

@@ -92,7 +92,7 @@ def test_what_cannot_be_set_is_wrong_usage(lollms, path, arguments, said):
         (["format", "anthropic"], "-f litellm -m anthropic/NAME"),
         (["formats.ecco.model", "x"], "no generation format 'ecco' is installed"),
         (["formats.echo.options.dealy", "1"], "Hint: Did you mean 'delay'?"),
-        (["formats.echo.options.delay", "-1"], "delay: Input should be greater than or equal to 0"),
+        (["formats.echo.options.delay", "-1"], "delay must be greater than or equal to 0"),
         (["formats.echo.options.temperature", "1"], "Use --temperature, LOLLMS_TEMPERATURE or temperature"),
         (["formats.openai.host_address", "http://localhost:port"], "is not a server address"),
         (["host_address", "http://localhost:port"], "is not a server address"),

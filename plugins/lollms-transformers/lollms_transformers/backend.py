@@ -207,8 +207,8 @@ class TransformersBackend(Backend):
 
         names = [model.name for model in loadable_models(self.options.folders)][:5]
         if not names:
-            return "Name a model of the hub, a folder, or a .gguf file; none was found on this machine."
-        return f"Name a model of the hub, a folder, or a .gguf file. Loadable here: {', '.join(names)}."
+            return "Set model_name: a model of the hub, a folder, or a .gguf file; none was found on this machine."
+        return f"Set model_name: a model of the hub, a folder, or a .gguf file. Loadable here: {', '.join(names)}."
 
 
 def _close_engines(engines: dict[str, Engine]) -> None:
