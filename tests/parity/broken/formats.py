@@ -234,17 +234,22 @@ class TakesAnything(Echo):
 class GoesOnForNobody(Echo):
     @hookimpl
     def generate(self, request):
-        items = queue.Queue(maxsize=1)
+        items, stopped = queue.Queue(maxsize=1), threading.Event()
 
         def work():
-            for word in self.words(request):
+            for number, word in enumerate(self.words(request)):
+                if number == 1:
+                    stopped.wait(1)  # or a quick reader has had everything before the stop comes
                 items.put(word)  # the fault: nobody takes it after a stop
             items.put(None)
 
         threading.Thread(target=work, daemon=True, name="goes-on").start()
-        while (word := items.get()) is not None:
-            yield Chunk(word)
-        yield Chunk(finish_reason="stop")
+        try:
+            while (word := items.get()) is not None:
+                yield Chunk(word)
+            yield Chunk(finish_reason="stop")
+        finally:
+            stopped.set()
 
 
 @broken("test_callback_false_stops", "test_closing_the_iterator_stops", "test_abandoned_iterators_stop")
