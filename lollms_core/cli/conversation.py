@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 from lollms_core import Image, InvalidRequestError, LollmsError, Message
@@ -30,8 +34,8 @@ class Conversation:
         self.images: tuple[Image, ...] = ()
         """What goes with the next question."""
         self._last: Message | None = None
-        self._own: set[Path] = set()
-        """The files that hold this conversation, from when it was shorter."""
+        self._own: dict[Path, str] = {}
+        """The files that held this conversation and nothing else when it was shorter, with what they held."""
 
     def ask(self, text: str) -> tuple[Message, ...]:
         """The messages to send for a new question. It is remembered once it is `answered`."""
@@ -72,8 +76,8 @@ class Conversation:
         from lollms_core.parameters import as_message
 
         try:
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
-            messages = [as_message(each) for each in content]
+            text = path.read_text(encoding="utf-8-sig")
+            messages = [as_message(each) for each in json.loads(text)]
         except OSError as error:
             raise InvalidRequestError(f"{path} cannot be read: {error.strerror}") from None
         except (ValueError, TypeError) as error:
@@ -85,7 +89,8 @@ class Conversation:
         self.system = "\n\n".join(message.content for message in messages if message.role == "system")
         self.messages = [message for message in messages if message.role != "system"]
         self._last = next((each for each in reversed(self.messages) if each.role == "user"), None)
-        self._own.add(path.resolve())
+        if self._as_json() == text:  # else it holds more, which saving would lose
+            self._own[path.resolve()] = text
 
     def save(self, path: Path) -> None:
         """Write it to a file: JSON messages if its name ends in `.json`, else Markdown.
@@ -94,19 +99,27 @@ class Conversation:
             InvalidRequestError: the file is there already and holds something else, or cannot be written.
         """
         own = path.resolve()
-        target = own.with_name(f".{own.name}.new") if own in self._own else path
+        text = self._as_json() if is_json(path) else self._as_markdown()
         try:
-            with target.open("w" if target is not path else "x", encoding="utf-8") as file:
-                file.write(self._as_json() if is_json(path) else self._as_markdown())
-            if target is not path:
-                target.replace(own)
-            self._own.add(own)
+            if self._holds_no_more(own):
+                _replace(own, text)
+            else:
+                with path.open("x", encoding="utf-8") as file:
+                    file.write(text)
         except FileExistsError:
             raise InvalidRequestError(f"{path} is there already", hint="Choose another name.") from None
         except OSError as error:
-            if target is not path:
-                target.unlink(missing_ok=True)
             raise InvalidRequestError(f"{path} cannot be written: {error.strerror}") from None
+        self._own[own] = text
+
+    def _holds_no_more(self, file: Path) -> bool:
+        """Whether a file still holds what this conversation was, so that nothing of somebody else's is lost with it."""
+        if file not in self._own or not os.access(file, os.W_OK):
+            return False
+        try:
+            return file.read_text(encoding="utf-8") == self._own[file]
+        except (OSError, ValueError):
+            return False
 
     def _all(self) -> list[Message]:
         return [Message("system", self.system), *self.messages] if self.system else self.messages
@@ -124,3 +137,17 @@ class Conversation:
 
     def _as_markdown(self) -> str:
         return "\n".join(f"## {message.role}\n\n{message.content}\n" for message in self._all())
+
+
+def _replace(file: Path, text: str) -> None:
+    """Put `text` in the place of what the file holds, which stays if that fails. Who may read it stays the same."""
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+    try:
+        with open(handle, "w", encoding="utf-8") as new:
+            new.write(text)
+        shutil.copymode(file, name)
+        os.replace(name, file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise

@@ -9,6 +9,8 @@ import signal
 
 import pytest
 
+from lollms_core import InvalidRequestError
+from lollms_core.cli.conversation import Conversation
 from tests.cli.test_generate import ONE_PIXEL_PNG, read_until
 
 CTRL_C, CTRL_D, SEARCH, UP = "\x03", "\x04", "\x12", "\x1b[A"
@@ -80,6 +82,33 @@ def test_saving(lollms, tmp_path):
     again = lollms("chat", "-f", "echo", input=f"/save {messages}\n")
     assert again.exit_code == 1
     assert "is there already" in again.stderr
+
+
+def test_saving_again_keeps_who_may_read_the_file(lollms, tmp_path):
+    talk = tmp_path / "talk.json"
+    lollms("chat", "-f", "echo", input=f"hi\n/save {talk}\n")
+    talk.chmod(0o600)
+    assert lollms("chat", "-f", "echo", input=f"/load {talk}\nmore\n/save {talk}\n").exit_code == 0
+    assert len(json.loads(talk.read_text())) == 4
+    assert talk.stat().st_mode & 0o777 == 0o600
+
+
+def test_saving_again_loses_nothing_of_others(lollms, tmp_path):
+    talk = tmp_path / "talk.json"
+    talk.write_text('[{"role": "user", "content": "hi", "at": "noon"}]')
+    said = lollms("chat", "-f", "echo", input=f"/load {talk}\nmore\n/save {talk}\n")
+    assert "is there already" in said.stderr
+    assert "noon" in talk.read_text()
+
+
+def test_what_another_chat_has_saved_since_is_kept(tmp_path):
+    file = tmp_path / "talk.json"
+    ours = Conversation("", None)
+    ours.save(file)
+    file.write_text("[ ]")
+    with pytest.raises(InvalidRequestError, match="is there already"):
+        ours.save(file)
+    assert file.read_text() == "[ ]"
 
 
 def test_loading_goes_on_where_it_was_saved(lollms, recorder, tmp_path):
