@@ -24,9 +24,12 @@ from lollms_core import (
     LollmsError,
     ModelLoadError,
     PermissionDeniedError,
+    Personality,
     ServerError,
     UnsupportedError,
 )
+from lollms_core.backends.lollms_current import CurrentServer
+from lollms_core.http import HTTPResponse
 from tests.support.lollms_stub import LollmsStub
 from tests.support.waiting import PATIENCE, PATIENT, in_background, program, wait_until
 
@@ -264,6 +267,14 @@ def test_no_stop_is_sent_for_an_answer_that_has_come(
             answer = asyncio.run(ours.agenerate("x", **stop)) if asynchronous else ours.generate("x", **stop)
             assert str(answer).startswith("one ")
     assert "/stop_gen" not in at_once.paths  # type: ignore[attr-defined]
+
+
+def test_a_personality_without_a_name_has_none() -> None:
+    asking = CurrentServer(None).list_personalities()
+    next(asking)
+    with pytest.raises(StopIteration) as end:
+        asking.send(HTTPResponse(200, {}, b'{"data": [{"id": null, "name": null}]}'))
+    assert end.value.value == [Personality(id="", name="", category=None)]
 
 
 SCRIPT = f"""
