@@ -31,7 +31,7 @@ from lollms_core.types import Timeouts
 if TYPE_CHECKING:
     from lollms_core.http.aio import AsyncTransport
 
-__all__ = ["AsyncCall"]
+__all__ = ["AsyncCall", "NoTunnel", "Stops"]
 
 
 class AsyncCall:
@@ -39,7 +39,7 @@ class AsyncCall:
 
     __slots__ = (
         "_news", "_over", "_process", "_stopper", "_transport", "_turn", "_waiting", "aborted", "began", "loop",
-        "response", "running", "stopping", "streaming",
+        "reading", "response", "running", "stopping", "streaming",
     )  # fmt: skip
 
     def __init__(self, transport: AsyncTransport) -> None:
@@ -54,6 +54,7 @@ class AsyncCall:
         self.response: AsyncResponse | None = None
         self.aborted = False
         self.began = False
+        self.reading = False
         self.running = False
         self.stopping = False
         self.streaming = False
@@ -216,14 +217,22 @@ class AsyncCall:
         self._stopper.add_done_callback(ended)
 
     async def _ask_to_stop(self, last_word: HTTPRequest) -> None:
-        # An answer of which nothing has come may not be running: a server may take the word for the next one's.
-        if await self._comes(lambda: self.running or self._over, within=STOP_LIMIT):
-            # The end may be here already, only not read: the word would then be the next one's.
-            if not await self._comes(lambda: self._over, within=LAST_LOOK):
-                await self._tell(last_word)
-            if await self._comes(lambda: self._over, within=STOP_LIMIT):
-                return
-        self.abort()
+        # As `SyncCall._ask_to_stop`, where the reasons stand.
+        if await self._comes(lambda: (self.running and self.reading) or self._over, within=STOP_LIMIT):
+            stops = self._transport.stops(self.loop)
+            async with stops.lock:
+                try:
+                    while not self._over:
+                        if await self._comes(lambda: self._over, within=LAST_LOOK):
+                            break
+                        stops.asking, stops.ended = self, False
+                        await self._tell(last_word)
+                        if not await self._comes(lambda: self._over or stops.ended, within=STOP_LIMIT):
+                            break
+                finally:
+                    stops.asking = None
+        if not self._over:
+            self.abort()
 
     async def _comes(self, event: Callable[[], bool], within: float) -> bool:
         """Wait for an event of which `noticed` or `end` tell; whether it came within so many seconds."""
@@ -238,7 +247,7 @@ class AsyncCall:
         return True
 
     def noticed(self) -> None:
-        """A piece of the answer has come since the call was stopped."""
+        """Something has happened that the stop may wait for: the reader reads on, or an answer has ended."""
         if self._news is not None:
             self._news.set()
 
@@ -271,10 +280,13 @@ class AsyncCall:
 
     def close(self) -> None:
         """Give back or close the connection of the last request."""
-        self.running = self.streaming = False
+        was_streaming = self.streaming
+        self.running = self.reading = self.streaming = False
         if self.response is not None:
             self.response.close()
             self.response = None
+        if was_streaming:
+            self._transport.one_ended(self.loop)
 
     def end(self) -> None:
         """The call is over: close, and let whoever asked the server to stop know."""
@@ -302,6 +314,17 @@ class AsyncCall:
         if isinstance(cause, aiohttp.ClientResponseError | ValueError) and not isinstance(cause, OSError):
             return not_http_error(str(getattr(cause, "message", cause)), self.where)
         return connection_error(cause, self.where, hint=self._transport.unreachable_hint)
+
+
+class Stops:
+    """The stop requests of one client that go out from one event loop, one at a time."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.asking: AsyncCall | None = None
+        """The call whose request is out."""
+        self.ended = False
+        """An answer of the client has ended since."""
 
 
 class NoTunnel(aiohttp.ClientError):

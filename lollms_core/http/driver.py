@@ -54,6 +54,8 @@ class Call(Protocol):
     """The body of an answer is being read."""
     running: bool
     """A piece of it has come."""
+    reading: bool
+    """More of it is waited for; otherwise what has come is with whoever wanted it."""
     stopping: bool
     """It has been asked to end."""
 
@@ -181,7 +183,10 @@ def _rest(call: Call) -> Generator[Step, Any, None]:
     """Read on, to the end or until the call is aborted: a server that was asked to stop must do so in its stream."""
     try:
         if not call.aborted and (response := call.response) is not None:
+            call.reading = True
+            call.noticed()
             while (yield response.read):
+                call.running = True
                 call.noticed()
     except LollmsError:
         pass
@@ -234,6 +239,9 @@ def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]
     read, feed = response.read, decoder.feed
     call.streaming = True
     while True:
+        call.reading = True
+        if call.stopping:
+            call.noticed()
         try:
             data = yield read
         except LollmsError:
@@ -245,8 +253,8 @@ def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]
             break
         call.running = True
         if call.stopping:
-            call.noticed()
             continue
+        call.reading = False
         if maybe_page and data.strip():
             # Small servers call a stream so, too, by default: Flask's, for one.
             if data.lstrip()[:1] == b"<":

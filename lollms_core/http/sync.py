@@ -89,6 +89,7 @@ class SyncTransport:
         self.unreachable_hint = unreachable_hint
         self._environment = environment
         self._make_headers = headers
+        self.stops = _Stops()
         self._lock = processes.Lock()
         self._open: _Pool | None = None
         self._closed = False
@@ -116,6 +117,23 @@ class SyncTransport:
             pool, self._open = self._open, None
         if pool is not None and pool.process == processes.current:
             pool.close()
+
+
+class _Stops:
+    """The stop requests of one client, which go out one at a time."""
+
+    def __init__(self) -> None:
+        self.lock = processes.Lock()
+        self.asking: SyncCall | None = None
+        """The call whose request is out."""
+        self.ended = False
+        """An answer of the client has ended since."""
+
+    def one_ended(self) -> None:
+        """Let the call whose request is out know that an answer has ended."""
+        if (asking := self.asking) is not None:
+            self.ended = True
+            asking.noticed()
 
 
 class _Pool:
@@ -152,8 +170,8 @@ class SyncCall:
     """One call: it sends requests one after another, and can be aborted from another thread."""
 
     __slots__ = (
-        "_news", "_over", "_process", "_stopper", "_transport", "_turn", "_watch", "began", "response", "running",
-        "stopping", "streaming",
+        "_news", "_over", "_process", "_stopper", "_transport", "_turn", "_watch", "began", "reading", "response",
+        "running", "stopping", "streaming",
     )  # fmt: skip
 
     def __init__(self, transport: SyncTransport) -> None:
@@ -166,6 +184,7 @@ class SyncCall:
         self._over = False
         self.response: SyncResponse | None = None
         self.began = False
+        self.reading = False
         self.running = False
         self.stopping = False
         self.streaming = False
@@ -283,14 +302,23 @@ class SyncCall:
         self._stopper.start()
 
     def _ask_to_stop(self, last_word: HTTPRequest, cut: bool) -> None:
-        # An answer of which nothing has come may not be running: a server may take the word for the next one's.
-        if self._comes(lambda: self.running or self._over, within=STOP_LIMIT):
-            # The end may be here already, only not read: the word would then be the next one's.
-            if cut or not self._comes(lambda: self._over, within=LAST_LOOK):
-                self._tell(last_word)
-            if self._comes(lambda: self._over, within=STOP_LIMIT):
-                return
-        self.abort()
+        # An answer of which nothing has come may not be running: a server may take the word for the next one's. And
+        # while what has come is in somebody else's hands, its end may stand behind it.
+        if self._comes(lambda: (self.running and self.reading) or self._over, within=STOP_LIMIT):
+            stops = self._transport.stops
+            with stops.lock:
+                while not self._over:
+                    # The end may be here already, only not read: the word would then be the next one's.
+                    if not cut and self._comes(lambda: self._over, within=LAST_LOOK):
+                        break
+                    stops.asking, stops.ended = self, False
+                    self._tell(last_word)
+                    # A server that stops one answer at a time may have stopped another one of ours.
+                    if not self._comes(lambda: self._over or stops.ended, within=STOP_LIMIT):
+                        break
+                stops.asking = None
+        if not self._over:
+            self.abort()
 
     def _comes(self, event: Callable[[], bool], within: float) -> bool:
         """Wait for an event of which `noticed` or `end` tell; whether it came within so many seconds."""
@@ -304,7 +332,7 @@ class SyncCall:
         return True
 
     def noticed(self) -> None:
-        """A piece of the answer has come since the call was stopped."""
+        """Something has happened that the stop may wait for: the reader reads on, or an answer has ended."""
         if self._news is not None:
             self._news.put(None)
 
@@ -330,17 +358,19 @@ class SyncCall:
 
     def close(self) -> None:
         """Give back or close the connection of the last request."""
-        self.running = self.streaming = False
+        was_streaming = self.streaming
+        self.running = self.reading = self.streaming = False
         if self.response is not None:
             self.response.close()
             self.response = None
+        if was_streaming:
+            self._transport.stops.one_ended()
 
     def end(self) -> None:
         """The call is over: close, and let whoever asked the server to stop know."""
         self._over = True
         self.close()
-        if self._news is not None:
-            self._news.put(None)
+        self.noticed()
 
     def _failure(self, error: Exception, timeouts: Timeouts, proxy: str | None) -> LollmsError:
         cause = _root(error)

@@ -245,8 +245,7 @@ class _AtOnce(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
-    for driver in ("aio_call", "sync"):
-        monkeypatch.setattr(f"lollms_core.http.{driver}.LAST_LOOK", PATIENCE)
+    last_look(monkeypatch, PATIENCE)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _AtOnce)
     server.daemon_threads = True
     server.paths = []  # type: ignore[attr-defined]
@@ -267,6 +266,78 @@ def test_no_stop_is_sent_for_an_answer_that_has_come(
             answer = asyncio.run(ours.agenerate("x", **stop)) if asynchronous else ours.generate("x", **stop)
             assert str(answer).startswith("one ")
     assert "/stop_gen" not in at_once.paths  # type: ignore[attr-defined]
+
+
+def last_look(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    for driver in ("aio_call", "sync"):
+        monkeypatch.setattr(f"lollms_core.http.{driver}.LAST_LOOK", seconds)
+
+
+async def read_slowly(client: LollmsClient, has_some: threading.Event, go_on: threading.Event) -> str:
+    text = ""
+    async for piece in client.astream("what is next?"):
+        text += piece.text
+        has_some.set()
+        await asyncio.to_thread(go_on.wait, PATIENCE)
+    return text
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_no_stop_is_sent_while_the_end_may_lie_unread(
+    classic: LollmsStub, monkeypatch: pytest.MonkeyPatch, asynchronous: bool
+) -> None:
+    has_some, go_on = threading.Event(), threading.Event()
+
+    def answer(body: Body) -> Iterator[str]:
+        yield "all "
+        has_some.wait(PATIENCE)
+        yield "well"
+
+    def show(*_: object) -> None:
+        has_some.set()
+        go_on.wait(PATIENCE)
+
+    classic.answer = answer
+    with client(classic) as ours:
+        if asynchronous:
+            reading = in_background(lambda: asyncio.run(read_slowly(ours, has_some, go_on)))
+        else:
+            reading = in_background(lambda: str(ours.generate("what is next?", streaming_callback=show)))
+        assert classic.ended.wait(PATIENCE)
+        ours.cancel()
+        time.sleep(0.5)  # a stop that does not wait for the reader is sent within a tenth of it
+        last_look(monkeypatch, PATIENCE)
+        go_on.set()
+        assert reading.result().startswith("all")
+    assert "/stop_gen" not in classic.paths()
+
+
+@pytest.mark.usefixtures("unhurried")
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_one_cancel_ends_every_answer_of_a_client(
+    classic: LollmsStub, monkeypatch: pytest.MonkeyPatch, asynchronous: bool
+) -> None:
+    last_look(monkeypatch, 0.3)
+    begun = threading.Semaphore(0)
+
+    def show(*_: object) -> None:
+        begun.release()
+
+    async def gathered() -> list[Any]:
+        return await asyncio.gather(*(ours.agenerate(f"count {n}", streaming_callback=show) for n in range(3)))
+
+    with client(classic) as ours:
+        if asynchronous:
+            answers = [in_background(lambda: asyncio.run(gathered()))]
+        else:
+            answers = [in_background(lambda: ours.generate("count", streaming_callback=show)) for _ in range(3)]
+        wait_until(lambda: classic.running == 3, "three running answers")
+        for _ in range(30):
+            assert begun.acquire(timeout=PATIENCE)
+        ours.cancel()
+        for answer in answers:
+            answer.result()
+    assert (classic.consumed, classic.abandoned) == (3, 0)
 
 
 def test_a_personality_without_a_name_has_none() -> None:
