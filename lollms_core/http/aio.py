@@ -186,9 +186,9 @@ class _Connector(aiohttp.TCPConnector):
         while True:
             try:
                 connection: Any = await super().connect(*args, **kwargs)
-            except aiohttp.ClientHttpProxyError:
+            except (aiohttp.ClientHttpProxyError, aiohttp.ClientConnectorError):
                 raise
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientResponseError) as error:
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientResponseError, aiohttp.ClientOSError) as error:
                 raise NoTunnel(error) from error  # the only answer to wait for before there is a connection
             protocol, transport = connection.protocol, connection.transport
             fresh = protocol not in self._known

@@ -20,6 +20,7 @@ from lollms_core.http.failures import (
     not_http_error,
     own_turn_error,
     proxy_error,
+    through,
     timeout_error,
     tunnel_error,
 )
@@ -309,11 +310,12 @@ class AsyncCall:
                 return failure
         if isinstance(error, TimeoutError | asyncio.TimeoutError):
             return timeout_error("connect", timeouts.connect, self.where)
-        if isinstance(cause, aiohttp.ServerDisconnectedError):
-            return connection_error(ConnectionResetError(), self.where)
+        where = through(self.where, proxy)
+        if _is_closed(cause):
+            return connection_error(ConnectionResetError(), where)
         if isinstance(cause, aiohttp.ClientResponseError | ValueError) and not isinstance(cause, OSError):
-            return not_http_error(str(getattr(cause, "message", cause)), self.where)
-        return connection_error(cause, self.where, hint=self._transport.unreachable_hint)
+            return not_http_error(str(getattr(cause, "message", cause)), where)
+        return connection_error(cause, where, hint=self._transport.unreachable_hint)
 
 
 class Stops:
@@ -330,10 +332,18 @@ class Stops:
 class NoTunnel(aiohttp.ClientError):
     """A proxy closed the connection, or did not speak HTTP, when it was asked for a tunnel."""
 
-    def __init__(self, error: aiohttp.ServerDisconnectedError | aiohttp.ClientResponseError) -> None:
-        closed = isinstance(error, aiohttp.ServerDisconnectedError)
-        self.cause: Exception = ConnectionResetError() if closed else ValueError(error.message)
-        super().__init__(str(error))
+    def __init__(self, error: Exception) -> None:
+        said = str(getattr(error, "message", error))
+        other = error if isinstance(error, OSError) else ValueError(said)
+        self.cause: Exception = ConnectionResetError() if _is_closed(error) else other
+        super().__init__(said)
+
+
+def _is_closed(error: BaseException) -> bool:
+    """Whether the other side closed a connection that there was."""
+    # What cuts off a request on its way out, aiohttp tells without a number.
+    without_number = type(error) is aiohttp.ClientOSError and error.errno is None
+    return without_number or isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError | BrokenPipeError)
 
 
 _PATIENCE = 1.0

@@ -41,6 +41,7 @@ __all__ = [
     "proxy_error",
     "retry_after",
     "status_error",
+    "through",
     "timeout_error",
     "tunnel_error",
 ]
@@ -55,8 +56,10 @@ _TAGS = re.compile(rb"(?is)<(style|script)\b(?:.*?</\1\s*>|.*)|<[^>]*>")
 """Of a web page, all that is not text."""
 _MODEL = re.compile(r"\bmodel\b", re.IGNORECASE)
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+_SOCKS_REFUSALS = frozenset({"SOCKS4Error", "SOCKS5Error"})
 _STATUS = re.compile(r"[1-5][0-9]{2}")
 _PROXY_KEY = "Put them into the proxy's address: HTTP_PROXY=http://user:password@host:port (special characters as %XX)."
+_NOT_ALLOWED = "The proxy may not allow this server, or may not reach it; NO_PROXY exempts it."
 _NOT_RETRYABLE = frozenset({501, 505, 511})
 _QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
@@ -281,12 +284,23 @@ def proxy_error(cause: BaseException, proxy: str, *, connected: bool) -> LollmsE
     refusal = _TUNNEL.search(str(cause))
     if refusal is not None:
         return tunnel_error(int(refusal[1]), where)
-    if connected:
+    told = type(cause).__name__ if type(cause).__module__ == "socks" else ""  # PySocks may not be installed
+    if told == "SOCKS5AuthError":
+        return AuthenticationError(f"{where} did not let us pass: {_strerror(cause)}", hint=_PROXY_KEY)
+    if told in _SOCKS_REFUSALS:
+        return APIConnectionError(f"{where} did not connect to the server: {_strerror(cause)}", hint=_NOT_ALLOWED)
+    behind_tunnel = isinstance(cause, ssl.SSLError) and not proxy.lower().startswith("https")
+    if connected or behind_tunnel:
         return None
     hint = "Check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or exempt the server with NO_PROXY."
     if isinstance(cause, TimeoutError):
         return APITimeoutError(f"no connection to {where} in time", hint=hint)
     return connection_error(cause, where, hint=hint)
+
+
+def through(where: str, proxy: str | None) -> str:
+    """A server's address, with that of the proxy on the way there: what went wrong may be the fault of either."""
+    return where if proxy is None else f"{where} (through the proxy {mask(proxy)})"
 
 
 def tunnel_error(status: int, where: str) -> LollmsError:
@@ -297,7 +311,7 @@ def tunnel_error(status: int, where: str) -> LollmsError:
         )
     return APIConnectionError(
         f"{where} did not connect to the server (status {status})",
-        hint="The proxy may not allow this server, or may not reach it; NO_PROXY exempts it.",
+        hint=_NOT_ALLOWED,
         retryable=status >= 500,
     )
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from lollms_core.errors import IncompleteStreamError, LollmsError, ProtocolError
 from lollms_core.http.embeddings import check_count, checked_vectors
+from lollms_core.http.extras import PLAIN_EVENT, Extras
 from lollms_core.http.failures import answer_error, html_error
 from lollms_core.http.messages import Decoder, excerpt, parse_json
-from lollms_core.http.shapes import shown, wrong_shape
+from lollms_core.http.shapes import objects, shown, wrong_shape
 from lollms_core.http.sse import MAX_SIZE, NamedEvent, SSEDecoder
 from lollms_core.types import MSG_TYPE, Chunk, FinishReason, GenerationRequest, Image, Message, SamplingParams, Usage
 
@@ -55,7 +56,19 @@ _FINISH: Mapping[str, FinishReason] = {
     "function_call": "tool_calls",
     "abort": "cancelled",
     "cancelled": "cancelled",
+    # Of providers whose words a proxy passes on: Anthropic, Google, Cohere, Mistral, Text Generation Inference.
+    "complete": "stop",
+    "max_new_tokens": "length",
+    "max_output_tokens": "length",
+    "model_length": "length",
+    "safety": "content_filter",
+    "recitation": "content_filter",
+    "content_filtered": "content_filter",
+    "refusal": "content_filter",
+    "tool_use": "tool_calls",
+    "tool_call": "tool_calls",
 }
+_PLAIN_CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs", "token_ids"})
 _REASONING = MSG_TYPE.MSG_TYPE_REASONING
 _MARK = b"\xef\xbb\xbf"
 """A byte order mark."""
@@ -175,6 +188,7 @@ class ChatDecoder(Decoder):
         self._mark = b""
         self._answered = False
         self._reason: FinishReason | None = None
+        self._own_word: str | None = None
         self._usage: Usage | None = None
         self._inspect = inspect
         self._needs_finish_reason = needs_finish_reason
@@ -209,13 +223,16 @@ class ChatDecoder(Decoder):
                 delta = choice["delta"]
                 text = delta["content"]
                 plain = (
-                    len(delta) == 1
+                    self._answered
+                    and len(delta) == 1
                     and choice["finish_reason"] is None
+                    and PLAIN_EVENT.issuperset(value)
+                    and _PLAIN_CHOICE.issuperset(choice)
                     and "error" not in value
-                    and "error" not in choice
                     and value.get("usage") is None
                     and not choice.get("index")
                     and choice.get("logprobs") is None
+                    and choice.get("token_ids") is None
                     and text.__class__ is str
                 )
             except (KeyError, IndexError, TypeError):
@@ -223,7 +240,6 @@ class ChatDecoder(Decoder):
             if not plain:
                 yield from self._read(value)
                 continue
-            self._answered = True
             if text:
                 yield Chunk(text)
 
@@ -275,8 +291,11 @@ class ChatDecoder(Decoder):
         if self._reason is None and not self._answered:
             raise IncompleteStreamError("the server closed the stream before its answer had begun")
         self.finished = True
-        reason = self._reason or ("tool_calls" if self._extras.tool_calls else "unknown")
-        return Chunk(finish_reason=reason, usage=self._usage, metadata=self._extras.metadata() or None)
+        reason = self._reason or ("tool_calls" if self._extras.calls_something else "unknown")
+        metadata = self._extras.metadata()
+        if self._own_word is not None:
+            metadata["provider_finish_reason"] = self._own_word
+        return Chunk(finish_reason=reason, usage=self._usage, metadata=metadata or None)
 
     def _read(self, value: Any) -> Iterator[Chunk]:
         if not isinstance(value, dict):
@@ -321,12 +340,13 @@ class ChatDecoder(Decoder):
             raise answer_error(failure or "")
         if reason:
             self._reason = finish_reason(reason)
+            self._own_word = reason if isinstance(reason, str) and reason != self._reason else None
             self.whole = True
 
 
 def _last_words(event: Mapping[str, Any]) -> Iterator[Chunk]:
     """The text that stands beside an error. Whatever is no text is nothing: the error is what is to be told."""
-    for choice in _objects(event.get("choices")):
+    for choice in objects(event.get("choices")):
         text = _first_object(choice.get("delta"), choice.get("message")).get("content", choice.get("text"))
         if isinstance(text, str) and text and not choice.get("index"):
             yield Chunk(text)
@@ -363,93 +383,6 @@ def _part(choice: Mapping[str, Any]) -> Mapping[str, Any]:
         if part is not None and part != []:  # which is what an empty object is in PHP
             raise wrong_shape(part, f"a choice's {name}")
     return {}
-
-
-class Extras:
-    """What an answer says beyond text, reasoning, usage and finish reason: kept, so that nothing vanishes."""
-
-    def __init__(self) -> None:
-        self.tool_calls: list[dict[str, Any]] = []
-        """The model's calls of functions, in the protocol's form, put together from their pieces."""
-        self._fields: dict[str, Any] = {}
-        self._texts: dict[str, list[str]] = {}
-
-    def read_event(self, event: Mapping[str, Any]) -> None:
-        """Take the answer's own fields, such as `id` and `system_fingerprint`."""
-        for name, value in event.items():
-            if name not in _READ_OF_EVENT and value is not None:
-                self._fields[name] = value
-
-    def read_choice(self, choice: Mapping[str, Any], part: Mapping[str, Any]) -> None:
-        """Take what a choice and its delta have besides text."""
-        for name, value in (*choice.items(), *part.items()):
-            if name == "tool_calls":
-                for call in _objects(value):
-                    self._add_call(call)
-            elif name not in _READ_OF_CHOICE and value is not None and value != []:
-                if isinstance(value, str):
-                    self._texts.setdefault(name, []).append(value)
-                else:
-                    self._fields[name] = _joined(self._fields.get(name), value)
-
-    def _add_call(self, piece: Mapping[str, Any]) -> None:
-        index = piece.get("index")
-        if isinstance(index, int) and 0 <= index < len(self.tool_calls) and not self._is_another(index, piece):
-            _merge(self.tool_calls[index], piece)
-        elif index is None and self.tool_calls and not piece.get("id"):
-            _merge(self.tool_calls[-1], piece)
-        else:
-            self.tool_calls.append({name: value for name, value in piece.items() if name != "index"})
-
-    def _is_another(self, index: int, piece: Mapping[str, Any]) -> bool:
-        # Some servers give every parallel call the index 0; each begins with an id of its own.
-        known = self.tool_calls[index].get("id")
-        return bool(piece.get("id")) and bool(known) and piece["id"] != known
-
-    def metadata(self) -> dict[str, Any]:
-        """All of it, under the protocol's own names."""
-        found = dict(self._fields)
-        for name, pieces in self._texts.items():
-            # What each piece says again, as `"channel": "final"`, is a label.
-            found[name] = pieces[0] if len(set(pieces)) == 1 else "".join(pieces)
-        if self.tool_calls:
-            found["tool_calls"] = self.tool_calls
-        return found
-
-
-_READ_OF_EVENT = frozenset({"choices", "usage", "object", "created", "error"})
-_READ_OF_CHOICE = frozenset(
-    {
-        "index", "delta", "message", "text", "finish_reason", "role", "content", "reasoning", "reasoning_content",
-        "refusal", "tool_calls",
-    }
-)  # fmt: skip
-
-
-def _merge(call: dict[str, Any], piece: Mapping[str, Any]) -> None:
-    """Add a piece of a tool call: its name and its arguments come in pieces, the rest once."""
-    for name, value in piece.items():
-        if name == "index" or value is None:
-            continue
-        if isinstance(value, dict) and isinstance(call.get(name), dict):
-            for inner, part in value.items():
-                call[name][inner] = _joined(call[name].get(inner), part)
-        elif name not in call or call[name] in (None, ""):
-            call[name] = value
-
-
-def _joined(known: Any, value: Any) -> Any:
-    if isinstance(known, str) and isinstance(value, str):
-        return known + value
-    # In place: there may be one for each token, as `logprobs` has.
-    if isinstance(known, list) and isinstance(value, list):
-        known.extend(value)
-        return known
-    if isinstance(known, dict) and isinstance(value, dict):
-        for name, part in value.items():
-            known[name] = _joined(known.get(name), part)
-        return known
-    return known if value is None else value
 
 
 def finish_reason(said: Any) -> FinishReason:
@@ -523,13 +456,9 @@ def _pieces(content: Any) -> Iterator[Chunk]:
         if isinstance(part.get("text"), str) and part["text"]:
             yield Chunk(part["text"])
         thinking = part.get("thinking")
-        for thought in [{"text": thinking}] if isinstance(thinking, str) else _objects(thinking):
+        for thought in [{"text": thinking}] if isinstance(thinking, str) else objects(thinking):
             if isinstance(thought.get("text"), str) and thought["text"]:
                 yield Chunk(thought["text"], _REASONING)
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _first_object(*values: Any) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from lollms_core.errors import ProtocolError
 from lollms_core.http.messages import excerpt
 
-__all__ = ["kind", "shown", "wrong_shape"]
+__all__ = ["kind", "objects", "shown", "wrong_shape"]
 
 
 def kind(value: Any) -> str:
@@ -43,3 +43,8 @@ def wrong_shape(value: Any, due: str) -> ProtocolError:
     """
     what, _, text = shown(value).partition(": ")
     return ProtocolError(f"the server sent {what} in place of {due}" + (f": {text}" if text else ""))
+
+
+def objects(value: Any) -> list[dict[str, Any]]:
+    """The objects in a list; none of what is no list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

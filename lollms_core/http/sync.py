@@ -39,6 +39,7 @@ from lollms_core.http.failures import (
     not_http_error,
     own_turn_error,
     proxy_error,
+    through,
     timeout_error,
 )
 from lollms_core.http.messages import Headers, HTTPRequest, excerpt
@@ -382,9 +383,10 @@ class SyncCall:
             kind = "first_token" if self._watch.connected else "connect"
             return timeout_error(kind, getattr(timeouts, kind), self.where)
         wrong = isinstance(cause, (http.client.HTTPException, urllib3.exceptions.InvalidHeader))
+        where = through(self.where, proxy)
         if wrong and not isinstance(cause, ConnectionError):
-            return not_http_error(str(cause), self.where)
-        return connection_error(cause, self.where, hint=self._transport.unreachable_hint)
+            return not_http_error(str(cause), where)
+        return connection_error(cause, where, hint=self._transport.unreachable_hint)
 
 
 class SyncResponse:

@@ -7,6 +7,7 @@ import base64
 import contextlib
 import json
 import re
+import socket
 import socketserver
 import ssl
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 from lollms_core import LollmsClient, LollmsError
+from lollms_core.http.sockets import reset_when_closed
 from tests.faults.asking import DOORS, Door
 from tests.framing.conftest import Serve
 from tests.framing.framings import FRAMINGS
@@ -197,23 +199,91 @@ def test_a_proxy_whose_name_is_not_known(errors: Errors, monkeypatch: pytest.Mon
         assert not_shown("me:s3cr3t", error)
 
 
-@pytest.mark.parametrize("says", [b"", b"SSH-2.0-x\r\n"], ids=["nothing", "something else"])
-def test_what_is_no_proxy_is_named(errors: Errors, monkeypatch: pytest.MonkeyPatch, says: bytes) -> None:
+def closes(sock: socket.socket) -> None:
+    sock.recv(4096)
+
+
+def resets(sock: socket.socket) -> None:
+    reset_when_closed(sock)
+
+
+def closes_at_once(sock: socket.socket) -> None:
+    pass
+
+
+def says_something_else(sock: socket.socket) -> None:
+    sock.recv(4096)
+    sock.sendall(b"SSH-2.0-x\r\n")
+
+
+def breaks_tls(sock: socket.socket) -> None:
+    sock.recv(4096)
+    sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    sock.recv(4096)
+    sock.sendall(b"nothing that is TLS\r\n")
+
+
+def refuses_by_socks(sock: socket.socket) -> None:
+    sock.recv(4096)
+    sock.sendall(b"\x05\x00")
+    sock.recv(4096)
+    sock.sendall(b"\x05\x05\x00\x01" + bytes(6))
+
+
+@contextlib.contextmanager
+def talking(talk: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that talks like this to whoever comes; its host and port."""
+
     class Other(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            self.request.recv(4096)
-            self.request.sendall(says)
+            with contextlib.suppress(OSError):
+                talk(self.request)
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Other) as server:
         thread = in_background(lambda: server.serve_forever(poll_interval=0.02))
-        where = f"127.0.0.1:{server.server_address[1]}"
-        monkeypatch.setenv("ALL_PROXY", f"http://me:s3cr3t@{where}")
-        for error in errors(lambda: OPENAI.client(SECURE, raise_errors=True, max_retries=0)):
-            assert error.type == "APIConnectionError", error
-            assert re.search(rf"the proxy \S*{where}", error.message), error
-            assert not_shown("me:s3cr3t", error)
+        yield f"127.0.0.1:{server.server_address[1]}"
         server.shutdown()
         thread.result()
+
+
+@pytest.mark.parametrize("talk", [closes, resets, closes_at_once, says_something_else])
+def test_what_is_no_proxy_is_named(
+    errors: Errors, monkeypatch: pytest.MonkeyPatch, secure_or_not: str, talk: Callable[[socket.socket], None]
+) -> None:
+    with talking(talk) as where:
+        monkeypatch.setenv("ALL_PROXY", f"http://me:s3cr3t@{where}")
+        for error in errors(lambda: OPENAI.client(secure_or_not, raise_errors=True, max_retries=0)):
+            assert error.type in ("APIConnectionError", "ProtocolError"), error
+            assert re.search(rf"the proxy \S*{where}", error.message), error
+            assert "write request body" not in error.message
+            assert not_shown("me:s3cr3t", error)
+
+
+def test_a_proxy_is_not_to_blame_for_what_comes_through_its_tunnel(
+    errors: Errors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with talking(breaks_tls) as where:
+        monkeypatch.setenv("ALL_PROXY", f"http://me:s3cr3t@{where}")
+        for error in errors(lambda: OPENAI.client(SECURE, raise_errors=True, max_retries=0)):
+            assert re.search(rf"no secure connection to {SECURE} \(through \S+ \S+ \S*{where}\)", error.message), error
+            assert not_shown("me:s3cr3t", error)
+
+
+def test_a_server_that_drops_a_request_is_told_as_that(errors: Errors) -> None:
+    for talk in (closes, resets, closes_at_once):
+        with talking(talk) as where:
+            for error in errors(lambda: OPENAI.client(f"http://{where}", raise_errors=True, max_retries=0)):
+                assert error.message.endswith(f"http://{where} closed the connection before it answered"), error
+
+
+def test_a_socks_proxy_that_does_not_reach_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("socks", reason="PySocks is not installed; what is said then is tested below")
+    with talking(refuses_by_socks) as where:
+        monkeypatch.setenv("ALL_PROXY", f"socks5h://me:s3cr3t@{where}")
+        for error in in_sync(lambda: OPENAI.client(NOWHERE, raise_errors=True, max_retries=0)):
+            assert re.search(rf"the proxy \S*{where} did not connect to the server: 0x05", error.message), error
+            assert "NO_PROXY" in error.hint
+            assert not_shown("me:s3cr3t", error)
 
 
 # --- SOCKS without its package ----------------------------------------------------------------------------------------

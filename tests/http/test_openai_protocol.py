@@ -17,9 +17,9 @@ from lollms_core.errors import (
     RateLimitError,
     ServerError,
 )
+from lollms_core.http.extras import Extras
 from lollms_core.http.openai_protocol import (
     ChatDecoder,
-    Extras,
     chat_body,
     completion_body,
     finish_reason,
@@ -273,6 +273,36 @@ def made(id: str | None, name: str, arguments: str) -> dict[str, object]:
             [[call(0, id="1", name="f", arguments="{}")], [call(0, id="2", name="g", arguments="{}")]],
             [made("1", "f", "{}"), made("2", "g", "{}")],
         ),
+        # numbers that begin with 1
+        ([[call(1, id="1", name="f", arguments="{")], [call(1, arguments="}")]], [made("1", "f", "{}")]),
+        # every parallel call with index 0, and no id
+        (
+            [[call(0, name="f", arguments="{}")], [call(0, name="g", arguments="{}")]],
+            [made(None, "f", "{}"), made(None, "g", "{}")],
+        ),
+        (
+            [[call(0, name="f", arguments="{}")], [call(0, name="f", arguments='{"a": 1}')]],
+            [made(None, "f", "{}"), made(None, "f", '{"a": 1}')],
+        ),
+        # the name in every piece, with and without the id
+        (
+            [[call(0, id="1", name="f", arguments='{"a":')], [call(0, id="1", name="f", arguments=" 1}")]],
+            [made("1", "f", '{"a": 1}')],
+        ),
+        (
+            [[call(0, name="f", arguments='{"a":')], [call(0, name="f", arguments=" 1}")]],
+            [made(None, "f", '{"a": 1}')],
+        ),
+        # the id in every piece, without an index
+        (
+            [[call(None, id="1", name="f", arguments="{")], [call(None, id="1", arguments="}")]],
+            [made("1", "f", "{}")],
+        ),
+        # a name in pieces
+        (
+            [[call(0, id="1", name="get_", arguments="")], [call(0, name="weather")], [call(0, arguments="{}")]],
+            [made("1", "get_weather", "{}")],
+        ),
         # no index, no id
         ([[call(None, name="f", arguments="{")], [call(None, arguments="}")]], [made(None, "f", "{}")]),
     ],
@@ -335,6 +365,7 @@ def test_other_fields_are_kept() -> None:
     *text, last = decode(data)
     assert text == [Chunk("a"), Chunk("b")]
     assert last.metadata == {
+        "system_fingerprint": "fp",
         "service_tier": "flex",
         "logprobs": {"content": [1, 2]},
         "audio": {"data": "xy"},
@@ -348,9 +379,71 @@ def test_a_label_in_every_piece_is_kept_once() -> None:
     assert last.metadata["channel"] == "final"
 
 
-@pytest.mark.parametrize(("said", "meant"), [("MAX_TOKENS", "length"), ("STOP", "stop"), ("eos_token", "stop")])
-def test_finish_reasons_in_other_spellings(said: str, meant: str) -> None:
+@pytest.mark.parametrize("first", ["low", "safe"])
+def test_a_label_within_an_object_is_kept_once(first: str) -> None:
+    pieces = [delta(content=text) for text in "abc"]
+    for piece, said in zip(pieces, (first, "safe", "safe"), strict=True):
+        piece["choices"][0]["content_filter_results"] = {"hate": {"filtered": False, "severity": said}}
+    *_, last = decode(events(*pieces, delta("stop")))
+    assert last.metadata == {"content_filter_results": {"hate": {"filtered": False, "severity": "safe"}}}
+
+
+def test_a_label_that_changes_is_the_last_one() -> None:
+    pieces = [delta(content="a", channel="analysis"), delta(content="b", channel="final"), delta("stop")]
+    *_, last = decode(events(*pieces))
+    assert last.metadata == {"channel": "final"}
+
+
+def test_a_text_in_place_of_the_answers_is_put_together() -> None:
+    pieces = [delta(audio={"id": "1", "transcript": text}) for text in ("ha", "ha", "!")]
+    *_, last = decode(events(*pieces, delta("stop")))
+    assert last.metadata == {"audio": {"id": "1", "transcript": "haha!"}}
+
+
+@pytest.mark.parametrize(
+    ("field", "merged"),
+    [
+        ({"token_ids": [1]}, {"token_ids": [1, 1, 1]}),
+        ({"content_filter_results": {"hate": False}}, {"content_filter_results": {"hate": False}}),
+    ],
+)
+def test_what_stands_beside_a_plain_piece_is_kept(field: dict[str, object], merged: dict[str, object]) -> None:
+    pieces = [delta(content=text) for text in "abc"]
+    for piece in pieces:
+        piece["choices"][0].update(field)
+    *_, last = decode(events(*pieces, delta("stop")))
+    assert last.metadata == merged
+
+
+def test_what_an_event_says_beside_a_plain_piece_is_kept() -> None:
+    pieces = [{**delta(content=text), "citations": [text]} for text in "abc"]
+    *_, last = decode(events(*pieces, delta("stop")))
+    assert last.metadata == {"citations": ["c"]}
+
+
+def test_the_former_form_of_a_call() -> None:
+    pieces = [delta(function_call={"name": "f", "arguments": part}) for part in ('{"a":', " 1}")]
+    *_, last = decode(events(*pieces) + b"data: [DONE]\n\n")
+    assert last == Chunk(finish_reason="tool_calls", metadata={"function_call": {"name": "f", "arguments": '{"a": 1}'}})
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("MAX_TOKENS", "length"),
+        ("STOP", "stop"),
+        ("eos_token", "stop"),
+        ("tool_use", "tool_calls"),
+        ("model_length", "length"),
+        ("SAFETY", "content_filter"),
+        ("COMPLETE", "stop"),
+        ("nobody knows", "unknown"),
+    ],
+)
+def test_finish_reasons_in_other_words_are_told_untouched(said: str, meant: str) -> None:
     assert finish_reason(said) == meant
+    *_, last = decode(events(delta(content="a"), delta(said)))
+    assert (last.finish_reason, last.metadata) == (meant, {"provider_finish_reason": said})
 
 
 def test_what_comes_with_each_token_is_not_copied_each_time() -> None:

@@ -48,6 +48,20 @@ async def test_finish_reasons(make: Make, said: str, meant: str) -> None:
         assert (await collect(make(stub.address), asking()))[2].finish_reason == meant
 
 
+async def test_calls_of_tools_are_put_together(make: Make) -> None:
+    def call(**fields: object) -> dict[str, object]:
+        return {"index": 0, "type": "function", **fields}
+
+    begun = call(id="1", function={"name": "look", "arguments": ""})
+    pieces = [call(function={"arguments": part}) for part in ('{"at":', ' "it"}')]
+    with serving([*(delta(tool_calls=[piece]) for piece in (begun, *pieces)), delta("tool_calls"), "[DONE]"]) as stub:
+        _, _, last = await collect(make(stub.address), asking())
+    assert last.finish_reason == "tool_calls"
+    assert last.metadata is not None
+    (made,) = last.metadata["tool_calls"]
+    assert (made["id"], made["function"]) == ("1", {"name": "look", "arguments": '{"at": "it"}'})
+
+
 @pytest.mark.parametrize("model", ROUTES)
 async def test_reasoning_comes_apart_from_the_answer(make: Make, model: str) -> None:
     with serving([delta(reasoning_content="Let me think."), *answer("Paris")]) as stub:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lollms_core import MSG_TYPE, Chunk, FinishReason, IncompleteStreamError, Usage
+from lollms_core.http.extras import Extras
 
 __all__ = ["ChunkReader", "usage_of"]
 
@@ -35,7 +36,7 @@ class ChunkReader:
         self._books: Any = None
         self._finish: str | None = None
         self._usage: Any = None
-        self._facts: dict[str, Any] = {}
+        self._extras = Extras()
 
     def read(self, event: Any) -> Iterator[Chunk]:
         """The chunks of one event."""
@@ -55,9 +56,8 @@ class ChunkReader:
             yield Chunk(delta.content)
         if choice.finish_reason is not None:
             self._finish = choice.finish_reason
-        calls = getattr(delta, "tool_calls", None)
-        if calls:
-            self._facts.setdefault("tool_calls", []).extend(call.model_dump(exclude_none=True) for call in calls)
+        if calls := getattr(delta, "tool_calls", None):
+            self._extras.read_choice({}, {"tool_calls": [call.model_dump(exclude_none=True) for call in calls]})
 
     def close(self) -> Chunk:
         """The closing record.
@@ -73,7 +73,7 @@ class ChunkReader:
                 hint="The connection was cut, or the server stopped in the middle; ask again.",
                 format="litellm",
             )
-        facts = dict(self._facts)
+        facts = self._extras.metadata()
         # Some reasons are finer than the four that LiteLLM passes on; tell them untouched.
         if ended and ended != self._finish:
             facts["provider_finish_reason"] = ended
