@@ -24,7 +24,7 @@ from lollms_core.errors import (
     UnsupportedError,
 )
 from lollms_core.http.embeddings import checked_vectors, one_length
-from lollms_core.http.failures import answer_error
+from lollms_core.http.failures import answer_error, not_due
 from lollms_core.http.messages import Decoder, Exchange, HTTPRequest, HTTPResponse, StreamCall, parse_json
 from lollms_core.http.shapes import shown
 from lollms_core.http.sse import MAX_SIZE
@@ -149,7 +149,7 @@ class ClassicServer:
     def list_models(self) -> Exchange[list[ModelInfo]]:
         names = yield from self._list("/list_models", "models")
         if not isinstance(names, list):
-            raise ProtocolError("the server's list of models is not a list")
+            raise _not_due(names, "the server's list of models is not a list")
         for place, name in enumerate(names, 1):
             if not isinstance(name, str):
                 raise ProtocolError(f"name {place} in the server's list of models is {shown(name)}")
@@ -180,14 +180,14 @@ class ClassicServer:
         body = {"prompt": request.text, "return_named": False}
         tokens = _value((yield from self._told(HTTPRequest(path="/lollms_tokenize", json=body, final=_FAILED))).json())
         if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
-            raise ProtocolError("the server's tokens are not a list of whole numbers")
+            raise _not_due(tokens, "the server's tokens are not a list of whole numbers")
         return tokens
 
     def detokenize(self, request: DetokenizeRequest) -> Exchange[str]:
         body = {"tokens": list(request.tokens), "return_named": False}
         text = _value((yield from self._told(HTTPRequest(path="/lollms_detokenize", json=body, final=_FAILED))).json())
         if not isinstance(text, str):
-            raise ProtocolError("the server's text for these tokens is not a string")
+            raise _not_due(text, "the server's text for these tokens is not a string")
         return text
 
     def embed(self, request: EmbedRequest) -> Exchange[list[list[float]]]:
@@ -201,7 +201,7 @@ class ClassicServer:
                 )
                 raise
             if not isinstance(value, dict) or "vector" not in value:
-                raise ProtocolError("the server's answer contains no vector")
+                raise _not_due(value, "the server's answer contains no vector")
             vectors += checked_vectors([value["vector"]], 1, first=number)
         one_length(vectors)
         return vectors
@@ -210,7 +210,7 @@ class ClassicServer:
         value = yield from self._list("/list_mounted_personalities", "personalities")
         names = value.get("personalities") if isinstance(value, dict) else None
         if not isinstance(names, list):
-            raise ProtocolError("the server's answer contains no personalities")
+            raise _not_due(value, "the server's answer contains no personalities")
         return [
             Personality(
                 id=index,
@@ -291,12 +291,15 @@ class RawTextDecoder(Decoder):
                 raise
             return text
         _value(value)
-        if self._is_json and isinstance(value, dict) and (value.get("error") or value.get("detail")):
-            raise answer_error(value, where="the LoLLMS server")
+        if self._is_json and isinstance(value, dict):
+            says_only_that = value.get("message") and value.keys() <= _ERROR_WORDS
+            if value.get("error") or value.get("detail") or says_only_that:
+                raise answer_error(value, where="the LoLLMS server")
         return value if isinstance(value, str) else text
 
 
 _ERROR_BEGINS = '{"status":false'
+_ERROR_WORDS = frozenset({"status", "success", "code", "message"})
 _ENOUGH = len(_ERROR_BEGINS)
 """As many words have at least as many characters; what stands behind them need not be looked at."""
 
@@ -311,6 +314,9 @@ def no_model_error() -> ModelLoadError:
 def says_no_model(text: str) -> bool:
     """Whether a server's error message is the one that it has without a model."""
     return _NO_MODEL.search(text) is not None
+
+
+_not_due = functools.partial(not_due, where="the LoLLMS server")
 
 
 def _value(value: Any) -> Any:

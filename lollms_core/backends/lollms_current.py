@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from lollms_core.backend import near_misses
 from lollms_core.errors import IncompleteStreamError, InvalidRequestError, LollmsError, ProtocolError, UnsupportedError
-from lollms_core.http.failures import answer_error
+from lollms_core.http.failures import answer_error, not_due
 from lollms_core.http.messages import Decoder, Exchange, HTTPRequest, HTTPResponse, StreamCall
 from lollms_core.http.openai_protocol import ChatDecoder, chat_body, read_embeddings
 from lollms_core.http.shapes import shown
@@ -99,16 +100,18 @@ class CurrentServer:
 
     def tokenize(self, request: TokenizeRequest) -> Exchange[list[int]]:
         body = {"model": self._name(request.model), "text": request.text}
-        tokens = _object((yield HTTPRequest(path="/v1/tokenize", json=body))).get("tokens")
+        value = _object((yield HTTPRequest(path="/v1/tokenize", json=body)))
+        tokens = value.get("tokens")
         if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
-            raise ProtocolError("the server's tokens are not a list of whole numbers")
+            raise _not_due(value, "the server's tokens are not a list of whole numbers")
         return tokens
 
     def detokenize(self, request: DetokenizeRequest) -> Exchange[str]:
         body = {"model": self._name(request.model), "tokens": list(request.tokens)}
-        text = _object((yield HTTPRequest(path="/v1/detokenize", json=body))).get("text")
+        value = _object((yield HTTPRequest(path="/v1/detokenize", json=body)))
+        text = value.get("text")
         if not isinstance(text, str):
-            raise ProtocolError("the server's text for these tokens is not a string")
+            raise _not_due(value, "the server's text for these tokens is not a string")
         return text
 
     def embed(self, request: EmbedRequest) -> Exchange[list[list[float]]]:
@@ -137,11 +140,12 @@ class CurrentServer:
         for personality in known:
             if str(wanted).lower() in (personality.name.lower(), f"{personality.category}/{personality.name}".lower()):
                 return personality.id
-        raise InvalidRequestError(
-            f"this LoLLMS server has no personality {wanted!r}",
-            hint=near_misses(str(wanted), [personality.name for personality in known if personality.name])
-            or "It has none at all; leave the personality out.",
-        )
+        hint = near_misses(str(wanted), [personality.name for personality in known if personality.name])
+        if not hint:
+            last = len(known) - 1
+            nameless = f"Its personalities have no names: choose one by its place in the list, 0 to {last}."
+            hint = nameless if known else "It has none at all; leave the personality out."
+        raise InvalidRequestError(f"this LoLLMS server has no personality {wanted!r}", hint=hint)
 
     def _name(self, asked: str | None) -> str:
         """The model's name; the empty one is the server's default."""
@@ -153,13 +157,17 @@ def _decoder(headers: Mapping[str, str]) -> Decoder:
 
 
 def _listed(path: str) -> Exchange[list[Mapping[str, Any]]]:
-    data = _object((yield HTTPRequest(method="GET", path=path))).get("data")
+    value = _object((yield HTTPRequest(method="GET", path=path)))
+    data = value.get("data")
     if not isinstance(data, list):
-        raise ProtocolError(f"the server's answer to {path} contains no list")
+        raise _not_due(value, f"the server's answer to {path} contains no list")
     for place, item in enumerate(data, 1):
         if not isinstance(item, dict):
             raise ProtocolError(f"entry {place} in the server's answer to {path} is {shown(item)}")
     return data
+
+
+_not_due = functools.partial(not_due, where="the LoLLMS server")
 
 
 def _object(response: HTTPResponse) -> Mapping[str, Any]:

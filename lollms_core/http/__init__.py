@@ -5,7 +5,7 @@ Importing this imports no HTTP library: the drivers load theirs on the first cal
 
 from lollms_core.http.address import Address, mask, refuse_bare_password
 from lollms_core.http.embeddings import checked_vectors
-from lollms_core.http.failures import answer_error, error_code, error_text, status_error
+from lollms_core.http.failures import answer_error, error_code, error_text, not_due, status_error
 from lollms_core.http.messages import (
     Decoder,
     Exchange,
@@ -40,6 +40,7 @@ __all__ = [
     "error_text",
     "excerpt",
     "mask",
+    "not_due",
     "parse_json",
     "refuse_bare_password",
     "status_error",

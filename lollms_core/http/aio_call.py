@@ -314,7 +314,8 @@ class AsyncCall:
         if _is_closed(cause):
             return connection_error(ConnectionResetError(), where)
         if isinstance(cause, aiohttp.ClientResponseError | ValueError) and not isinstance(cause, OSError):
-            return not_http_error(str(getattr(cause, "message", cause)), where)
+            said = str(getattr(cause, "message", cause))
+            return not_http_error(said, where, begins_well="Bad status line" not in said)
         return connection_error(cause, where, hint=self._transport.unreachable_hint)
 
 

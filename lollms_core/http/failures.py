@@ -36,6 +36,7 @@ __all__ = [
     "error_code",
     "error_text",
     "html_error",
+    "not_due",
     "not_http_error",
     "own_turn_error",
     "proxy_error",
@@ -235,6 +236,19 @@ def answer_error(value: Any, *, where: str = "the server", status: int | None = 
     return ServerError(message, status_code=status)
 
 
+def not_due(value: Any, problem: str, *, where: str = "the server") -> LollmsError:
+    """The error for an answer under a status of success that is not what is due.
+
+    Args:
+        value: the parsed answer. If it is an object that says what went wrong, the error says that.
+        problem: what is told otherwise, as a `ProtocolError`.
+        where: whose answer it is.
+    """
+    if isinstance(value, Mapping) and any(value.get(name) for name in _WHERE):
+        return answer_error(value, where=where)
+    return ProtocolError(problem)
+
+
 def timeout_error(kind: str, limit: float | None, where: str) -> APITimeoutError:
     """The error for a limit that was passed.
 
@@ -264,8 +278,16 @@ def own_turn_error(where: str) -> InvalidRequestError:
     )
 
 
-def not_http_error(said: str, where: str) -> ProtocolError:
-    """The error for a peer whose bytes are no HTTP response."""
+def not_http_error(said: str, where: str, *, begins_well: bool = False) -> ProtocolError:
+    """The error for a peer whose bytes are no HTTP response.
+
+    Args:
+        said: what the HTTP library says of them.
+        where: whose bytes they are.
+        begins_well: they begin as a response, but the head of it breaks the rules.
+    """
+    if begins_well:
+        return ProtocolError(f"the head of the answer from {where} cannot be read: {excerpt(said)}")
     return ProtocolError(
         f"what answers at {where} does not speak HTTP: {excerpt(said)}",
         hint="Does the server want https:// in place of http://, or another port?",

@@ -13,7 +13,7 @@ from typing import Any
 from lollms_core.errors import IncompleteStreamError, LollmsError, ProtocolError
 from lollms_core.http.embeddings import check_count, checked_vectors
 from lollms_core.http.extras import PLAIN_EVENT, Extras
-from lollms_core.http.failures import answer_error, html_error
+from lollms_core.http.failures import answer_error, html_error, not_due
 from lollms_core.http.messages import Decoder, excerpt, parse_json
 from lollms_core.http.shapes import objects, shown, wrong_shape
 from lollms_core.http.sse import MAX_SIZE, NamedEvent, SSEDecoder
@@ -369,9 +369,9 @@ def is_error(event: Mapping[str, Any]) -> bool:
 
 def _no_answer(value: Mapping[str, Any], body: bytes) -> LollmsError:
     """The error for a whole answer without choices, which no other event could bring."""
-    if is_error(value) or any(value.get(name) for name in ("detail", "message", "msg", "errors")):
+    if is_error(value):
         return answer_error(value)
-    return ProtocolError(f"the server sent an answer without choices: {excerpt(body)}")
+    return not_due(value, f"the server sent an answer without choices: {excerpt(body)}")
 
 
 def _part(choice: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -420,7 +420,7 @@ def read_embeddings(value: Any, count: int, *, first: int = 1) -> list[list[floa
         raise answer_error(value)
     entries = value.get("data")
     if not isinstance(entries, list):
-        raise wrong_shape(entries, "a list of embeddings")
+        raise not_due(value, wrong_shape(entries, "a list of embeddings").message)
     check_count(len(entries), count)
     vectors: dict[int, Any] = {}
     for place, entry in enumerate(entries):

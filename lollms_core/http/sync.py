@@ -385,7 +385,7 @@ class SyncCall:
         wrong = isinstance(cause, (http.client.HTTPException, urllib3.exceptions.InvalidHeader))
         where = through(self.where, proxy)
         if wrong and not isinstance(cause, ConnectionError):
-            return not_http_error(str(cause), where)
+            return not_http_error(str(cause), where, begins_well=not isinstance(cause, http.client.BadStatusLine))
         return connection_error(cause, where, hint=self._transport.unreachable_hint)
 
 

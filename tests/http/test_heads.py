@@ -65,6 +65,16 @@ def test_two_lengths_are_no_http(ask):
     assert "Content-Length" in str(outcome.error)
 
 
+@pytest.mark.parametrize("ask", [ask_sync, ask_async])
+@pytest.mark.parametrize(("line", "what"), [(b"HTTP/1.1 200 OK\r\nX: ", "head"), (b"SSH-2.0-x: ", "no HTTP")])
+def test_a_head_that_breaks_the_rules_is_told_from_what_is_no_http(ask, line, what):
+    with _Answering(line + b"y" * 70_000 + b"\r\n\r\n") as server:
+        outcome = ask("openai", f"http://127.0.0.1:{server.port}", max_retries=0)
+    assert isinstance(outcome.error, ProtocolError)
+    said = str(outcome.error)
+    assert ("the head of the answer" in said, "does not speak HTTP" in said) == (what == "head", what != "head"), said
+
+
 ENDLESS = {
     "trailers": (b"0\r\n", b"X: y\r\n"),
     "one trailer": (b"0\r\nX: ", b"y"),

@@ -348,6 +348,14 @@ def test_a_personality_without_a_name_has_none() -> None:
     assert end.value.value == [Personality(id="", name="", category=None)]
 
 
+def test_where_no_personality_has_a_name_the_hint_is_its_place() -> None:
+    asking = CurrentServer(None)._personality_id("pirate")
+    next(asking)
+    with pytest.raises(InvalidRequestError) as raised:
+        asking.send(HTTPResponse(200, {}, b'{"data": [{"id": null}, {"id": null}]}'))
+    assert "0 to 1" in raised.value.hint
+
+
 SCRIPT = f"""
 import sys
 from lollms_core import LollmsClient

@@ -232,7 +232,7 @@ def test_last_line_without_a_newline_counts(connect, server):
         ({"error": "the input length exceeds the context length"}, ContextWindowError),
         ({"error": "unauthorized", "status": 401}, AuthenticationError),
         ({"error": ""}, ServerError),
-        ({"message": "text"}, ProtocolError),
+        ({"message": "text"}, ServerError),
         ({"message": {"content": 3}}, ProtocolError),
         (b"[]\n", ProtocolError),
         (b"not json\n", ProtocolError),

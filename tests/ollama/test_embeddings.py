@@ -39,7 +39,7 @@ def test_what_is_no_vector(connect: Any, server: Any, vectors: Any, named: str) 
 @pytest.mark.parametrize("answer", [{}, {"embedding": [1.0]}])
 def test_an_answer_without_embeddings(connect: Any, server: Any, answer: Any) -> None:
     server.replies["/api/embed"].append(Reply(lines=[answer]))
-    with pytest.raises(ProtocolError, match="null in place of a list of embeddings"):
+    with pytest.raises(ProtocolError, match="sent no embeddings"):
         connect("tiny-embed").embed("The sea")
 
 

@@ -15,7 +15,7 @@ from lollms_core import (
     ProtocolError,
     Usage,
 )
-from lollms_core.http import Decoder, NDJSONDecoder
+from lollms_core.http import Decoder, NDJSONDecoder, not_due
 from lollms_ollama.errors import looping
 
 __all__ = ["AnswerDecoder", "PullDecoder"]
@@ -81,13 +81,13 @@ class AnswerDecoder(Decoder):
         if self.finished:
             return
         for item in objects:
-            if item.get("error") is not None:
+            if item.get("error") is not None or (item.get("detail") and "done" not in item):
                 raise self._failure(item)
             message = item.get("message", item)  # /api/generate has the same fields on the outside
             try:
                 text, thinking = message.get("content", item.get("response")), message.get("thinking")
             except AttributeError:
-                raise ProtocolError("Ollama sent a message that is not an object") from None
+                raise not_due(item, "Ollama sent a message that is not an object") from None
             if thinking:
                 yield Chunk(self._said(thinking), _REASONING)
                 self._thought = True

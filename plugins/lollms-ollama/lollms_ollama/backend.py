@@ -22,7 +22,7 @@ from lollms_core import (
     PullModelRequest,
     hookimpl,
 )
-from lollms_core.http import Exchange, HTTPRequest, StreamCall, answer_error, checked_vectors
+from lollms_core.http import Exchange, HTTPRequest, StreamCall, answer_error, checked_vectors, not_due
 from lollms_core.http.shapes import wrong_shape
 from lollms_core.http_backend import HTTPBackend
 from lollms_ollama.address import DEFAULT_PORT, client_address
@@ -184,7 +184,9 @@ class OllamaBackend(HTTPBackend):
                 raise wrong_shape(answer, "an object with embeddings")
             if answer.get("error"):
                 raise recognised_embedding(self._failure(answer), model)
-            return checked_vectors(answer.get("embeddings"), len(request.texts))
+            if "embeddings" not in answer:
+                raise not_due(answer, "the server sent no embeddings")
+            return checked_vectors(answer["embeddings"], len(request.texts))
 
         return self.ask(ask(), request)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lollms_core import ModelInfo, ProtocolError
-from lollms_core.http import answer_error
+from lollms_core.http import answer_error, not_due
 from lollms_core.http.shapes import shown
 from lollms_ollama.errors import plain, recognised
 
@@ -17,6 +17,7 @@ __all__ = ["UNKNOWN", "Shown", "listed_models", "loaded_window", "parameter_coun
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _COUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMBT]?)\s*", re.IGNORECASE)
 _NUM_CTX = re.compile(r"^num_ctx\s+(\d+)\s*$", re.MULTILINE)
+_OF_A_MODEL = frozenset({"capabilities", "details", "model_info", "modelfile", "parameters", "template"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,8 @@ def shown_model(name: str, value: Any) -> tuple[Shown, ModelInfo]:
     """The answer of `/api/show`. Raises `ProtocolError` if it is no object, and what it says if it is an error."""
     if not isinstance(value, Mapping):
         raise ProtocolError("/api/show answered with something else than an object")
-    if value.get("error"):
+    failed = (value.get("detail") or value.get("message")) and not value.keys() & _OF_A_MODEL
+    if value.get("error") or failed:
         raise recognised(answer_error(plain(value), where="/api/show"))
     details = _mapping(value.get("details"))
     facts = _mapping(value.get("model_info"))
@@ -106,7 +108,9 @@ def _models(value: Any, path: str) -> list[Mapping[str, Any]]:
     if models is None and isinstance(value, Mapping) and "models" in value:
         return []  # a server without models may say null
     if not isinstance(models, list) or not all(isinstance(model, Mapping) for model in models):
-        raise ProtocolError(f"{path} answered with something else than a list of models")
+        raise recognised(
+            not_due(plain(value), f"{path} answered with something else than a list of models", where=path)
+        )
     return models
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lollms_core import ModelInfo, ProtocolError
-from lollms_core.http import answer_error
+from lollms_core.http import answer_error, not_due
 from lollms_core.http.openai_protocol import is_error
 from lollms_core.http.shapes import shown
 
@@ -26,7 +26,7 @@ def read_models(value: Any) -> list[ModelInfo]:
     if isinstance(value, dict) and is_error(value):
         raise answer_error(value)
     if not isinstance(entries, list):
-        raise ProtocolError("the server's list of models is not a list")
+        raise not_due(value, "the server's list of models is not a list")
     for place, entry in enumerate(entries, 1):
         if fault := _fault(place, entry):
             raise ProtocolError(f"the server's list of models has {len(entries)} entries, and {fault}")
