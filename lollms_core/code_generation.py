@@ -46,7 +46,7 @@ def ask_for_codes(
     Raises:
         TypeError: an argument of the wrong type.
         EmptyPromptError: neither a prompt nor a template.
-        BackendError: the model answered without any code block; `partial_text` has its answer.
+        BackendError: the model answered without any code, empty blocks aside; `partial_text` has its answer.
         LollmsError: an error that was thrown in, where a continuation failed; `partial_text` has all the code so far.
     """
     if isinstance(max_continuations, bool) or not isinstance(max_continuations, int):
@@ -58,14 +58,9 @@ def ask_for_codes(
     question = _instructions(prompt, language, template, single)
     completion: Completion = yield Question(question, None)
     answer = completion.text
-    blocks = extract_code_blocks(answer)
+    blocks = _with_code(extract_code_blocks(answer))
     if not blocks:
-        raise BackendError(
-            "the model answered without a code block",
-            hint="Ask again, raise n_predict, or use a larger model; the answer is in partial_text.",
-            retryable=True,
-            partial_text=answer,
-        )
+        raise _no_code(answer)
     for _ in range(max_continuations):
         last = blocks[-1]
         if last["is_complete"] or completion.finish_reason == "cancelled" or (single and len(blocks) > 1):
@@ -82,7 +77,24 @@ def ask_for_codes(
             break
         blocks = _continued(blocks, more, single)
         answer += more
+    if not any(block["content"].strip() for block in blocks):
+        raise _no_code(answer)
     return blocks
+
+
+def _with_code(blocks: list[CodeBlock]) -> list[CodeBlock]:
+    """The blocks in which there is code, or in which more may come: small models like to begin with an empty one."""
+    kept = [block for block in blocks if block["content"].strip() or not block["is_complete"]]
+    return [{**block, "index": index} for index, block in enumerate(kept)]
+
+
+def _no_code(answer: str) -> BackendError:
+    return BackendError(
+        "the model answered without a code block",
+        hint="Ask again, raise n_predict, or use a larger model; the answer is in partial_text.",
+        retryable=True,
+        partial_text=answer,
+    )
 
 
 def _continued(blocks: list[CodeBlock], more: str, single: bool) -> list[CodeBlock]:

@@ -89,13 +89,15 @@ def _ask(client: LollmsClient) -> Finding:
             return _without_models(client)
         detail = f"{len(listed)} model{'' if len(listed) == 1 else 's'}"
     models = tuple(model.name for model in listed or () if can_answer(model))
-    if client.backend.capabilities.local:
+    if client.backend.capabilities.local and client.backend.capabilities.needs_model:
         return _local(client, models, detail)  # asking about a model here would load it
     try:
         info = cast("ModelInfo", client.model_info())
     except ModelRequiredError:
         return _none_chosen(client, models, detail)
     except UnsupportedError:
+        if client.backend.capabilities.local and models and client.model_name not in (None, "", *models):
+            return _unknown(client)
         return _chosen(client, models, detail)
     except LollmsError as error:
         return _failed(error)
@@ -147,12 +149,14 @@ def _local(client: LollmsClient, models: tuple[str, ...], detail: str) -> Findin
     if not name or name in models or Path(name).expanduser().exists():
         return _chosen(client, models, detail)
     if name.startswith((".", "/", "~", "package:")) or name.endswith(".gguf"):
-        return Finding(
-            "no model", f"there is no model {name} on this machine", f"`lollms models -f {client.format}` lists those."
-        )
-    return Finding(
-        "ready", f"{detail}; {name} is not among them: the first call asks the model hub for it", models=models
-    )
+        return _unknown(client)
+    said = f"{detail}; {name} is not among them: a format that downloads models does so with the first call"
+    return Finding("ready", said, models=models)
+
+
+def _unknown(client: LollmsClient) -> Finding:
+    listing = f"`lollms models -f {client.format}` lists those."
+    return Finding("no model", f"there is no model {client.model_name} on this machine", listing)
 
 
 def _chosen(client: LollmsClient, models: tuple[str, ...], detail: str) -> Finding:

@@ -342,6 +342,11 @@ def a_key_file_that_cannot_be_read(world):
     return ["-f", "echo", "--api-key-file", str(world.home)]
 
 
+@row({"echo": "no model"}, "there is no model x on this machine")
+def a_model_that_a_format_of_this_machine_does_not_list(world):
+    return ["-f", "echo", "-m", "x"]
+
+
 @row({"echo": "ready"}, "is not a folder that can be written", 0)
 def a_home_that_cannot_be_written(world):
     (world.home / "state").write_text("a file in the way")

@@ -328,6 +328,23 @@ def test_an_answer_without_code_is_shown_and_an_error(lollms):
     assert result.stderr.startswith("I would rather not.\nError: the model answered without a code block\n")
 
 
+EMPTY = "```\n```\n"
+
+
+@pytest.mark.parametrize("answer", [EMPTY, "```python\n", EMPTY + "```js\n \n```\n"])
+def test_an_empty_block_is_no_code(lollms, tmp_path, answer):
+    kept = tmp_path / "kept.py"
+    kept.write_text("good = True\n")
+    result = lollms("code", *script(answer), "-o", str(kept), "--force", "x")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "Error: the model answered without a code block\n" in result.stderr
+    assert kept.read_text() == "good = True\n"
+
+
+def test_an_empty_block_before_the_code_is_passed_over(lollms):
+    assert lollms("code", *script(EMPTY + "```python\nprint(1)\n```\n"), "x").stdout == "print(1)\n"
+
+
 def test_unfinished_code_is_told(lollms):
     result = lollms("code", "--all", *script("```python\nx = 1\n"), "x")
     assert "the last block is not complete" in result.stderr
