@@ -66,6 +66,10 @@ def test_values_are_of_their_kind(lollms, path, key, value, expected):
     [
         (["modle", "x"], "'modle' is not a key. Did you mean 'model'?"),
         (["formats.openai.modle", "x"], "Did you mean 'formats.openai.model'?"),
+        (["ollama.model", "x"], "Did you mean 'formats.ollama.model'?"),
+        (["openai.api_key", "x"], "Did you mean 'formats.openai.api_key'?"),
+        (["FORMAT", "x"], "Did you mean 'format'?"),
+        (["formats.openai.headers", "x"], "'formats.openai.headers' is not a key. Keys are"),
         (["temperature", "warm"], "temperature must be a number, not 'warm'"),
         (["formats.openai.format", "x"], "is not a key"),
         (["formats.openai", "x"], "is not a key"),

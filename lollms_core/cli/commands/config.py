@@ -228,8 +228,13 @@ def _target(key: str) -> tuple[tuple[str, ...], Callable[[str], Any], bool]:
         return path, TEXT.from_text, True
     if len(path) == 1 and key in SETTINGS:
         return path, SETTINGS[key].kind.from_text, SETTINGS[key].secret
-    close = difflib.get_close_matches(path[-1], SETTINGS.keys() - {path[-1]}, n=1)
-    meant = f" Did you mean {'.'.join([*path[:-1], close[0]])!r}?" if close else ""
+    *place, name = key.lower().split(".")
+    if len(place) == 1:
+        place.insert(0, "formats")
+    known = SETTINGS.keys() - ({"format"} if place else set())
+    # What is meant by a table without a key stands at the end of the message.
+    close = [] if name in ("headers", "options") else difflib.get_close_matches(name, known, n=1)
+    meant = f" Did you mean {'.'.join([*place, close[0]])!r}?" if close else ""
     raise click.UsageError(
         f"{key!r} is not a key.{meant} Keys are {', '.join(SETTINGS)}; formats.NAME.KEY for one format, "
         "formats.NAME.options.OPTION and formats.NAME.headers.HEADER."
