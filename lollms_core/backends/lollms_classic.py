@@ -80,7 +80,8 @@ class ClassicServer:
     def ignored(self, request: GenerationRequest) -> frozenset[str]:
         """The options of this request that were chosen and do not reach the model."""
         reaching = _WITH_IMAGES if request.all_images else _SAMPLING
-        return request.sampling.chosen - {*reaching, "stop"}
+        ignored = request.sampling.chosen - {*reaching, "stop"}
+        return ignored if request.personality is None else ignored | {"personality"}
 
     def generate(self, request: GenerationRequest) -> Exchange[StreamCall]:
         yield from ()

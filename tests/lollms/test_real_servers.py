@@ -521,9 +521,11 @@ def test_a_headless_server_has_no_lists() -> None:
 
 
 @pytest.mark.parametrize("option", [{"seed": 1}, {"n_threads": 2}, {"personality": 1}, {"json_schema": {}}])
-def test_what_a_classic_server_drops_is_said(classic: LollmsStub, option: Body) -> None:
+@pytest.mark.parametrize("calls_before", [0, 1])
+def test_what_a_classic_server_drops_is_said(classic: LollmsStub, option: Body, calls_before: int) -> None:
     with client(classic) as ours:
-        ours.generate("what is next?")
+        for _ in range(calls_before):
+            ours.generate("what is next?")
         with pytest.warns(UserWarning, match=next(iter(option))):
             try:
                 ours.generate("what is next?", **option)
