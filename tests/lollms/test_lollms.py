@@ -130,7 +130,7 @@ def test_what_reaches_a_classic_servers_model_is_sent(classic: LollmsStub) -> No
     sampling = SamplingParams(
         n_predict=7, temperature=0.5, top_k=3, top_p=0.5, repeat_penalty=0.8, repeat_last_n=5, seed=0, n_threads=2
     )
-    text(make(classic, model_name="stub-model"), prompt="hi", sampling=sampling, personality=1, extra={"x": 1})
+    text(make(classic, model_name="stub-model"), prompt="hi", sampling=sampling, extra={"x": 1})
     assert classic.last("/lollms_generate").body == {
         "prompt": "hi",
         "model_name": "stub-model",
