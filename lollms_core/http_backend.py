@@ -31,6 +31,7 @@ from lollms_core.http.failures import status_error
 from lollms_core.http.messages import Exchange, HTTPRequest, StreamCall
 from lollms_core.http.retry import Retries
 from lollms_core.http.secrets import Secrets, decoded, queried, userinfo
+from lollms_core.http.stops import Stops
 from lollms_core.types import BackendSettings, CancelToken, Chunk, CloseRequest, GenerationRequest, Request
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class HTTPBackend(Backend):
     def __init__(self, settings: BackendSettings) -> None:
         super().__init__(settings)
         self._transports: dict[str, SyncTransport | AsyncTransport | None] = {}
+        self._stops = Stops()
         self._lock = processes.Lock()
         self._found: Environment | None = None
         self._closed = False
@@ -214,6 +216,7 @@ class HTTPBackend(Backend):
             "environment": self._environment,
             "headers": self.request_headers,
             "timeouts": self.settings.timeouts,
+            "stops": self._stops,
             "unreachable_hint": self.unreachable_hint(),
         }
 

@@ -23,9 +23,10 @@ from lollms_core.bridges import processes
 from lollms_core.errors import ClientClosedError
 from lollms_core.http import sockets
 from lollms_core.http.address import Address
-from lollms_core.http.aio_call import AsyncCall, NoTunnel, Stops
+from lollms_core.http.aio_call import AsyncCall, NoTunnel
 from lollms_core.http.aio_response import Answer
 from lollms_core.http.environment import Environment
+from lollms_core.http.stops import Stops
 from lollms_core.http.wire import prepared_headers
 from lollms_core.types import Timeouts
 
@@ -48,10 +49,12 @@ class AsyncTransport:
         environment: Environment,
         headers: Callable[[], dict[str, str]],
         timeouts: Timeouts,
+        stops: Stops,
         unreachable_hint: str = "",
     ) -> None:
         self.address = address
         self.timeouts = timeouts
+        self.stops = stops
         self.unreachable_hint = unreachable_hint
         self.proxy = environment.proxy
         self.headers: dict[str, str] = {}
@@ -65,7 +68,6 @@ class AsyncTransport:
         self._process = processes.current
         self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
         self._stopping: set[AsyncCall] = set()
-        self._stops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Stops] = weakref.WeakKeyDictionary()
 
     async def session(self) -> aiohttp.ClientSession:
         """The session of the running loop, made on first use."""
@@ -124,18 +126,6 @@ class AsyncTransport:
             unused = [self._sessions.pop(loop) for loop in list(self._sessions) if loop not in in_use]
         for session in unused:
             session.close()
-
-    def stops(self, loop: asyncio.AbstractEventLoop) -> Stops:
-        """The stop requests that go out from an event loop."""
-        with self._lock:
-            return self._stops.setdefault(loop, Stops())
-
-    def one_ended(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let the call of that loop whose stop request is out know that an answer has ended."""
-        stops = self._stops.get(loop) if self._stops else None
-        if stops is not None and stops.asking is not None:
-            stops.ended = True
-            stops.asking.noticed()
 
     def wait_for(self, call: AsyncCall) -> None:
         """Keep the session that `call` uses, also if this is closed: the server is to be asked to stop."""

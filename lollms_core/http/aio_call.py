@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from lollms_core.bridges.limits import wait_for
 from lollms_core.errors import CallCancelledError, LollmsError
 from lollms_core.http.address import mask
 from lollms_core.http.aio_response import AsyncResponse
+from lollms_core.http.driver import arun
 from lollms_core.http.failures import (
     connection_error,
     not_http_error,
@@ -25,22 +27,23 @@ from lollms_core.http.failures import (
     tunnel_error,
 )
 from lollms_core.http.messages import HTTPRequest
+from lollms_core.http.stops import ask_to_stop
 from lollms_core.http.turns import LOOK_AGAIN, Turns
-from lollms_core.http.wire import BRIEF, LAST_LOOK, STOP_LIMIT, UPLOAD_SIZE, dump_json, prepared_headers
+from lollms_core.http.wire import BRIEF, UPLOAD_SIZE, dump_json, prepared_headers
 from lollms_core.types import Timeouts
 
 if TYPE_CHECKING:
     from lollms_core.http.aio import AsyncTransport
 
-__all__ = ["AsyncCall", "NoTunnel", "Stops"]
+__all__ = ["AsyncCall", "NoTunnel"]
 
 
 class AsyncCall:
     """One call: it sends requests one after another, and can be aborted from another thread. See `SyncCall`."""
 
     __slots__ = (
-        "_news", "_over", "_process", "_stopper", "_transport", "_turn", "_waiting", "aborted", "began", "loop",
-        "reading", "response", "running", "stopping", "streaming",
+        "_news", "_process", "_stopper", "_transport", "_turn", "_waiting", "aborted", "began", "loop",
+        "over", "reading", "response", "running", "stopping", "streaming",
     )  # fmt: skip
 
     def __init__(self, transport: AsyncTransport) -> None:
@@ -51,7 +54,7 @@ class AsyncCall:
         self._stopper: asyncio.Task[None] | None = None
         self._news: asyncio.Event | None = None
         self._turn: asyncio.Future[None] | None = None
-        self._over = False
+        self.over = False
         self.response: AsyncResponse | None = None
         self.aborted = False
         self.began = False
@@ -206,7 +209,7 @@ class AsyncCall:
         self._stopper = self.loop.create_task(self._ask_to_stop(last_word))
 
         def ended(stopper: asyncio.Task[None]) -> None:
-            if not stopper.cancelled() or self._over:
+            if not stopper.cancelled() or self.over:
                 self._transport.wait_for_no_more(self)
             elif again:
                 # A loop that ends cancels its tasks, and waits for the one that reads: that one waits for the answer.
@@ -218,39 +221,35 @@ class AsyncCall:
         self._stopper.add_done_callback(ended)
 
     async def _ask_to_stop(self, last_word: HTTPRequest) -> None:
-        # As `SyncCall._ask_to_stop`, where the reasons stand.
-        if await self._comes(lambda: (self.running and self.reading) or self._over, within=STOP_LIMIT):
-            stops = self._transport.stops(self.loop)
-            async with stops.lock:
-                try:
-                    while not self._over:
-                        if await self._comes(lambda: self._over, within=LAST_LOOK):
-                            break
-                        stops.asking, stops.ended = self, False
-                        await self._tell(last_word)
-                        if not await self._comes(lambda: self._over or stops.ended, within=STOP_LIMIT):
-                            break
-                finally:
-                    stops.asking = None
-        if not self._over:
-            self.abort()
+        tell = functools.partial(self._tell, last_word)
+        await arun(ask_to_stop(self, self._transport.stops, tell, task=asyncio.current_task()))
 
-    async def _comes(self, event: Callable[[], bool], within: float) -> bool:
-        """Wait for an event of which `noticed` or `end` tell; whether it came within so many seconds."""
+    async def comes(self, event: Callable[[], bool], within: float) -> bool:
+        """Wait for an event of which `noticed`, `wake` or `end` tell; whether it came within so many seconds."""
         assert self._news is not None
         deadline = self.loop.time() + within
         while not event():
+            left = deadline - self.loop.time()
+            if left <= 0:
+                return False
             self._news.clear()
-            try:
-                await wait_for(self._news.wait(), max(0.0, deadline - self.loop.time()))
-            except (asyncio.TimeoutError, TimeoutError):
-                return event()
+            with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
+                await wait_for(self._news.wait(), left)
         return True
 
     def noticed(self) -> None:
         """Something has happened that the stop may wait for: the reader reads on, or an answer has ended."""
         if self._news is not None:
             self._news.set()
+
+    def wake(self) -> None:
+        """As `noticed`, from any thread."""
+        with contextlib.suppress(RuntimeError):  # if the loop is closed, nobody waits there
+            self.loop.call_soon_threadsafe(self.noticed)
+
+    def is_alive(self) -> bool:
+        """Whether it can go on at all."""
+        return not self.loop.is_closed()
 
     async def _tell(self, request: HTTPRequest) -> None:
         """Send one more request and ignore what comes of it. Waits about a second at most."""
@@ -286,12 +285,12 @@ class AsyncCall:
         if self.response is not None:
             self.response.close()
             self.response = None
-        if was_streaming:
-            self._transport.one_ended(self.loop)
+        if was_streaming and self.stopping:
+            self._transport.stops.one_ended()
 
     def end(self) -> None:
         """The call is over: close, and let whoever asked the server to stop know."""
-        self._over = True
+        self.over = True
         self.close()
         self.noticed()
 
@@ -317,17 +316,6 @@ class AsyncCall:
             said = str(getattr(cause, "message", cause))
             return not_http_error(said, where, begins_well="Bad status line" not in said)
         return connection_error(cause, where, hint=self._transport.unreachable_hint)
-
-
-class Stops:
-    """The stop requests of one client that go out from one event loop, one at a time."""
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.asking: AsyncCall | None = None
-        """The call whose request is out."""
-        self.ended = False
-        """An answer of the client has ended since."""
 
 
 class NoTunnel(aiohttp.ClientError):

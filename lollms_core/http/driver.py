@@ -185,13 +185,20 @@ def _rest(call: Call) -> Generator[Step, Any, None]:
         if not call.aborted and (response := call.response) is not None:
             call.reading = True
             call.noticed()
-            while (yield response.read):
+            while (yield from _once_more_if_cancelled(response.read)):
                 call.running = True
                 call.noticed()
     except LollmsError:
         pass
     call.end()
     yield from _settled(call)
+
+
+def _once_more_if_cancelled(step: Step) -> Generator[Step, Any, Any]:
+    try:
+        return (yield step)
+    except _Unwanted:  # a loop that ends cancels what is being cancelled already
+        return (yield step)
 
 
 def _settled(call: Call) -> Generator[Step, Any, None]:

@@ -6,12 +6,14 @@ the pool behind its adapter; going through `Session.request` costs more than eve
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import http.client
 import importlib.util
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +35,7 @@ from lollms_core.http import connection
 from lollms_core.http.address import Address
 from lollms_core.http.compression import Decompressor
 from lollms_core.http.connection import READ_SIZE, UploadTimeout, Watch
+from lollms_core.http.driver import run
 from lollms_core.http.environment import Environment
 from lollms_core.http.failures import (
     connection_error,
@@ -43,15 +46,14 @@ from lollms_core.http.failures import (
     timeout_error,
 )
 from lollms_core.http.messages import Headers, HTTPRequest, excerpt
+from lollms_core.http.stops import Stops, ask_to_stop
 from lollms_core.http.turns import LOOK_AGAIN, Turns
 from lollms_core.http.wire import (
     BRIEF,
     DRAIN_SECONDS,
     DRAIN_SIZE,
     ERROR_SECONDS,
-    LAST_LOOK,
     MAX_BODY,
-    STOP_LIMIT,
     dump_json,
     prepared_headers,
 )
@@ -72,6 +74,7 @@ class SyncTransport:
         environment: proxies, certificates and `.netrc` for that address.
         headers: called once, for the headers of every request.
         timeouts: of requests that bring none of their own.
+        stops: shared with the client's other transport.
         unreachable_hint: what to do when nothing listens at the address.
     """
 
@@ -82,6 +85,7 @@ class SyncTransport:
         environment: Environment,
         headers: Callable[[], dict[str, str]],
         timeouts: Timeouts,
+        stops: Stops,
         unreachable_hint: str = "",
     ) -> None:
         self.address = address
@@ -90,7 +94,7 @@ class SyncTransport:
         self.unreachable_hint = unreachable_hint
         self._environment = environment
         self._make_headers = headers
-        self.stops = _Stops()
+        self.stops = stops
         self._lock = processes.Lock()
         self._open: _Pool | None = None
         self._closed = False
@@ -111,6 +115,24 @@ class SyncTransport:
         """The beginning of one call."""
         return SyncCall(self)
 
+    @contextlib.contextmanager
+    def usable(self) -> Generator[SyncTransport, None, None]:
+        """This transport, or one like it if it has been closed: a server may have to be told so."""
+        if not self._closed:
+            yield self
+            return
+        other = SyncTransport(
+            self.address,
+            environment=self._environment,
+            headers=self._make_headers,
+            timeouts=self.timeouts,
+            stops=self.stops,
+        )
+        try:
+            yield other
+        finally:
+            other.close()
+
     def close(self) -> None:
         """Close the idle connections; those in use close when their calls end."""
         with self._lock:
@@ -118,23 +140,6 @@ class SyncTransport:
             pool, self._open = self._open, None
         if pool is not None and pool.process == processes.current:
             pool.close()
-
-
-class _Stops:
-    """The stop requests of one client, which go out one at a time."""
-
-    def __init__(self) -> None:
-        self.lock = processes.Lock()
-        self.asking: SyncCall | None = None
-        """The call whose request is out."""
-        self.ended = False
-        """An answer of the client has ended since."""
-
-    def one_ended(self) -> None:
-        """Let the call whose request is out know that an answer has ended."""
-        if (asking := self.asking) is not None:
-            self.ended = True
-            asking.noticed()
 
 
 class _Pool:
@@ -171,8 +176,8 @@ class SyncCall:
     """One call: it sends requests one after another, and can be aborted from another thread."""
 
     __slots__ = (
-        "_news", "_over", "_process", "_stopper", "_transport", "_turn", "_watch", "began", "reading", "response",
-        "running", "stopping", "streaming",
+        "_news", "_process", "_stopper", "_transport", "_turn", "_watch", "began", "over", "reading",
+        "response", "running", "stopping", "streaming",
     )  # fmt: skip
 
     def __init__(self, transport: SyncTransport) -> None:
@@ -182,7 +187,7 @@ class SyncCall:
         self._stopper: threading.Thread | None = None
         self._news: queue.SimpleQueue[None] | None = None
         self._turn = False
-        self._over = False
+        self.over = False
         self.response: SyncResponse | None = None
         self.began = False
         self.reading = False
@@ -297,39 +302,21 @@ class SyncCall:
             return
         self._news = queue.SimpleQueue()
         cut = self.response is not None and self.response.interrupted
-        self._stopper = threading.Thread(
-            target=self._ask_to_stop, args=(last_word, cut), name="lollms-stop", daemon=True
-        )
+        tell = functools.partial(self._tell, last_word)
+        plan = ask_to_stop(self, self._transport.stops, tell, task=None, look=not cut)
+        self._stopper = threading.Thread(target=run, args=(plan,), name="lollms-stop", daemon=True)
         self._stopper.start()
 
-    def _ask_to_stop(self, last_word: HTTPRequest, cut: bool) -> None:
-        # An answer of which nothing has come may not be running: a server may take the word for the next one's. And
-        # while what has come is in somebody else's hands, its end may stand behind it.
-        if self._comes(lambda: (self.running and self.reading) or self._over, within=STOP_LIMIT):
-            stops = self._transport.stops
-            with stops.lock:
-                while not self._over:
-                    # The end may be here already, only not read: the word would then be the next one's.
-                    if not cut and self._comes(lambda: self._over, within=LAST_LOOK):
-                        break
-                    stops.asking, stops.ended = self, False
-                    self._tell(last_word)
-                    # A server that stops one answer at a time may have stopped another one of ours.
-                    if not self._comes(lambda: self._over or stops.ended, within=STOP_LIMIT):
-                        break
-                stops.asking = None
-        if not self._over:
-            self.abort()
-
-    def _comes(self, event: Callable[[], bool], within: float) -> bool:
-        """Wait for an event of which `noticed` or `end` tell; whether it came within so many seconds."""
+    def comes(self, event: Callable[[], bool], within: float) -> bool:
+        """Wait for an event of which `noticed`, `wake` or `end` tell; whether it came within so many seconds."""
         assert self._news is not None
         deadline = time.monotonic() + within
         while not event():
-            try:
-                self._news.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                return event()
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            with contextlib.suppress(queue.Empty):
+                self._news.get(timeout=left)
         return True
 
     def noticed(self) -> None:
@@ -337,15 +324,24 @@ class SyncCall:
         if self._news is not None:
             self._news.put(None)
 
+    def wake(self) -> None:
+        """As `noticed`, from any thread."""
+        self.noticed()
+
+    def is_alive(self) -> bool:
+        """Whether it can go on at all."""
+        return True
+
     def _tell(self, request: HTTPRequest) -> None:
         """Send one more request and ignore what comes of it. Waits about a second at most."""
-        other = SyncCall(self._transport)
-        try:
-            other.open(replace(request, timeouts=BRIEF)).drain()
-        except LollmsError:
-            pass  # it was a courtesy
-        finally:
-            other.end()
+        with self._transport.usable() as transport:
+            other = transport.call()
+            try:
+                other.open(replace(request, timeouts=BRIEF)).drain()
+            except LollmsError:
+                pass  # it was a courtesy
+            finally:
+                other.end()
 
     def settled(self) -> None:
         """Wait until nothing is under way on behalf of this call."""
@@ -364,12 +360,12 @@ class SyncCall:
         if self.response is not None:
             self.response.close()
             self.response = None
-        if was_streaming:
+        if was_streaming and self.stopping:
             self._transport.stops.one_ended()
 
     def end(self) -> None:
         """The call is over: close, and let whoever asked the server to stop know."""
-        self._over = True
+        self.over = True
         self.close()
         self.noticed()
 

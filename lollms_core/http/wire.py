@@ -15,9 +15,7 @@ __all__ = [
     "DRAIN_SECONDS",
     "DRAIN_SIZE",
     "ERROR_SECONDS",
-    "LAST_LOOK",
     "MAX_BODY",
-    "STOP_LIMIT",
     "UPLOAD_SIZE",
     "dump_json",
     "prepared_headers",
@@ -33,10 +31,6 @@ DRAIN_SECONDS = 0.5
 """The same in seconds, in all."""
 ERROR_SECONDS = 2.0
 """Seconds for the body of a refusal, whose status says most, or of what is no answer."""
-STOP_LIMIT = 2.0
-"""Seconds that a server has to end an answer when it is asked to; and before that, to give the first piece of it."""
-LAST_LOOK = 0.05
-"""Seconds for the end of an answer that is on its way, before the server is asked to stop."""
 BRIEF = Timeouts(connect=1.0, first_token=1.0, idle=1.0)
 """For a request whose answer is of no interest."""
 

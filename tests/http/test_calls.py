@@ -230,7 +230,7 @@ def test_one_connection_serves_many_calls(server: FaultServer, monkeypatch: pyte
 @pytest.mark.parametrize("protocol", list(DIALECTS))
 def test_a_hundred_abandoned_streams_leave_nothing(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Only a server that is asked to stop is given time, and this one never would.
-    monkeypatch.setattr("lollms_core.http.sync.STOP_LIMIT", 0.01)
+    monkeypatch.setattr("lollms_core.http.stops.STOP_LIMIT", 0.01)
     with FaultServer(DIALECTS[protocol]) as server:
         backend = make(protocol, server.address("stall"))
         for _ in range(100):

@@ -194,9 +194,10 @@ def test_the_end_of_a_client_stops_the_server(
 
 
 UNHURRIED = f"""
-from lollms_core.http import aio_call, sync
+from lollms_core.http import aio_call, stops, sync
+stops.STOP_LIMIT = {PATIENCE}
 for driver in (aio_call, sync):
-    driver.STOP_LIMIT, driver.BRIEF = {PATIENCE}, driver.Timeouts(connect={PATIENCE}, first_token={PATIENCE})
+    driver.BRIEF = driver.Timeouts(connect={PATIENCE}, first_token={PATIENCE})
 """
 """A client soon leaves a server that was asked to stop and does not. One that is only slow must not be taken for it."""
 
@@ -204,8 +205,8 @@ for driver in (aio_call, sync):
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """`UNHURRIED`, in this process."""
+    monkeypatch.setattr("lollms_core.http.stops.STOP_LIMIT", PATIENCE)
     for driver in ("aio_call", "sync"):
-        monkeypatch.setattr(f"lollms_core.http.{driver}.STOP_LIMIT", PATIENCE)
         monkeypatch.setattr(f"lollms_core.http.{driver}.BRIEF", PATIENT)
 
 
@@ -245,7 +246,7 @@ class _AtOnce(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
-    last_look(monkeypatch, PATIENCE)
+    monkeypatch.setattr("lollms_core.http.stops.LAST_LOOK", PATIENCE)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _AtOnce)
     server.daemon_threads = True
     server.paths = []  # type: ignore[attr-defined]
@@ -266,11 +267,6 @@ def test_no_stop_is_sent_for_an_answer_that_has_come(
             answer = asyncio.run(ours.agenerate("x", **stop)) if asynchronous else ours.generate("x", **stop)
             assert str(answer).startswith("one ")
     assert "/stop_gen" not in at_once.paths  # type: ignore[attr-defined]
-
-
-def last_look(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    for driver in ("aio_call", "sync"):
-        monkeypatch.setattr(f"lollms_core.http.{driver}.LAST_LOOK", seconds)
 
 
 async def read_slowly(client: LollmsClient, has_some: threading.Event, go_on: threading.Event) -> str:
@@ -306,7 +302,7 @@ def test_no_stop_is_sent_while_the_end_may_lie_unread(
         assert classic.ended.wait(PATIENCE)
         ours.cancel()
         time.sleep(0.5)  # a stop that does not wait for the reader is sent within a tenth of it
-        last_look(monkeypatch, PATIENCE)
+        monkeypatch.setattr("lollms_core.http.stops.LAST_LOOK", PATIENCE)
         go_on.set()
         assert reading.result().startswith("all")
     assert "/stop_gen" not in classic.paths()
@@ -317,7 +313,7 @@ def test_no_stop_is_sent_while_the_end_may_lie_unread(
 def test_one_cancel_ends_every_answer_of_a_client(
     classic: LollmsStub, monkeypatch: pytest.MonkeyPatch, asynchronous: bool
 ) -> None:
-    last_look(monkeypatch, 0.3)
+    monkeypatch.setattr("lollms_core.http.stops.LAST_LOOK", 0.3)
     begun = threading.Semaphore(0)
 
     def show(*_: object) -> None:
@@ -338,6 +334,68 @@ def test_one_cancel_ends_every_answer_of_a_client(
         for answer in answers:
             answer.result()
     assert (classic.consumed, classic.abandoned) == (3, 0)
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_closing_a_client_stops_the_server(classic: LollmsStub) -> None:
+    begun = threading.Event()
+    ours = client(classic)
+    answer = in_background(lambda: ours.generate("count", streaming_callback=lambda *_: begun.set()))
+    assert begun.wait(PATIENCE)
+    ours.close()
+    assert answer.result()
+    assert (classic.consumed, classic.killed, classic.abandoned) == (1, 0, 0)
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_answers_that_are_cancelled_as_their_loop_ends_are_stopped(classic: LollmsStub) -> None:
+    async def main() -> None:
+        answers = [asyncio.create_task(ours.agenerate(f"count {n}")) for n in range(3)]
+        while classic.running < 3:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)  # until pieces of each have come
+        together = asyncio.gather(*answers)
+        together.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await together  # which waits for the first of them only
+
+    with client(classic) as ours:
+        asyncio.run(asyncio.wait_for(main(), PATIENCE))
+    assert (classic.consumed, classic.abandoned) == (3, 0)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_a_server_that_does_not_listen_is_asked_once(classic: LollmsStub, asynchronous: bool) -> None:
+    """Neither once for each answer that is to end, nor again whenever another answer ends."""
+    classic.stop_flag.set = lambda: None  # type: ignore[method-assign]
+
+    async def asked() -> None:
+        ours_too = asyncio.create_task(ours.agenerate("what is next?"))
+        answers = [asyncio.create_task(ours.agenerate(f"count {n}")) for n in range(3)]
+        await ours_too
+        while classic.running < 3:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        for answer in answers:
+            answer.cancel()
+        while not all(answer.done() for answer in answers):
+            await ours.agenerate("what is next?")
+
+    def ask() -> None:
+        streams = [ours.stream("count") for _ in range(3)]
+        for stream in streams:
+            next(stream)
+        closing = [in_background(stream.close) for stream in streams]
+        while not all(thread.done() for thread in closing):
+            ours.generate("what is next?")
+
+    with client(classic) as ours:
+        if asynchronous:
+            asyncio.run(asyncio.wait_for(asked(), PATIENCE))
+        else:
+            ask()
+        wait_until(lambda: classic.abandoned == 3, "the end of the three connections")
+    assert classic.paths().count("/stop_gen") == 1
 
 
 def test_a_personality_without_a_name_has_none() -> None:

@@ -1,0 +1,104 @@
+"""How a server is asked to end an answer that is running: written once, for both drivers, as a plan of steps.
+
+A classic LoLLMS server has one flag for everybody. Whoever's next piece finds it ends there; where no answer is
+running, the next one of anybody comes out empty. So the word goes out only while the answer runs, once for each answer
+that is to end, and never twice at the same time.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Generator
+from typing import Any, Protocol
+
+from lollms_core.http.turns import LOOK_AGAIN, Turns
+
+__all__ = ["Stops", "ask_to_stop"]
+
+STOP_LIMIT = 2.0
+"""Seconds that a server has to end an answer when it is asked to; and before that, to give the first piece of it."""
+LAST_LOOK = 0.05
+"""Seconds for the end of an answer that is on its way, before the server is asked to stop."""
+
+
+class Stops:
+    """The stop requests of one client, sync and async ones alike."""
+
+    def __init__(self) -> None:
+        self.line = Turns()
+        self.asking: Callable[[], None] | None = None
+        """Wakes the call whose request is out."""
+        self.ended = False
+        """An answer that was to end has ended since."""
+        self.unheard = float("-inf")
+        """When the server had last let the limit pass (`time.monotonic`)."""
+
+    def one_ended(self) -> None:
+        """An answer has ended that was to end. From any thread."""
+        self.ended = True
+        if (wake := self.asking) is not None:
+            wake()
+
+
+class Stopping(Protocol):
+    """A call whose answer is to end. See `SyncCall`."""
+
+    running: bool
+    reading: bool
+    over: bool
+
+    def comes(self, event: Callable[[], bool], within: float) -> Any: ...
+    def wake(self) -> None: ...
+    def is_alive(self) -> bool: ...
+    def abort(self) -> None: ...
+
+
+def ask_to_stop(
+    call: Stopping, stops: Stops, tell: Callable[[], Any], *, task: object | None, look: bool = True
+) -> Generator[Callable[[], Any], Any, None]:
+    """Ask the server to end the answer of `call` as soon as that is safe; abort the call if the answer does not end.
+
+    Args:
+        call: it has been stopped, and is being read on.
+        stops: those of its client.
+        tell: sends the word, and ignores what comes of it.
+        task: who runs this; `None` for a thread.
+        look: whether the end can be here already, only not read.
+    """
+    began = time.monotonic()
+
+    def comes(event: Callable[[], bool], within: float) -> Callable[[], Any]:
+        return functools.partial(call.comes, event, within)
+
+    # An answer of which nothing has come may not be running: a server may take the word for the next one's. And while
+    # what has come is in somebody else's hands, its end may stand behind it.
+    if not (yield comes(lambda: (call.running and call.reading) or call.over, STOP_LIMIT)):
+        call.abort()
+        return
+    its_turn = False
+
+    def begin() -> None:
+        nonlocal its_turn
+        its_turn = True
+        call.wake()
+
+    stops.line.join(begin, task, begin, call.is_alive)
+    try:
+        while not (its_turn or call.over):
+            if not (yield comes(lambda: its_turn or call.over, LOOK_AGAIN)):
+                stops.line.look()
+        while not call.over and stops.unheard < began:
+            if look and (yield comes(lambda: call.over, LAST_LOOK)):
+                break
+            stops.asking, stops.ended = call.wake, False
+            yield tell
+            # It may have been the answer of another call that is to end; then the word is still to be said for this.
+            if not (yield comes(lambda: call.over or stops.ended, STOP_LIMIT)):
+                stops.unheard = time.monotonic()
+    finally:
+        if its_turn:
+            stops.asking = None
+        stops.line.leave(begin)
+    if not call.over:
+        call.abort()
