@@ -117,6 +117,8 @@ def conversation(exchange: Exchange[T], call: Call, policy: Policy) -> Generator
             try:
                 response = yield from _fetch(request, call, policy)
             except LollmsError as error:
+                if call.stopping:
+                    raise  # it says nothing about what was asked
                 request = exchange.throw(error)
             else:
                 request = exchange.send(response)

@@ -20,8 +20,7 @@ PLAIN_EVENT = frozenset(
 _READ_OF_EVENT = frozenset({"choices", "usage", "object", "created", "error", "obfuscation"})
 _READ_OF_CHOICE = frozenset(
     {
-        "index", "delta", "message", "text", "finish_reason", "role", "content", "reasoning", "reasoning_content",
-        "refusal",
+        "index", "delta", "message", "text", "finish_reason", "role", "reasoning", "reasoning_content", "refusal",
     }
 )  # fmt: skip
 
@@ -52,8 +51,12 @@ class Extras:
         beside_text = any(part.get(name) for name in ("content", "reasoning", "reasoning_content"))
         for name, value in (*choice.items(), *part.items()):
             if name == "tool_calls":
-                for call in objects(value):
+                # Text Generation Inference gave the call itself in place of a list of one.
+                for call in objects([value] if isinstance(value, dict) else value):
                     self._add_call(call)
+            elif name == "content":
+                if other := [piece for piece in objects(value) if not _is_text(piece)]:
+                    self._fields.setdefault("content_parts", []).extend(other)
             elif name == "function_call" and isinstance(value, dict):
                 _merge(self._function_call, {"function": value})
             elif name not in _READ_OF_CHOICE and value is not None and value != []:
@@ -134,20 +137,27 @@ def _said(value: Any) -> Any:
 def _is_another(call: Mapping[str, Any], piece: Mapping[str, Any]) -> bool:
     """Whether a piece begins another call, though it has the number of one that is known.
 
-    Some servers give every parallel call the number 0. Each begins with an id of its own, or at least with a name when
-    the arguments of the one before it are complete; but others repeat the name in every piece.
+    Some servers give every parallel call the number 0. Each begins with a name, and with an id of its own or when the
+    arguments of the one before it are complete. But others repeat the name in every piece, or make up an id for each.
     """
-    if piece.get("id"):
-        return bool(call.get("id")) and piece["id"] != call["id"]
     known, said = _function(call), _function(piece)
+    if piece.get("id") and call.get("id"):
+        return bool(piece["id"] != call["id"] and said.get("name"))
     if not said.get("name") or not known.get("arguments"):
         return False
-    return said["name"] != known.get("name") or (bool(said.get("arguments")) and _is_complete(known["arguments"]))
+    if said["name"] != known.get("name"):
+        return True
+    begins = str(said.get("arguments") or "").lstrip()[:1] == "{"
+    return begins and _is_complete(known["arguments"])
 
 
 def _function(call: Mapping[str, Any]) -> Mapping[str, Any]:
-    function = call.get("function")
+    function = call.get("function", call.get("custom"))
     return function if isinstance(function, dict) else {}
+
+
+def _is_text(part: Mapping[str, Any]) -> bool:
+    return "text" in part or "thinking" in part
 
 
 def _is_complete(arguments: Any) -> bool:

@@ -214,9 +214,12 @@ class ChatDecoder(Decoder):
             # What nearly every event is comes first; all else is looked at with more care.
             if event.__class__ is NamedEvent:
                 _raise_if_error(event)
-            if event.strip() == "[DONE]":
+            said = event.strip()
+            if said == "[DONE]":
                 yield self._closing()
                 return
+            if not said:
+                continue  # a sign of life
             value = parse_json(event)
             try:
                 choice = value["choices"][0]

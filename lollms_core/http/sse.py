@@ -112,6 +112,10 @@ class SSEDecoder:
                     name = ""
             elif line == "event":
                 name = ""
+            elif line.startswith("error:"):  # of llama.cpp's server until 2025: an event that is all error
+                size += len(line)
+                data.append(line[6:])
+                name = "error"
         self._data_size = size
         self._name = name
         return events

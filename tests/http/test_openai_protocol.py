@@ -91,7 +91,7 @@ def test_a_byte_order_mark_is_none_of_the_answer(places):
         (
             events(
                 delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]),
-                delta(content=[{"type": "text", "text": "a"}, {"type": "reference", "reference_ids": [1]}]),
+                delta(content=[{"type": "text", "text": "a"}]),
                 delta("stop"),
             ),
             [Chunk("hm", THINK), Chunk("a"), STOP],
@@ -298,6 +298,13 @@ def made(id: str | None, name: str, arguments: str) -> dict[str, object]:
             [[call(None, id="1", name="f", arguments="{")], [call(None, id="1", arguments="}")]],
             [made("1", "f", "{}")],
         ),
+        # an id made up for each piece
+        (
+            [[call(0, id="1", name="f", arguments="{")], [call(0, id="2", arguments="}")]],
+            [made("1", "f", "{}")],
+        ),
+        # not in a list
+        ([call(0, id="1", name="f", arguments="{}")], [made("1", "f", "{}")]),
         # a name in pieces
         (
             [[call(0, id="1", name="get_", arguments="")], [call(0, name="weather")], [call(0, arguments="{}")]],
@@ -419,6 +426,24 @@ def test_what_an_event_says_beside_a_plain_piece_is_kept() -> None:
     pieces = [{**delta(content=text), "citations": [text]} for text in "abc"]
     *_, last = decode(events(*pieces, delta("stop")))
     assert last.metadata == {"citations": ["c"]}
+
+
+def test_parts_of_another_kind_are_kept() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "reference", "reference_ids": [1]}]
+    text, last = decode(events(delta(content=parts), delta("stop")))
+    assert text == Chunk("a")
+    assert last.metadata == {"content_parts": [{"type": "reference", "reference_ids": [1]}]}
+
+
+def test_an_error_in_a_field_of_its_own() -> None:
+    """As llama.cpp's server had it until 2025: not as data."""
+    with pytest.raises(ServerError, match="slot unavailable"):
+        decode(b'data: {"choices": []}\n\nerror: {"code": 500, "message": "slot unavailable"}\n\n')
+
+
+def test_an_event_without_data_says_nothing() -> None:
+    text, last = decode(b"data: \n\n" + events(delta(content="a"), delta("stop")).replace(b"\n\n", b"\n\ndata:\n\n"))
+    assert (text, last) == (Chunk("a"), STOP)
 
 
 def test_the_former_form_of_a_call() -> None:

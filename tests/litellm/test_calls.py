@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import pytest
+from lollms_litellm.faults import from_litellm
 
 from lollms_core import (
     ELF_COMPLETION_FORMAT,
@@ -60,6 +61,39 @@ async def test_calls_of_tools_are_put_together(make: Make) -> None:
     assert last.metadata is not None
     (made,) = last.metadata["tool_calls"]
     assert (made["id"], made["function"]) == ("1", {"name": "look", "arguments": '{"at": "it"}'})
+
+
+async def test_what_stands_beside_the_text_is_kept(make: Make) -> None:
+    logprobs = {"content": [{"token": "a", "logprob": -0.1, "bytes": [97], "top_logprobs": []}]}
+    piece = delta(content="a", annotations=[{"type": "x"}])
+    piece["choices"][0]["logprobs"] = logprobs
+    with serving([piece, delta("stop"), "[DONE]"]) as stub:
+        told, _, last = await collect(make(stub.address), asking())
+    assert told == "a"
+    assert last.metadata is not None
+    assert (last.metadata["annotations"], last.metadata["logprobs"]) == ([{"type": "x"}], logprobs)
+
+
+async def test_a_refusal_is_the_answer(make: Make) -> None:
+    with serving([delta(refusal="I must not."), delta("stop"), "[DONE]"]) as stub:
+        assert (await collect(make(stub.address, "openai/m"), asking()))[0] == "I must not."
+
+
+async def test_another_answer_is_not_mixed_in(make: Make) -> None:
+    other = delta(content="not mine")
+    other["choices"][0]["index"] = 1
+    with serving([delta(content="mine"), other, delta("stop"), "[DONE]"]) as stub:
+        assert (await collect(make(stub.address), asking()))[0] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("5", 5.0), ("Wed, soon", None), ("Wed, 99 Foo 2020 00:00:00 GMT", None), ("nan", None)]
+)
+def test_when_to_ask_again(said: str, seconds: float | None) -> None:
+    error = RuntimeError("too many requests")
+    error.headers = {"Retry-After": said}  # type: ignore[attr-defined]
+    error.status_code = 429  # type: ignore[attr-defined]
+    assert from_litellm(error).retry_after == seconds
 
 
 @pytest.mark.parametrize("model", ROUTES)

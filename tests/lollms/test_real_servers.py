@@ -18,6 +18,7 @@ import pytest
 
 from lollms_core import (
     APITimeoutError,
+    CallCancelledError,
     IncompleteStreamError,
     InvalidRequestError,
     LollmsClient,
@@ -565,6 +566,36 @@ def test_which_model_is_active(classic: LollmsStub) -> None:
         info = ours.model_info()
         assert (info.name, info.metadata["active"]) == ("other", True)
         assert ours.model_info("stub-model").metadata["active"] is False
+
+
+class _Silent(BaseHTTPRequestHandler):
+    """A classic server that takes its time to say which model is active."""
+
+    def do_GET(self) -> None:
+        if self.path == "/get_active_model":
+            self.server.asked.set()  # type: ignore[attr-defined]
+            self.server.over.wait(PATIENCE)  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"status": false}')
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on stderr."""
+
+
+def test_a_cancelled_question_about_a_model_is_not_answered() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Silent) as server:
+        server.asked, server.over = threading.Event(), threading.Event()  # type: ignore[attr-defined]
+        serving = in_background(lambda: server.serve_forever(poll_interval=0.02))
+        ours = LollmsClient(host_address=f"http://127.0.0.1:{server.server_port}", raise_errors=True, timeouts=PATIENT)
+        answer = in_background(lambda: ours.model_info("m"))
+        assert server.asked.wait(PATIENCE)  # type: ignore[attr-defined]
+        ours.cancel()
+        with pytest.raises(CallCancelledError):
+            answer.result()
+        server.over.set()  # type: ignore[attr-defined]
+        server.shutdown()
+        serving.result()
 
 
 def test_a_headless_server_has_no_lists() -> None:

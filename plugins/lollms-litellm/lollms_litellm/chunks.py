@@ -48,16 +48,20 @@ class ChunkReader:
         if not event.choices:
             return
         choice = event.choices[0]
+        if choice.index:
+            return  # another answer to the same question
         delta = choice.delta
         reasoning = getattr(delta, "reasoning_content", None)
         if reasoning:
             yield Chunk(reasoning, _REASONING)
         if delta.content:
             yield Chunk(delta.content)
+        if refusal := getattr(delta, "refusal", None):
+            yield Chunk(refusal)
         if choice.finish_reason is not None:
             self._finish = choice.finish_reason
-        if calls := getattr(delta, "tool_calls", None):
-            self._extras.read_choice({}, {"tool_calls": [call.model_dump(exclude_none=True) for call in calls]})
+        said = choice.model_dump(exclude_none=True, include={"delta", "logprobs"})
+        self._extras.read_choice(said, said["delta"])
 
     def close(self) -> Chunk:
         """The closing record.

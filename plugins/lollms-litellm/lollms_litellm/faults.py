@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ast
-import email.utils
 import json
 import re
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,6 +25,7 @@ from lollms_core import (
     RateLimitError,
     ServerError,
 )
+from lollms_core.http.failures import retry_after
 
 __all__ = ["about_images", "from_litellm", "scrubbed"]
 
@@ -249,11 +248,7 @@ def _retry_after(error: BaseException) -> float | None:
             value = _header(source, "retry-after")
             if value is None:
                 continue
-            try:
-                return max(0.0, float(value))
-            except ValueError:
-                date = email.utils.parsedate_to_datetime(value) if "," in value else None
-                return max(0.0, date.timestamp() - time.time()) if date is not None else None
+            return retry_after({"retry-after": value})
     return None
 
 
