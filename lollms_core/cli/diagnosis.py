@@ -134,6 +134,10 @@ def _examine(names: tuple[str, ...], everything: bool, timeout: float, choices: 
             settings = _other(name, environ, config, choices)
         else:
             settings = chosen if name == chosen.format.value else _other(name, environ, config)
+        # What a format needs only when it answers, such as torch, is not missed when it is asked for its models.
+        if name in formats and (found := look_at(formats[name], versions=False)).status == "broken":
+            report.findings[name] = found
+            continue
         try:
             arguments = client_arguments(settings, Timeouts(connect=patience, first_token=patience, idle=patience))
         except LollmsError as error:

@@ -12,11 +12,11 @@ from lollms_core.registry import BACKENDS_GROUP, FormatInfo
 __all__ = ["duplicates", "look_at", "missing_module"]
 
 
-def look_at(info: FormatInfo) -> Finding:
-    """Whether the package of a format, and all that it needs, is installed."""
+def look_at(info: FormatInfo, *, versions: bool = True) -> Finding:
+    """Whether the package of a format, and all that it needs, is installed; and in versions that fit, if asked."""
     if problem := missing_module(info):
         return Finding("broken", problem, f"Reinstall it: `pip install --force-reinstall {info.distribution}`.")
-    if unmet := list(_unmet(info.distribution)):
+    if unmet := list(_unmet(info.distribution, versions)):
         return Finding(
             "broken",
             f"it needs {' and '.join(unmet)}",
@@ -35,7 +35,7 @@ def missing_module(info: FormatInfo) -> str:
     return "" if found else f"the module {module} of {info.distribution} is missing"
 
 
-def _unmet(distribution: str) -> Iterator[str]:
+def _unmet(distribution: str, versions: bool) -> Iterator[str]:
     """The requirements of a distribution that are not installed, or not in a version that fits."""
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.version import InvalidVersion
@@ -50,7 +50,7 @@ def _unmet(distribution: str) -> Iterator[str]:
             if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
                 continue
             there = metadata.version(wanted.name)
-            if not wanted.specifier.contains(there, prereleases=True):
+            if versions and not wanted.specifier.contains(there, prereleases=True):
                 yield f"{wanted.name}{wanted.specifier}, and {there} is installed"
         except metadata.PackageNotFoundError:
             yield f"{wanted.name}, which is not installed"

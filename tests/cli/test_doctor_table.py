@@ -188,6 +188,18 @@ def a_requirement_that_is_not_installed(world):
     return ["-f", "echo"]
 
 
+@row({"needy": "broken"}, "no-such-distribution, which is not installed")
+def a_requirement_of_the_chosen_format_that_it_does_not_miss_yet(world):
+    world.require(world.install(WORKING, needy="Working"), "no-such-distribution>=2")
+    return ["-f", "needy"]
+
+
+@row({"needy": "ready"}, "All is well", 0)
+def a_chosen_format_that_works_with_another_version(world):
+    world.require(world.install(WORKING, needy="Working"), "click>=999")
+    return ["-f", "needy"]
+
+
 @row({"echo": "ready", "needy": "broken"}, "click>=999, and ")
 def a_requirement_that_is_too_old(world):
     world.require(world.install("raise SystemExit('imported')", needy="Needy"), "click>=999")

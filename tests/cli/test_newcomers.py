@@ -103,6 +103,8 @@ def test_ids_that_no_model_knows_are_not_shown(lollms, strangers, monkeypatch):
     assert (result.exit_code, result.stdout) == (1, "")
     assert "--count gives an estimate" in result.stderr
     assert lollms("tokenize", "--count", "-f", "listing", "-m", "x", "Hello").stdout.strip().isdigit()
+    counted = json.loads(lollms("tokenize", "--count", "--json", "-f", "listing", "-m", "x", "Hello").stdout)
+    assert (counted["count"] > 0, counted["exact"]) == (True, False)
 
 
 def test_the_file_of_a_key_is_found_from_any_folder(lollms, tmp_path, monkeypatch):

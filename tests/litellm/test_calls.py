@@ -75,7 +75,7 @@ async def test_what_stands_beside_the_text_is_kept(make: Make) -> None:
 
 
 async def test_a_refusal_is_the_answer(make: Make) -> None:
-    with serving([delta(refusal="I must not."), delta("stop"), "[DONE]"]) as stub:
+    with serving([delta(role="assistant", refusal="I must not."), delta("stop"), "[DONE]"]) as stub:
         assert (await collect(make(stub.address, "openai/m"), asking()))[0] == "I must not."
 
 

