@@ -14,8 +14,9 @@ from typing import Any
 import click
 
 from lollms_core.cli.interrupts import INTERRUPTED, announced
-from lollms_core.cli.messages import note, report, report_wrong_usage, tell_as_it_is, warn
-from lollms_core.cli.state import current_state, fresh_state
+from lollms_core.cli.messages import note, print_json, report, report_wrong_usage, tell_as_it_is, warn
+from lollms_core.cli.screen import printable
+from lollms_core.cli.state import current_state, fresh_state, redacted
 from lollms_core.cli.status_line import status_line
 
 __all__ = ["BROKEN_PIPE", "ERROR", "guarded", "report_os_error"]
@@ -106,6 +107,7 @@ def guarded(ctx: click.Context) -> Iterator[None]:
     except (KeyboardInterrupt, click.Abort):
         if not current_state().hurry:  # else it has been said already
             tell_as_it_is("\nInterrupted.\n")
+        _show_what_had_come()
         ctx.exit(INTERRUPTED)
     except BrokenPipeError:
         _drop_output()
@@ -116,6 +118,17 @@ def guarded(ctx: click.Context) -> Iterator[None]:
     except Exception as error:
         report(error)
         ctx.exit(ERROR)
+
+
+def _show_what_had_come() -> None:
+    state = current_state()
+    arrived = redacted("".join(state.so_far))
+    if state.as_json:
+        from lollms_core import CallCancelledError
+
+        print_json(CallCancelledError("interrupted", partial_text=arrived).to_dict())
+    elif arrived:
+        tell_as_it_is(f"{printable(arrived)}\n")
 
 
 def report_os_error(error: OSError) -> None:

@@ -16,8 +16,15 @@ class State:
     """The command prints JSON, so its errors are JSON too."""
     hurry: bool = False
     """Somebody pressed Ctrl-C, or gave up on something that hangs: at the end nothing is waited for."""
+    so_far: list[str] = field(default_factory=list)
+    """The pieces of an answer that will be shown as a whole, if it comes to that."""
     secrets: set[str] = field(default_factory=set)
     """Keys and passwords that were read; they are taken out of everything that is said."""
+
+    def collect(self, piece: str, kind: int) -> None:
+        """Keep a piece of an answer; a callback of a generating call."""
+        if kind == 0:
+            self.so_far.append(piece)
 
 
 _state = State()

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from tests.cli.test_generate import read_until
+from tests.support.waiting import PATIENCE, wait_until
 
 CTRL_C = "\x03"
 STATES = {
@@ -103,6 +104,33 @@ def test_what_was_printed_of_an_answer_stays(terminal):
         screen.expect("Stopping…")
         assert screen.end() == 130
     assert screen.lines[0].startswith("first second")
+
+
+@pytest.mark.parametrize("arguments", [["generate", "--json"], ["code", "--json"], ["code"]])
+def test_what_had_come_of_an_answer_that_was_to_be_shown_whole_is_shown(shell, strangers, tmp_path, arguments):
+    here = tmp_path / "here"
+    strangers.install(
+        f"""
+        import pathlib, threading
+        from lollms_core import Backend, Chunk, hookimpl
+        class Slow(Backend):
+            @hookimpl
+            def generate(self, request):
+                yield Chunk("so far ")
+                pathlib.Path({str(here)!r}).touch()
+                threading.Event().wait()
+        """,
+        slow="Slow",
+    )
+    with shell.start(*arguments, "-f", "slow", "hi") as asking:
+        wait_until(here.exists, "the end of what comes")
+        asking.send_signal(signal.SIGINT)
+        out, err = asking.communicate(timeout=PATIENCE)
+    assert asking.returncode == 130
+    if "--json" in arguments:
+        assert json.loads(out)["partial_text"] == "so far "
+    else:
+        assert (out, "so far" in err) == ("", True)
 
 
 def test_a_question_to_the_person_is_simply_left(terminal):

@@ -17,6 +17,7 @@ from lollms_core.cli.prompts import text_from
 from lollms_core.cli.questions import confirm
 from lollms_core.cli.screen import printable
 from lollms_core.cli.session import open_session, system_prompt
+from lollms_core.cli.state import current_state
 from lollms_core.cli.status_line import Waiting
 
 __all__ = ["command"]
@@ -62,6 +63,7 @@ def command(
             _confirm_overwriting(output)
     with open_session(choices) as session:
         options |= system_prompt(session.settings)
+        options["streaming_callback"] = current_state().collect
         try:
             with Waiting(f"Waiting for code from {session.subject}"):
                 blocks = _ask(session.client, text, everything or as_json, options)

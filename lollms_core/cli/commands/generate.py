@@ -15,6 +15,7 @@ from lollms_core.cli.messages import print_json
 from lollms_core.cli.options import Choices, connection_options, image_option, json_option, sampling_options
 from lollms_core.cli.prompts import text_from
 from lollms_core.cli.session import Session, open_session, system_prompt
+from lollms_core.cli.state import current_state
 from lollms_core.cli.status_line import Waiting
 
 __all__ = ["command"]
@@ -99,7 +100,7 @@ def _print_as_text(session: Session, prompt: str, options: dict[str, Any], show_
 
 def _print_as_json(session: Session, prompt: str, options: dict[str, Any]) -> None:
     with Waiting(f"Waiting for {session.subject}"):
-        completion = session.client.complete(prompt, **options)
+        completion = session.client.complete(prompt, streaming_callback=current_state().collect, **options)
     if isinstance(completion, Completion):
         usage = {**dataclasses.asdict(completion.usage), "total_tokens": completion.usage.total_tokens}
         print_json(
