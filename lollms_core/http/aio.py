@@ -144,6 +144,12 @@ class _Handler(aiohttp.client_proto.ResponseHandler):
     """Takes a head apart from what comes in one piece with it: an error behind it must not cost the answer so far."""
 
     _in_head = False
+    broken = False
+    """What came is no HTTP, so that aiohttp has closed the connection."""
+
+    def set_exception(self, exc: Any, *args: Any) -> None:
+        self.broken = self.broken or isinstance(exc, aiohttp.http_exceptions.HttpProcessingError)
+        super().set_exception(exc, *args)
 
     def set_response_params(self, **parameters: Any) -> None:
         self._in_head = True

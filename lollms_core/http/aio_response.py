@@ -8,7 +8,8 @@ What is used below aiohttp's documented face, why, and the test that fails when 
 - `Connection.protocol.closed`: a reader of a body whose chunked encoding is wrong is not told; aiohttp only closes the
   connection.
 - `TCPConnector._factory` and `ResponseHandler`, in `lollms_core.http.aio`: what is wrong behind a head, in one piece
-  with it, makes aiohttp drop the head and all that is good (`tests/http/test_heads.py`).
+  with it, makes aiohttp drop the head and all that is good (`tests/http/test_heads.py`). And its `set_exception`: a
+  chunked encoding that is wrong looks like a connection that breaks (`bad_chunks` in `tests/http/test_faults.py`).
 - `TCPConnector.connect` and `should_close` of what it returns, in `lollms_core.http.aio`: aiohttp takes what a server
   says out of turn for the answer to the next request.
 - `TCPConnector._close`, in `lollms_core.http.aio`: `close` leaves a task behind, which an event loop that is about to
@@ -65,8 +66,8 @@ class AsyncResponse:
     """A response whose body is read in pieces."""
 
     __slots__ = (
-        "_answer", "_content", "_deadline", "_decompress", "_loop", "_lost", "_started", "_timed_out", "_timeouts",
-        "_timer", "_where", "headers", "status",
+        "_answer", "_content", "_deadline", "_decompress", "_loop", "_lost", "_protocol", "_started", "_timed_out",
+        "_timeouts", "_timer", "_where", "headers", "status",
     )  # fmt: skip
 
     def __init__(
@@ -89,8 +90,8 @@ class AsyncResponse:
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._decompress: Decompressor | None = None
-        protocol = None if answer.connection is None else answer.connection.protocol
-        self._lost: asyncio.Future[None] | None = getattr(protocol, "closed", None)
+        self._protocol = None if answer.connection is None else answer.connection.protocol
+        self._lost: asyncio.Future[None] | None = getattr(self._protocol, "closed", None)
         if self._lost is not None:
             self._lost.add_done_callback(self._on_lost)
         if first_token is not None:
@@ -237,6 +238,8 @@ class AsyncResponse:
         if self._timed_out:
             kind = "idle" if self._started else "first_token"
             return timeout_error(kind, getattr(self._timeouts, kind), self._where)
+        if getattr(self._protocol, "broken", False):
+            return ProtocolError(f"{self._where}: the chunked encoding of the answer is broken")
         return IncompleteStreamError(f"{self._where} closed the connection before its answer was complete")
 
 

@@ -224,8 +224,8 @@ def answer_error(value: Any, *, where: str = "the server", status: int | None = 
     """
     text = mask(error_text(value) or "an error without a message")
     code, _ = error_code(value)
-    if status is None and _STATUS.fullmatch(code):
-        status = int(code)
+    if status is None:
+        status = int(code) if _STATUS.fullmatch(code) else _MEANT.get(code) or _meant_by_type(value)
     message = f"{where} answered with an error: {text}"
     if code == "context_length_exceeded" or _WINDOW.search(text):
         return ContextWindowError(message, status_code=status)
@@ -247,6 +247,26 @@ def not_due(value: Any, problem: str, *, where: str = "the server") -> LollmsErr
     if isinstance(value, Mapping) and any(value.get(name) for name in _WHERE):
         return answer_error(value, where=where)
     return ProtocolError(problem)
+
+
+_MEANT: Mapping[str, int] = {
+    "invalid_api_key": 401,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "insufficient_quota": 429,
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "invalid_request_error": 400,
+}
+"""The status that stands, or should stand, with a `code` or a `type` of an error: OpenAI's and Anthropic's words."""
+
+
+def _meant_by_type(value: Any) -> int | None:
+    inner = value.get("error", value) if isinstance(value, Mapping) else None
+    if not isinstance(inner, Mapping):
+        return None
+    told = inner.get("http_status_code")  # of Text Generation Inference
+    return told if isinstance(told, int) else _MEANT.get(_word(inner.get("type")))
 
 
 def timeout_error(kind: str, limit: float | None, where: str) -> APITimeoutError:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
-from lollms_core.errors import IncompleteStreamError
+from lollms_core.errors import IncompleteStreamError, ProtocolError
 from lollms_core.types import GenerationRequest, Timeouts
 from tests.http.backends import make
 from tests.http.test_below_urllib3 import END, HEAD, chunk, event, raw_server
@@ -69,7 +69,7 @@ def test_a_broken_chunk_is_told_at_once() -> None:
         stream = backend.generate(GenerationRequest(prompt="x", model="m"))
         pieces = [(await anext(stream)).text]
         go_on.set()
-        with pytest.raises(IncompleteStreamError):
+        with pytest.raises(ProtocolError, match="chunked encoding"):
             await asyncio.wait_for(anext(stream), PATIENCE)
         return pieces, None
 

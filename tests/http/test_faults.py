@@ -192,8 +192,7 @@ BREAKS: dict[str, tuple[type[LollmsError] | tuple[type[LollmsError], ...], str]]
     "cut": (IncompleteStreamError, SO_FAR),
     "cut_in_chunk": (IncompleteStreamError, SO_FAR),
     "short_length": (IncompleteStreamError, SO_FAR),
-    # The async driver's parser does not tell this from a connection that breaks.
-    "bad_chunks": ((ProtocolError, IncompleteStreamError), SO_FAR),
+    "bad_chunks": (ProtocolError, SO_FAR),
     "error_under_200": (ServerError, ""),
     "error_as_stream": (ServerError, ""),
     "html_page": (ProtocolError, ""),

@@ -428,6 +428,25 @@ def test_what_an_event_says_beside_a_plain_piece_is_kept() -> None:
     assert last.metadata == {"citations": ["c"]}
 
 
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ({"type": "insufficient_quota", "code": "insufficient_quota"}, "RateLimitError"),
+        ({"type": "invalid_request_error", "code": "invalid_api_key"}, "AuthenticationError"),
+        ({"type": "invalid_request_error", "code": None}, "InvalidRequestError"),
+        ({"type": "requests", "code": "rate_limit_exceeded"}, "RateLimitError"),
+        ({"http_status_code": 422}, "InvalidRequestError"),
+        ({"type": "overloaded_error"}, "ServerError"),
+    ],
+)
+def test_an_error_in_the_stream_is_what_its_words_say(said: dict[str, object], kind: str) -> None:
+    with pytest.raises(LollmsError) as raised:
+        decode(events({"error": {"message": "boom", **said}}))
+    assert raised.value.type == kind
+    assert "boom" in raised.value.message
+    assert raised.value.retryable is (kind == "ServerError" or said.get("code") == "rate_limit_exceeded")
+
+
 def test_parts_of_another_kind_are_kept() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "reference", "reference_ids": [1]}]
     text, last = decode(events(delta(content=parts), delta("stop")))

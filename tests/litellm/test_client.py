@@ -164,3 +164,13 @@ def test_memory_stays_flat_while_streaming() -> None:
             tracemalloc.stop()
     # A chunk of LiteLLM's is over 1 kB: keeping those of the 40 calls would be 800 kB.
     assert grown < 100_000
+
+
+def test_closing_from_within_a_running_loop_does_not_wait_for_it(caplog: pytest.LogCaptureFixture) -> None:
+    async def main(address: str) -> object:
+        with client(address) as lollms:
+            return await lollms.agenerate("hi")
+
+    with serving(answer("all of it")) as stub:
+        assert asyncio.run(main(stub.address)) == "all of it"
+    assert "did not end" not in caplog.text

@@ -19,6 +19,7 @@ _FOREVER = 7 * 24 * 3600.0
 _SLACK = 5.0
 """Our own limits come first: they tell the first token from the next ones."""
 
+_SOON = 0.1
 _LONGEST_CLOSE = 5.0
 
 _lock = threading.Lock()
@@ -127,9 +128,17 @@ async def _in_loop(loop: asyncio.AbstractEventLoop, here: asyncio.AbstractEventL
         if loop is here:
             await work()
         elif loop.is_running():
-            # A loop that waits for this very call to return could not do the work: then it is left to its end.
-            closing = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), loop))
-            await asyncio.wait({closing}, timeout=_LONGEST_CLOSE)
+            begun = threading.Event()
+
+            async def begin() -> None:
+                begun.set()
+                await work()
+
+            closing = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(begin(), loop))
+            # A loop that waits for this very call to return cannot do the work: then it is left to its end.
+            await asyncio.wait({closing}, timeout=_SOON)
+            if begun.is_set():
+                await asyncio.wait({closing}, timeout=_LONGEST_CLOSE)
             closing.cancel()
 
 
