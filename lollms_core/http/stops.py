@@ -33,6 +33,8 @@ class Stops:
         """An answer that was to end has ended since."""
         self.unheard = float("-inf")
         """When the server had last let the limit pass (`time.monotonic`)."""
+        self.moved = float("-inf")
+        """When the turn had last passed on."""
 
     def one_ended(self) -> None:
         """An answer has ended that was to end. From any thread."""
@@ -80,15 +82,18 @@ def ask_to_stop(
 
     def begin() -> None:
         nonlocal its_turn
-        its_turn = True
+        its_turn, stops.moved = True, time.monotonic()
         call.wake()
 
     stops.line.join(begin, task, begin, call.is_alive)
     try:
         while not (its_turn or call.over):
-            if not (yield comes(lambda: its_turn or call.over, LOOK_AGAIN)):
+            if not (yield comes(lambda: its_turn or call.over, min(LOOK_AGAIN, STOP_LIMIT))):
                 stops.line.look()
-        while not call.over and stops.unheard < began:
+                # Whoever has the turn may wait for this call: the garbage collector ends streams in any thread.
+                if time.monotonic() > max(began, stops.moved) + 3 * STOP_LIMIT:
+                    break
+        while its_turn and not call.over and stops.unheard < began:
             if look and (yield comes(lambda: call.over, LAST_LOOK)):
                 break
             stops.asking, stops.ended = call.wake, False

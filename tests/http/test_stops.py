@@ -1,0 +1,75 @@
+"""The plan by which a server is asked to stop, without a server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from lollms_core.http import stops as stops_module
+from lollms_core.http.driver import run
+from lollms_core.http.stops import Stops, ask_to_stop
+
+
+class Call:
+    """A call whose answer comes in, and does not end."""
+
+    def __init__(self) -> None:
+        self.running = self.reading = True
+        self.over = self.aborted = False
+
+    def comes(self, event: Callable[[], bool], within: float) -> bool:
+        deadline = time.monotonic() + within
+        while not event() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return event()
+
+    def wake(self) -> None:
+        """It looks often enough."""
+
+    def is_alive(self) -> bool:
+        return True
+
+    def abort(self) -> None:
+        self.aborted = self.over = True
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stops_module, "STOP_LIMIT", 0.05)
+    monkeypatch.setattr(stops_module, "LAST_LOOK", 0.001)
+
+
+def test_a_turn_that_never_comes_is_not_waited_for() -> None:
+    """Whoever has it may wait for this very call: the garbage collector ends streams in any thread."""
+    call, stops, said = Call(), Stops(), list[str]()
+    stops.line.join("another", None, lambda: None, lambda: True)
+    run(ask_to_stop(call, stops, lambda: said.append("stop"), task="me"))
+    assert (call.aborted, said) == (True, [])
+
+
+def test_the_word_is_said_once_to_a_server_that_does_not_listen() -> None:
+    call, stops, said = Call(), Stops(), list[str]()
+    run(ask_to_stop(call, stops, lambda: said.append("stop"), task=None))
+    assert (call.aborted, said) == (True, ["stop"])
+
+
+def test_the_word_is_said_again_where_another_answer_took_it() -> None:
+    call, stops, said = Call(), Stops(), list[str]()
+
+    def tell() -> None:
+        said.append("stop")
+        call.over = len(said) == 2
+        stops.one_ended()
+
+    run(ask_to_stop(call, stops, tell, task=None))
+    assert (call.aborted, said) == (False, ["stop", "stop"])
+
+
+@pytest.mark.parametrize("lacking", ["running", "reading"])
+def test_nothing_is_said_while_the_end_may_lie_unread(lacking: str) -> None:
+    call, stops, said = Call(), Stops(), list[str]()
+    setattr(call, lacking, False)
+    run(ask_to_stop(call, stops, lambda: said.append("stop"), task=None))
+    assert (call.aborted, said) == (True, [])
