@@ -193,7 +193,7 @@ class LollmsClient(AsyncCalls):
         Args:
             prompt: what the code shall do.
             n_predict: limit of new tokens in each answer.
-            language: the language to ask for; empty leaves it to the model.
+            language: the language to ask for, and to take of several blocks; empty leaves it to the model.
             template: code to start from.
             max_continuations: how often at most a block that was cut off is continued.
             streaming_callback: gets the model's text as it arrives.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from lollms_core.errors import BackendError, EmptyPromptError, LollmsError
 from lollms_core.text import extract_code_blocks, join_continuation, read_continuation
+from lollms_core.text.captions import language_of
 from lollms_core.text.continuation import behind_continuation
 from lollms_core.types import CodeBlock, Completion, Message
 
@@ -37,7 +38,7 @@ def ask_for_codes(
         prompt: what the code shall do; may be empty if there is a template.
         language: the language to ask for; empty leaves it to the model.
         template: code to start from; empty for none.
-        single: ask for exactly one block.
+        single: ask for exactly one block; of several, the first in that language is taken, else the first.
         max_continuations: how often at most an unfinished block is continued.
 
     Returns:
@@ -61,9 +62,12 @@ def ask_for_codes(
     blocks = _with_code(extract_code_blocks(answer))
     if not blocks:
         raise _no_code(answer)
+    if single:  # a model may give the command that installs something before the code that was asked for
+        wanted = (block for block in blocks if language and block["type"] == language_of(language))
+        blocks = [{**next(wanted, blocks[0]), "index": 0}]
     for _ in range(max_continuations):
         last = blocks[-1]
-        if last["is_complete"] or completion.finish_reason == "cancelled" or (single and len(blocks) > 1):
+        if last["is_complete"] or completion.finish_reason == "cancelled":
             break
         try:
             completion = yield Question(None, _please_continue(question, answer, last["type"]))

@@ -166,7 +166,8 @@ class RequestBuilder:
         """
         if not _KNOWN.issuperset(options):
             unknown = next(name for name in options if name not in _KNOWN)
-            raise TypeError(f"{unknown!r} is not an option of a generating call. {near_misses(unknown, _KNOWN)}")
+            meant = near_misses(unknown, _KNOWN | {"n_predict", "streaming_callback"})
+            raise TypeError(f"{unknown!r} is not an option of a generating call. {meant}")
         sampling = self._sampling(client, n_predict, options)
         personality = options.get("personality")
         if personality is None:

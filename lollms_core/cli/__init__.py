@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -15,6 +16,10 @@ def main() -> None:
     try:
         from lollms_core.cli.app import cli
 
+        if os.environ.get("_LOLLMS_COMPLETE", "").startswith("bash"):
+            from lollms_core.cli.bash_completion import register
+
+            register()
         cli(prog_name="lollms")
     except KeyboardInterrupt:  # before any command had begun
         sys.exit(130)

@@ -196,7 +196,9 @@ def status_error(
 
 
 def _wait_hint(wait: float | None) -> str:
-    return "Send fewer requests at once." if wait is None else f"Wait {wait:g} seconds; send fewer requests at once."
+    if wait is None:
+        return "Send fewer requests at once."
+    return f"Wait {wait:g} second{'' if wait == 1 else 's'}; send fewer requests at once."
 
 
 def _redirect(status: int, headers: Mapping[str, str], where: str) -> LollmsError:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import shlex
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +14,7 @@ import click
 import pytest
 
 from lollms_core.cli.app import COMMANDS, cli
+from tests.support.waiting import PATIENCE
 
 HEAVY = [
     "aiohttp", "packaging", "platformdirs", "pluggy", "prompt_toolkit", "pydantic", "requests", "rich", "tiktoken",
@@ -143,8 +147,7 @@ def complete(shell):
     """What bash would be offered for the last word of a line."""
 
     def ask(line: str, **env: str) -> list[str]:
-        words = line.split(" ")
-        result = shell(_LOLLMS_COMPLETE="bash_complete", COMP_WORDS=line, COMP_CWORD=str(len(words) - 1), **env)
+        result = shell(_LOLLMS_COMPLETE="bash_complete", COMP_LINE=line, **env)
         assert result.stderr == ""
         return [word.removeprefix("plain,") for word in result.stdout.split()]
 
@@ -190,3 +193,50 @@ def test_completion_is_silent_about_what_is_wrong(complete, config, strangers):
     assert complete("lollms generate -f broken -m e") == []
     config("format = \n")
     assert complete("lollms generate -m e") == []
+
+
+COLONS = """
+from lollms_core import Backend, Chunk, ModelInfo, hookimpl
+class Tagged(Backend):
+    @hookimpl
+    def generate(self, request):
+        yield Chunk("x")
+    @hookimpl
+    def list_models(self, request):
+        return [ModelInfo(name="qwen3:0.6b"), ModelInfo(name="qwen3:4b"), ModelInfo(name="a/b:c:latest")]
+"""
+IN_BASH = """
+compopt() { local IFS=" "; nospace="$*"; }  # the builtin works only while bash completes
+eval "$(_LOLLMS_COMPLETE=bash_source lollms)"
+COMP_LINE="$1 and what follows" COMP_POINT=${#1}
+_lollms_completion lollms
+printf '%s\\n' "${COMPREPLY[@]}" "$nospace"
+"""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("lollms models -f tagged -m qwen3:", ["0.6b", "4b", ""]),
+        ("lollms models -f tagged -m qwen3:4", ["4b", ""]),
+        ("lollms models -f tagged -m qw", ["qwen3:0.6b", "qwen3:4b", ""]),
+        ("lollms models -f tagged -m a/b:c:la", ["latest", ""]),
+        ("lollms models --format=tagg", ["tagged", ""]),
+        ("lollms models -f tagged --model=qwen3:4", ["4b", ""]),
+        ('lollms generate "two words" -f tagg', ["tagged", ""]),
+        ("lollms config set formats.tagg", ["formats.tagged.", "-o nospace"]),
+    ],
+)
+def test_bash_completes_what_it_takes_for_several_words(shell, strangers, tmp_path, line, offered):
+    strangers.install(COLONS, tagged="Tagged")
+    command = tmp_path / "bin" / "lollms"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {shlex.join(shell.command)} "$@"\n')
+    command.chmod(0o755)
+    environment = {**shell.environment, "PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "--norc", "-c", IN_BASH, "bash", line],
+        env=environment, capture_output=True, text=True, timeout=PATIENCE, check=True,
+    )  # fmt: skip
+    assert (done.stdout.split("\n")[:-1], done.stderr) == (offered, "")

@@ -308,6 +308,8 @@ def test_strict_raises_for_an_option_without_effect():
 def test_an_unknown_option_of_a_call_is_a_type_error():
     with echo() as client, pytest.raises(TypeError, match="temperature"):
         client.generate("x", temprature=1.0)
+    with echo() as client, pytest.raises(TypeError, match="Did you mean 'n_predict'"):
+        client.generate("x", n_predic=3)
 
 
 def test_members_and_names_choose_the_same_format():

@@ -533,3 +533,12 @@ def test_warnings_name_the_callers_line(over: Over) -> None:
         warnings.simplefilter("always")
         client.generate("x")
     assert [entry.filename for entry in seen] == [__file__]
+
+
+@pytest.mark.parametrize(
+    ("language", "code"), [("python", "print(1)"), ("", "pip install x"), ("rust", "pip install x")]
+)
+def test_the_block_in_the_language_that_was_asked_for(language: str, code: str) -> None:
+    script = ["```sh\npip install x\n```\nThen:\n```Python\nprint(1)\n```\n"]
+    with LollmsClient(default_generation_mode="echo", script=script, raise_errors=True) as client:
+        assert client.generate_code("Print one.", language=language) == code
