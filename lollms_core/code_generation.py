@@ -9,7 +9,7 @@ import re
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from lollms_core.errors import BackendError, EmptyPromptError, LollmsError
+from lollms_core.errors import BackendError, CallCancelledError, EmptyPromptError, LollmsError
 from lollms_core.text import extract_code_blocks, join_continuation, read_continuation
 from lollms_core.text.captions import language_of
 from lollms_core.text.continuation import behind_continuation
@@ -48,6 +48,7 @@ def ask_for_codes(
         TypeError: an argument of the wrong type.
         EmptyPromptError: neither a prompt nor a template.
         BackendError: the model answered without any code, empty blocks aside; `partial_text` has its answer.
+        CallCancelledError: the call was cancelled before there was any.
         LollmsError: an error that was thrown in, where a continuation failed; `partial_text` has all the code so far.
     """
     if isinstance(max_continuations, bool) or not isinstance(max_continuations, int):
@@ -61,7 +62,7 @@ def ask_for_codes(
     answer = completion.text
     blocks = _with_code(extract_code_blocks(answer))
     if not blocks:
-        raise _no_code(answer)
+        raise _no_code(completion, answer)
     if single:  # a model may give the command that installs something before the code that was asked for
         wanted = (block for block in blocks if language and block["type"] == language_of(language))
         blocks = [{**next(wanted, blocks[0]), "index": 0}]
@@ -82,7 +83,7 @@ def ask_for_codes(
         blocks = _continued(blocks, more, single)
         answer += more
     if not any(block["content"].strip() for block in blocks):
-        raise _no_code(answer)
+        raise _no_code(completion, answer)
     return blocks
 
 
@@ -92,7 +93,9 @@ def _with_code(blocks: list[CodeBlock]) -> list[CodeBlock]:
     return [{**block, "index": index} for index, block in enumerate(kept)]
 
 
-def _no_code(answer: str) -> BackendError:
+def _no_code(completion: Completion, answer: str) -> LollmsError:
+    if completion.finish_reason == "cancelled":
+        return CallCancelledError("the call was cancelled before any code had come", partial_text=answer)
     return BackendError(
         "the model answered without a code block",
         hint="Ask again, raise n_predict, or use a larger model; the answer is in partial_text.",

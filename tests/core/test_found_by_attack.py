@@ -21,6 +21,7 @@ from lollms_core import (
     Backend,
     BackendError,
     BackendSettings,
+    CallCancelledError,
     CancelToken,
     Capabilities,
     Chunk,
@@ -542,3 +543,10 @@ def test_the_block_in_the_language_that_was_asked_for(language: str, code: str) 
     script = ["```sh\npip install x\n```\nThen:\n```Python\nprint(1)\n```\n"]
     with LollmsClient(default_generation_mode="echo", script=script, raise_errors=True) as client:
         assert client.generate_code("Print one.", language=language) == code
+
+
+def test_code_that_was_stopped_before_it_began_is_cancelled() -> None:
+    with LollmsClient(default_generation_mode="echo", script=["Well, ", "then: "], raise_errors=True) as client:
+        with pytest.raises(CallCancelledError) as raised:
+            client.generate_code("Print one.", streaming_callback=lambda *_: False)
+    assert raised.value.partial_text == "Well, "
