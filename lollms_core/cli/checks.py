@@ -150,8 +150,7 @@ def _local(client: LollmsClient, models: tuple[str, ...], detail: str) -> Findin
         return _chosen(client, models, detail)
     if name.startswith((".", "/", "~", "package:")) or name.endswith(".gguf"):
         return _unknown(client)
-    said = f"{detail}; {name} is not among them: a format that downloads models does so with the first call"
-    return Finding("ready", said, models=models)
+    return Finding("ready", f"{detail}; {name} is not among them and may have to be downloaded", models=models)
 
 
 def _unknown(client: LollmsClient) -> Finding:
