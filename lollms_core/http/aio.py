@@ -149,11 +149,27 @@ class _Handler(aiohttp.client_proto.ResponseHandler):
 
     def set_exception(self, exc: Any, *args: Any) -> None:
         self.broken = self.broken or isinstance(exc, aiohttp.http_exceptions.HttpProcessingError)
+        self._read_what_is_left(exc)
         super().set_exception(exc, *args)
 
     def set_response_params(self, **parameters: Any) -> None:
         self._in_head = True
         super().set_response_params(**parameters)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._read_what_is_left(exc)
+        super().connection_lost(exc)
+
+    def _read_what_is_left(self, exc: BaseException | None) -> None:
+        """Take the answer of a server that refuses a large request, and resets the connection when it has said so.
+
+        asyncio meets the reset when it writes, and then reads no more.
+        """
+        transport = self.transport
+        if transport is None or not isinstance(exc, OSError) or transport.get_extra_info("ssl_object") is not None:
+            return
+        if data := sockets.what_is_left(transport.get_extra_info("socket")):
+            self.data_received(data)
 
     def data_received(self, data: bytes) -> None:
         while self._in_head and (end := data.find(b"\r\n\r\n") + 4) > 3:

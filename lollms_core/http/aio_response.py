@@ -8,8 +8,10 @@ What is used below aiohttp's documented face, why, and the test that fails when 
 - `Connection.protocol.closed`: a reader of a body whose chunked encoding is wrong is not told; aiohttp only closes the
   connection.
 - `TCPConnector._factory` and `ResponseHandler`, in `lollms_core.http.aio`: what is wrong behind a head, in one piece
-  with it, makes aiohttp drop the head and all that is good (`tests/http/test_heads.py`). And its `set_exception`: a
-  chunked encoding that is wrong looks like a connection that breaks (`bad_chunks` in `tests/http/test_faults.py`).
+  with it, makes aiohttp drop the head and all that is good (`tests/http/test_heads.py`). Its
+  `set_exception` and `connection_lost`: a chunked encoding that is wrong looks like a connection that breaks
+  (`bad_chunks` in `tests/http/test_faults.py`), and what lies unread when one breaks is lost
+  (`tests/framing/test_uploads.py`).
 - `TCPConnector.connect` and `should_close` of what it returns, in `lollms_core.http.aio`: aiohttp takes what a server
   says out of turn for the answer to the next request.
 - `TCPConnector._close`, in `lollms_core.http.aio`: `close` leaves a task behind, which an event loop that is about to

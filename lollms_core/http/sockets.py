@@ -15,7 +15,7 @@ import struct
 import weakref
 from typing import Any
 
-__all__ = ["is_readable", "remember", "reset_when_closed"]
+__all__ = ["is_readable", "remember", "reset_when_closed", "what_is_left"]
 
 _ours: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
@@ -38,6 +38,16 @@ def is_readable(sock: Any) -> bool:
         poll.register(sock, select.POLLIN)
         return bool(poll.poll(0))
     return bool(select.select([sock], [], [], 0)[0])
+
+
+def what_is_left(sock: Any) -> bytes:
+    """What has come over a connection that is about to be closed, and nobody has read."""
+    pieces = []
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(sock.fileno())) as again:
+        again.setblocking(False)
+        while data := again.recv(65536):
+            pieces.append(data)
+    return b"".join(pieces)
 
 
 def _let_go() -> None:

@@ -13,7 +13,7 @@ from lollms_core import LollmsClient
 from tests.faults.asking import DOORS, KEY, Door
 from tests.framing.conftest import Serve
 from tests.framing.framings import FRAMINGS
-from tests.framing.uploads import ENDS, DeafServer, SlowReader, StuckServer
+from tests.framing.uploads import ENDS, DeafServer, RoomyDeafServer, SlowReader, StuckServer
 from tests.support.framing_server import WHOLE
 from tests.support.waiting import PATIENT, await_until
 
@@ -56,10 +56,13 @@ def test_sending_may_take_longer_than_connecting_may(send: Send, serve: Serve[Sl
     assert server.generations[0].json()["ballast"] == BALLAST
 
 
+@pytest.mark.parametrize("room", [DeafServer, RoomyDeafServer])
 @pytest.mark.parametrize("end", ENDS)
-def test_an_answer_before_the_request_was_read(door: Door, send: Send, serve: Serve[DeafServer], end: str) -> None:
+def test_an_answer_before_the_request_was_read(
+    door: Door, send: Send, serve: Serve[RoomyDeafServer], end: str, room: type[RoomyDeafServer]
+) -> None:
     """A client that is refused stops sending, and tells the refusal (RFC 9112, section 9.5), not a broken pipe."""
-    server = serve(DeafServer(door.dialect, end))
+    server = serve(room(door.dialect, end))
     error = send(door.client(server.address("length")))
     assert (error["type"], error["status_code"]) == ("InvalidRequestError", 413), error
     assert "at most a megabyte" in error["error"]

@@ -12,7 +12,7 @@ from tests.support.framing_server import FramingServer, Incoming
 from tests.support.socket_server import ClientGoneError
 from tests.support.waiting import PATIENCE
 
-__all__ = ["ENDS", "LARGE", "DeafServer", "SlowReader", "StuckServer"]
+__all__ = ["ENDS", "LARGE", "DeafServer", "RoomyDeafServer", "SlowReader", "StuckServer"]
 
 LARGE = 1_000_000
 """Bytes of a body that these servers treat in their own way; smaller ones they read like anyone."""
@@ -75,8 +75,8 @@ ENDS = {end.__name__: end for end in (drain, reset, hold)}
 """What a server does with a client that it has answered, and that is still sending."""
 
 
-class DeafServer(_LittleRoom):
-    """Answers 413 to a large body as soon as it has seen its headers."""
+class RoomyDeafServer(FramingServer):
+    """Answers 413 to a large body as soon as it has seen its headers. Much of the body is on its way by then."""
 
     def __init__(self, dialect: Dialect, end: str) -> None:
         super().__init__(dialect, FRAMINGS)
@@ -88,6 +88,10 @@ class DeafServer(_LittleRoom):
         incoming.sock.sendall(_REFUSAL)
         self._end(incoming.sock)
         raise ClientGoneError
+
+
+class DeafServer(RoomyDeafServer, _LittleRoom):
+    """The same; next to nothing of the body has left the client by then."""
 
 
 class StuckServer(_LittleRoom):
