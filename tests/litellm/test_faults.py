@@ -109,7 +109,7 @@ async def test_an_answer_that_was_cut_is_not_taken_for_one(
     with serving(events) as stub:
         stream = make(stub.address, model).generate(asking(completion_format=kind))
         assert (await anext(stream)).text == "half an ans"
-        with pytest.raises(IncompleteStreamError):
+        with pytest.raises(IncompleteStreamError, match="stream ended before the answer did"):
             await anext(stream)
 
 
@@ -158,7 +158,7 @@ async def test_a_retry_that_helps(make: Make) -> None:
 
 async def test_no_retry_once_text_has_come(make: Make) -> None:
     with serving([delta(content="half"), "cut"]) as stub:
-        with pytest.raises(IncompleteStreamError):
+        with pytest.raises(IncompleteStreamError, match="stream ended before the answer did"):
             await collect(make(stub.address, max_retries=3), asking())
         assert len(stub.requests) == 1
 

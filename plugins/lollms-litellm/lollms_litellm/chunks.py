@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lollms_core import MSG_TYPE, Chunk, FinishReason, IncompleteStreamError, Usage
+from lollms_core import MSG_TYPE, Chunk, FinishReason, Usage
 from lollms_core.http.extras import Extras
+from lollms_litellm.faults import cut_short
 
 __all__ = ["ChunkReader", "usage_of"]
 
@@ -72,11 +73,7 @@ class ChunkReader:
         books = self._books
         ended = getattr(books, "received_finish_reason", None) or getattr(books, "intermittent_finish_reason", None)
         if not ended and not self._canned:
-            raise IncompleteStreamError(
-                "the provider's stream ended before the answer did",
-                hint="The connection was cut, or the server stopped in the middle; ask again.",
-                format="litellm",
-            )
+            raise cut_short()
         facts = self._extras.metadata()
         # Some reasons are finer than the four that LiteLLM passes on; tell them untouched.
         if ended and ended != self._finish:

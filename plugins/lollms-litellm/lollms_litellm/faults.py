@@ -27,7 +27,7 @@ from lollms_core import (
 )
 from lollms_core.http.failures import retry_after
 
-__all__ = ["about_images", "from_litellm", "scrubbed"]
+__all__ = ["about_images", "cut_short", "from_litellm", "scrubbed"]
 
 # The names of LiteLLM's classes, most special first: it is looked for along the class's bases.
 _BY_NAME: dict[str, type[LollmsError]] = {
@@ -114,6 +114,8 @@ def from_litellm(
     cls = _class(error, status, begun)
     if cls is AuthenticationError and _NO_KEY.search(str(error)):
         status = None  # of LiteLLM's making: nothing was sent
+    if cls is IncompleteStreamError:  # of which each library below has odd words of its own
+        return cut_short()
     message = scrubbed(_message(error), secrets)
     if cls is ModelNotFoundError and model is not None and model not in message:
         message = f"{model}: {message}"
@@ -126,6 +128,15 @@ def from_litellm(
         hint=hint,
         status_code=status if issubclass(cls, APIStatusError) or real else None,
         retry_after=_retry_after(error),
+        format="litellm",
+    )
+
+
+def cut_short() -> IncompleteStreamError:
+    """The error for a stream that ended without a finish reason."""
+    return IncompleteStreamError(
+        "the provider's stream ended before the answer did",
+        hint="The connection was cut, or the server stopped in the middle; ask again.",
         format="litellm",
     )
 
