@@ -253,3 +253,12 @@ async def test_a_refused_image_is_an_image_error(make: Make) -> None:
         with pytest.raises(InvalidRequestError) as caught:
             await collect(backend, asking())
     assert type(caught.value) is InvalidRequestError
+
+
+async def test_a_key_that_litellm_found_by_itself_is_not_told(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOSTED_VLLM_API_KEY", "mine0123456789abcdef")
+    with serving(refusal(401, message="the key mine0123456789abcdef is wrong")) as stub:
+        with pytest.raises(AuthenticationError) as raised:
+            await collect(make(stub.address, api_key=None), asking())
+    assert "mine0123456789abcdef" not in "".join(traceback.format_exception(raised.value))
+    assert "***" in raised.value.message

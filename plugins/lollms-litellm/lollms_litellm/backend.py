@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
@@ -40,6 +42,8 @@ __all__ = ["LiteLLMBackend", "LiteLLMOptions"]
 
 T = TypeVar("T")
 
+_NAME_OF_A_KEY = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)S?$", re.IGNORECASE)
+_AS_LONG_AS_KEYS = 8
 _OWN_NAME = "If its server knows the option, pass it under the server's own name in `extra`."
 
 
@@ -223,16 +227,22 @@ class LiteLLMBackend(Backend):
         raise error
 
     def _error(self, error: BaseException, *, begun: bool = False, model: str | None = None) -> LollmsError:
-        return from_litellm(error, secrets=self._secrets, begun=begun, model=model)
+        return from_litellm(error, secrets=(*self._secrets, *_of_the_environment()), begun=begun, model=model)
 
 
 def _secrets(settings: BackendSettings, options: LiteLLMOptions) -> tuple[str, ...]:
-    """Texts that must not appear in an error, longest first so that none leaves a part of another."""
+    """Texts of the client's that must not appear in an error."""
     found = {str(value) for value in settings.headers.values()}
     found |= {value for name, value in options.params.items() if isinstance(value, str) and _is_secret(name)}
     if settings.api_key is not None:
         found.add(settings.api_key.get_secret_value())
-    return tuple(sorted((text for text in found if len(text) >= 4), key=len, reverse=True))
+    return tuple(found)
+
+
+def _of_the_environment() -> list[str]:
+    """Keys that LiteLLM may have found by itself, under the name that a provider's documentation gives them."""
+    named = (value for name, value in os.environ.items() if _NAME_OF_A_KEY.search(name))
+    return [value for value in named if len(value) >= _AS_LONG_AS_KEYS]
 
 
 def _is_secret(name: str) -> bool:

@@ -26,6 +26,7 @@ from lollms_core import (
     ServerError,
 )
 from lollms_core.http.failures import retry_after
+from lollms_core.http.secrets import Secrets
 
 __all__ = ["about_images", "cut_short", "from_litellm", "scrubbed"]
 
@@ -155,9 +156,7 @@ def about_images(error: LollmsError, *, sent: bool) -> LollmsError:
 
 def scrubbed(text: str, secrets: tuple[str, ...] = ()) -> str:
     """The text without the given secrets and without anything that looks like a key."""
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return _SECRETS.sub(lambda match: f"{match.group(1) or ''}***", text)
+    return _SECRETS.sub(lambda match: f"{match.group(1) or ''}***", Secrets(secrets).hidden(text))
 
 
 def _class(error: BaseException, status: int | None, begun: bool) -> type[LollmsError]:
