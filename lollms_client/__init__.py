@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from lollms_core import Timings as Timings
     from lollms_core import TokenCount as TokenCount
     from lollms_core import TokenizeRequest as TokenizeRequest
+    from lollms_core import UnfinishedCodeWarning as UnfinishedCodeWarning
     from lollms_core import UnknownFormatError as UnknownFormatError
     from lollms_core import UnsupportedError as UnsupportedError
     from lollms_core import UnsupportedOptionError as UnsupportedOptionError

@@ -34,8 +34,8 @@ _ERRORS = (
     "EmptyAnswerWarning", "EmptyPromptError", "ErrorDict", "FormatLoadError", "ImageError",
     "IncompleteStreamError", "InvalidRequestError", "LollmsError",
     "MissingDependencyError", "ModelLoadError", "ModelNotFoundError", "ModelRequiredError", "PermissionDeniedError",
-    "ProtocolError", "RateLimitError", "ServerError", "UnknownFormatError", "UnsupportedError",
-    "UnsupportedOptionError", "UnsupportedOptionWarning",
+    "ProtocolError", "RateLimitError", "ServerError", "UnfinishedCodeWarning", "UnknownFormatError",
+    "UnsupportedError", "UnsupportedOptionError", "UnsupportedOptionWarning",
 )  # fmt: skip
 _TYPES = (
     "DEFAULTS", "ELF_COMPLETION_FORMAT", "ELF_GENERATION_FORMAT", "MSG_TYPE", "BackendSettings", "CancelToken",

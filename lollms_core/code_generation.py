@@ -6,10 +6,18 @@ The sync and the async client run the same conversation, so both continue an unf
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from lollms_core.errors import BackendError, CallCancelledError, EmptyPromptError, LollmsError
+from lollms_core.backend import callers_level
+from lollms_core.errors import (
+    BackendError,
+    CallCancelledError,
+    EmptyPromptError,
+    LollmsError,
+    UnfinishedCodeWarning,
+)
 from lollms_core.text import extract_code_blocks, join_continuation, read_continuation
 from lollms_core.text.captions import language_of
 from lollms_core.text.continuation import behind_continuation
@@ -84,6 +92,9 @@ def ask_for_codes(
         answer += more
     if not any(block["content"].strip() for block in blocks):
         raise _no_code(completion, answer)
+    if single and not blocks[0]["is_complete"] and completion.finish_reason != "cancelled":
+        told = "The code is not complete: the model ran out of tokens. Raise n_predict, or ask for less at once."
+        warnings.warn(told, UnfinishedCodeWarning, stacklevel=callers_level())
     return blocks
 
 

@@ -41,6 +41,7 @@ __all__ = [
     "ProtocolError",
     "RateLimitError",
     "ServerError",
+    "UnfinishedCodeWarning",
     "UnknownFormatError",
     "UnsupportedError",
     "UnsupportedOptionError",
@@ -214,6 +215,10 @@ class UnsupportedOptionWarning(UserWarning):
 
 class EmptyAnswerWarning(UserWarning):
     """The answer has no text, and the reason is known: all tokens went into reasoning, or the model called tools."""
+
+
+class UnfinishedCodeWarning(UserWarning):
+    """The code that `generate_code` returns is not complete: the model ran out of tokens in the middle of it."""
 
 
 class ClientClosedError(ConfigurationError):

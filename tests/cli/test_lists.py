@@ -348,3 +348,6 @@ def test_an_empty_block_before_the_code_is_passed_over(lollms):
 def test_unfinished_code_is_told(lollms):
     result = lollms("code", "--all", *script("```python\nx = 1\n"), "x")
     assert "the last block is not complete" in result.stderr
+    result = lollms("code", *script("```python\nx = 1\n"), "x")
+    assert "Warning: The code is not complete" in result.stderr
+    assert "--n-predict" in result.stderr

@@ -255,10 +255,15 @@ async def test_a_refused_image_is_an_image_error(make: Make) -> None:
     assert type(caught.value) is InvalidRequestError
 
 
-async def test_a_key_that_litellm_found_by_itself_is_not_told(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOSTED_VLLM_API_KEY", "mine0123456789abcdef")
-    with serving(refusal(401, message="the key mine0123456789abcdef is wrong")) as stub:
+@pytest.mark.parametrize("way", ["environment", "extra", "header"])
+async def test_a_key_that_came_another_way_is_not_told(make: Make, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    key = "mine0123456789abcdef"
+    if way == "environment":
+        monkeypatch.setenv("HOSTED_VLLM_API_KEY", key)
+    headers = {"Authorization": f"Bearer {key}"} if way == "header" else {}
+    extra = {"api_key": key} if way == "extra" else {}
+    with serving(refusal(401, message=f"the key {key} is wrong")) as stub:
         with pytest.raises(AuthenticationError) as raised:
-            await collect(make(stub.address, api_key=None), asking())
+            await collect(make(stub.address, api_key=None, headers=headers), asking(extra=extra))
     assert "mine0123456789abcdef" not in "".join(traceback.format_exception(raised.value))
     assert "***" in raised.value.message

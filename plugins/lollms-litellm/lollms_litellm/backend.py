@@ -6,8 +6,9 @@ import asyncio
 import os
 import re
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,6 +31,7 @@ from lollms_core import (
     hookimpl,
 )
 from lollms_core.http.openai_protocol import read_embeddings
+from lollms_core.http.secrets import decoded
 from lollms_litellm import catalogue
 from lollms_litellm.arguments import RESERVED, arguments
 from lollms_litellm.calls import Call, wait_before_retry
@@ -119,7 +121,7 @@ class LiteLLMBackend(Backend):
             timeouts=settings.timeouts,
             max_retries=settings.max_retries,
             translate=lambda error, begun: about_images(
-                self._error(error, begun=begun, model=model), sent=bool(request.all_images)
+                self._error(error, begun=begun, model=model, extra=request.extra), sent=bool(request.all_images)
             ),
             refused=refused,
         )
@@ -226,14 +228,23 @@ class LiteLLMBackend(Backend):
             error = self._error(caught)
         raise error
 
-    def _error(self, error: BaseException, *, begun: bool = False, model: str | None = None) -> LollmsError:
-        return from_litellm(error, secrets=(*self._secrets, *_of_the_environment()), begun=begun, model=model)
+    def _error(
+        self,
+        error: BaseException,
+        *,
+        begun: bool = False,
+        model: str | None = None,
+        extra: Mapping[str, Any] = MappingProxyType({}),
+    ) -> LollmsError:
+        secrets = (*self._secrets, *_of_the_environment(), *_named_secrets(extra))
+        return from_litellm(error, secrets=secrets, begun=begun, model=model)
 
 
 def _secrets(settings: BackendSettings, options: LiteLLMOptions) -> tuple[str, ...]:
     """Texts of the client's that must not appear in an error."""
-    found = {str(value) for value in settings.headers.values()}
-    found |= {value for name, value in options.params.items() if isinstance(value, str) and _is_secret(name)}
+    found = set(_named_secrets(options.params))
+    for value in settings.headers.values():
+        found |= {value, *decoded(value)}
     if settings.api_key is not None:
         found.add(settings.api_key.get_secret_value())
     return tuple(found)
@@ -243,6 +254,10 @@ def _of_the_environment() -> list[str]:
     """Keys that LiteLLM may have found by itself, under the name that a provider's documentation gives them."""
     named = (value for name, value in os.environ.items() if _NAME_OF_A_KEY.search(name))
     return [value for value in named if len(value) >= _AS_LONG_AS_KEYS]
+
+
+def _named_secrets(values: Mapping[str, Any]) -> list[str]:
+    return [value for name, value in values.items() if isinstance(value, str) and _is_secret(name)]
 
 
 def _is_secret(name: str) -> bool:
