@@ -8,6 +8,7 @@ the connection has been given back or closed before the iterator is done.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
@@ -384,7 +385,24 @@ async def achunks(
     except LollmsError:
         raise
     except BaseException:
-        with contextlib.suppress(LollmsError):
-            async for _ in achunks(plan, functools.partial(plan.throw, _Unwanted())):
-                pass
+        try:
+            step = plan.throw(_Unwanted())
+        except (StopIteration, _Unwanted, LollmsError):
+            pass  # there is nothing to wait for
+        else:
+            # In a task of its own: whoever is cancelled may be cancelled again, anyio's tasks with every turn.
+            ending = asyncio.create_task(_end(plan, step))
+            _endings.add(ending)
+            ending.add_done_callback(_endings.discard)
+            await asyncio.shield(ending)
         raise
+
+
+_endings: set[asyncio.Task[None]] = set()
+"""What goes on when nobody waits for it. An event loop has weak references only."""
+
+
+async def _end(plan: Generator[Step | Chunk, Any, None], step: Any) -> None:
+    with contextlib.suppress(LollmsError):
+        async for _ in achunks(plan, lambda: step):
+            pass

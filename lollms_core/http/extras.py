@@ -117,8 +117,10 @@ def _taken(known: Any, value: Any, beside_text: bool) -> Any:
         return known
     if isinstance(value, dict):
         known = known if isinstance(known, dict) else {}
+        # Whatever stands beside a number or a truth value is a finding, such as a filter's, and no text.
+        labels = beside_text or any(isinstance(part, int | float) for part in value.values())
         for name, part in value.items():
-            known[name] = _taken(known.get(name), part, beside_text)
+            known[name] = _taken(known.get(name), part, labels)
         return known
     return known if value is None else value
 

@@ -395,6 +395,15 @@ def test_a_label_within_an_object_is_kept_once(first: str) -> None:
     assert last.metadata == {"content_filter_results": {"hate": {"filtered": False, "severity": "safe"}}}
 
 
+def test_findings_that_come_by_themselves_are_labels() -> None:
+    """As Azure's filter gives them where it looks at the text later on."""
+    pieces = [delta(content="a"), delta(), delta(), delta()]
+    for piece, said in zip(pieces[1:], ("safe", "low", "safe"), strict=True):
+        piece["choices"][0]["content_filter_results"] = {"hate": {"filtered": False, "severity": said}}
+    *_, last = decode(events(*pieces, delta("stop")))
+    assert last.metadata == {"content_filter_results": {"hate": {"filtered": False, "severity": "safe"}}}
+
+
 def test_a_label_that_changes_is_the_last_one() -> None:
     pieces = [delta(content="a", channel="analysis"), delta(content="b", channel="final"), delta("stop")]
     *_, last = decode(events(*pieces))

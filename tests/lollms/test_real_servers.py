@@ -142,6 +142,28 @@ def by_exception_in_callback(client: LollmsClient) -> None:
         client.generate("count", streaming_callback=fail)
 
 
+def by_task_that_is_cancelled_again_and_again(client: LollmsClient) -> None:
+    """As anyio does it, on which FastAPI stands: with every turn of the loop."""
+
+    async def main() -> None:
+        begun = asyncio.Event()
+        task = asyncio.create_task(client.agenerate("count", streaming_callback=lambda *_: begun.set()))
+        await asyncio.wait_for(begun.wait(), PATIENCE)
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+def by_a_loop_that_ends_with_an_iterator_left_behind(client: LollmsClient) -> None:
+    async def main() -> None:
+        async for _ in client.astream("count"):
+            break
+
+    asyncio.run(main())
+
+
 STOPS = [
     by_callback,
     by_stop_sequence,
@@ -153,6 +175,8 @@ STOPS = [
     by_closed_async_iterator,
     by_async_cancel,
     by_exception_in_callback,
+    by_task_that_is_cancelled_again_and_again,
+    by_a_loop_that_ends_with_an_iterator_left_behind,
 ]
 
 
