@@ -72,7 +72,7 @@ def ask_for_codes(
     if not blocks:
         raise _no_code(completion, answer)
     if single:  # a model may give the command that installs something before the code that was asked for
-        wanted = (block for block in blocks if language and block["type"] == language_of(language))
+        wanted = (block for block in blocks if language and _plain(block["type"]) == _plain(language_of(language)))
         blocks = [{**next(wanted, blocks[0]), "index": 0}]
     for _ in range(max_continuations):
         last = blocks[-1]
@@ -96,6 +96,18 @@ def ask_for_codes(
         told = "The code is not complete: the model ran out of tokens. Raise n_predict, or ask for less at once."
         warnings.warn(told, UnfinishedCodeWarning, stacklevel=callers_level())
     return blocks
+
+
+_SHORT = {
+    "cc": "c++", "cpp": "c++", "cs": "c#", "csharp": "c#", "golang": "go", "js": "javascript", "jsx": "javascript",
+    "kt": "kotlin", "md": "markdown", "ps1": "powershell", "py": "python", "python3": "python", "rb": "ruby",
+    "rs": "rust", "sh": "bash", "shell": "bash", "ts": "typescript", "tsx": "typescript", "yml": "yaml", "zsh": "bash",
+}  # fmt: skip
+
+
+def _plain(language: str) -> str:
+    """One name for a language that has several."""
+    return _SHORT.get(language, language)
 
 
 def _with_code(blocks: list[CodeBlock]) -> list[CodeBlock]:

@@ -50,7 +50,8 @@ __all__ = [
 _MAX_TEXT = 2000
 _WINDOW = re.compile(
     r"context[ _](?:length|window|size)|maximum context|max_model_len|prompt is too long|too many (?:input )?tokens"
-    r"|maximum (?:input|prompt) length|exceeds? the (?:available )?context|`max_new_tokens` must be <=",
+    r"|maximum (?:input|prompt) length|exceeds? the (?:available )?context|`max_new_tokens` must be <="
+    r"|`inputs` must have less than|token count .{0,40}exceeds the maximum|input is too long for",
     re.IGNORECASE,
 )
 _TAGS = re.compile(rb"(?is)<(style|script)\b(?:.*?</\1\s*>|.*)|<[^>]*>")

@@ -536,11 +536,13 @@ def test_warnings_name_the_callers_line(over: Over) -> None:
     assert [entry.filename for entry in seen] == [__file__]
 
 
+@pytest.mark.parametrize("fence", ["Python", "py"])
 @pytest.mark.parametrize(
-    ("language", "code"), [("python", "print(1)"), ("", "pip install x"), ("rust", "pip install x")]
+    ("language", "code"),
+    [("python", "print(1)"), ("Python3", "print(1)"), ("", "pip install x"), ("rust", "pip install x")],
 )
-def test_the_block_in_the_language_that_was_asked_for(language: str, code: str) -> None:
-    script = ["```sh\npip install x\n```\nThen:\n```Python\nprint(1)\n```\n"]
+def test_the_block_in_the_language_that_was_asked_for(language: str, code: str, fence: str) -> None:
+    script = [f"```sh\npip install x\n```\nThen:\n```{fence}\nprint(1)\n```\n"]
     with LollmsClient(default_generation_mode="echo", script=script, raise_errors=True) as client:
         assert client.generate_code("Print one.", language=language) == code
 

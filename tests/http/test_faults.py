@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -27,6 +28,7 @@ from lollms_core.errors import (
     RateLimitError,
     ServerError,
 )
+from lollms_core.http.failures import status_error
 from lollms_core.types import CloseRequest, GenerationRequest, Timeouts
 from tests.http.backends import DIALECTS, make
 from tests.support.fault_server import HUGE, TEXT, FaultServer, refused_address
@@ -287,3 +289,17 @@ def test_the_redirect_is_not_followed_and_names_its_target(ask: Ask, protocol: s
         assert other.requests == []
     assert f"127.0.0.1:{other.port}" in error.message
     assert "secret" not in error.message
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "`inputs` tokens + `max_new_tokens` must be <= 2048. Given: 3000 `inputs` tokens and 20 `max_new_tokens`",
+        "`inputs` must have less than 1024 tokens. Given: 3000",
+        "The input token count (40000) exceeds the maximum number of tokens allowed (32768).",
+        "Input is too long for requested model.",
+    ],
+)
+def test_a_prompt_that_is_too_long_in_the_words_of_other_servers(said: str) -> None:
+    body = json.dumps({"error": {"message": said}}).encode()
+    assert isinstance(status_error(422, {}, body, where="the server"), ContextWindowError)
