@@ -147,7 +147,14 @@ def _list(found: re.Match[str]) -> str:
 
 
 def words_of(error: LollmsError) -> tuple[str, str]:
-    """The message and the hint of an error, in the words of the terminal. The command's own errors have them."""
+    """The message and the hint of an error, in the words of the terminal. The command's own errors have them.
+
+    A `ContractError` is for whoever wrote the package, in Python.
+    """
+    from lollms_core import ContractError
+
+    if isinstance(error, ContractError):
+        return error.message, error.hint
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     if not frames or frames[-1].f_globals.get("__name__", "").startswith("lollms_core.cli"):
         return error.message, error.hint

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lollms_core import GenerateOptions, LollmsClient
+from lollms_core import ContractError, GenerateOptions, LollmsClient
 from lollms_core.cli.known_settings import SETTINGS
-from lollms_core.cli.phrases import in_command_words
+from lollms_core.cli.phrases import in_command_words, words_of
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [
@@ -156,3 +156,10 @@ def test_the_search_finds_what_it_looks_for():
 )  # fmt: skip
 def test_the_words_of_the_terminal(said, shown):
     assert in_command_words(said) == shown
+
+
+def test_whoever_wrote_a_package_is_told_in_python():
+    said = "it declares n_predikt; there are n_predict, json_schema, ctx_size"
+    with pytest.raises(ContractError) as raised:
+        raise ContractError(said, hint="Set model_name.")
+    assert words_of(raised.value) == (said, "Set model_name.")
