@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lollms_core.errors import ConfigurationError, UnsupportedOptionError, UnsupportedOptionWarning
+from lollms_core.errors import ConfigurationError, UnsupportedOptionError, UnsupportedOptionWarning, callers_level
 from lollms_core.hookspecs import BackendSpec
 from lollms_core.types import BackendSettings, Capabilities, SamplingParams
 
@@ -134,14 +133,6 @@ def capabilities_problem(capabilities: Any) -> str:
         if name not in _OPTIONS:
             return f"its capabilities name an option {name!r} that there is not. {near_misses(name, _OPTIONS)}"
     return ""
-
-
-def callers_level() -> int:
-    """The `stacklevel`, for `warnings.warn` in the calling function, of the first frame that is not part of lollms."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("lollms_"):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def near_misses(name: str, known: Iterable[str]) -> str:

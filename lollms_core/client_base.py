@@ -12,7 +12,7 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lollms_core.backend import callers_level, capabilities_problem
+from lollms_core.backend import capabilities_problem
 from lollms_core.bridges.loop_thread import LoopThread
 from lollms_core.bridges.pending import Pending
 from lollms_core.bridges.tasks import await_unless_cancelled, iterate_in_loop, iterate_unless_cancelled
@@ -25,6 +25,7 @@ from lollms_core.errors import (
     ErrorDict,
     LollmsError,
     UnsupportedOptionError,
+    callers_level,
 )
 from lollms_core.parameters import (
     DefaultStr,

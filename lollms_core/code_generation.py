@@ -10,13 +10,13 @@ import warnings
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from lollms_core.backend import callers_level
 from lollms_core.errors import (
     BackendError,
     CallCancelledError,
     EmptyPromptError,
     LollmsError,
     UnfinishedCodeWarning,
+    callers_level,
 )
 from lollms_core.text import extract_code_blocks, join_continuation, read_continuation
 from lollms_core.text.captions import language_of

@@ -7,6 +7,7 @@ Errors about wrong *types* are Python's own `TypeError`: they are mistakes in th
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 if TYPE_CHECKING:
@@ -313,3 +314,11 @@ class ServerError(APIStatusError):
     """The server failed (HTTP 5xx), or said so inside an answer with status 200."""
 
     default_retryable = True
+
+
+def callers_level() -> int:
+    """The `stacklevel`, for `warnings.warn` in the calling function, of the first frame that is not part of lollms."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("lollms_"):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -244,7 +244,12 @@ class Pipeline:
 
 
 def as_lollms_error(error: BaseException, format: str) -> LollmsError:
-    """The error itself if it is ours, else a `BackendError` that has it as its cause."""
+    """The error itself if it is ours, else a `BackendError` that has it as its cause.
+
+    A warning that the caller's filters have made an error is raised: it is no fault of the format.
+    """
+    if isinstance(error, Warning):
+        raise error
     if isinstance(error, LollmsError):
         error.format = error.format or format
         return error

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
-from lollms_core.errors import InvalidRequestError
+from lollms_core.errors import InvalidRequestError, callers_level
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -226,7 +226,7 @@ def _why(name: str | None) -> str:
 def _warn_once(message: str) -> None:
     if message not in _warned:
         _warned.add(message)
-        warnings.warn(message, stacklevel=5)
+        warnings.warn(message, stacklevel=callers_level())
 
 
 def _load(name: str, *, allow_download: bool) -> Encoding | None:

@@ -118,7 +118,8 @@ def _examine(names: tuple[str, ...], everything: bool, timeout: float, choices: 
     report = Report(config, chosen.format.value, chosen.format.source, config_problems=list(problems))
     report.wrong_variables = wrong
     report.remarks = [*chosen.ignored, *remarks(config)]
-    alone = only or (names and chosen.nobody_chose)
+    one = names[0] if len(names) == 1 and chosen.format_is_default else None
+    alone = only or one or (names and chosen.nobody_chose)
     report.asked = frozenset(names) if alone else frozenset({*names, chosen.format.value})
     report.again = _again(choices, names)
     formats = installed_formats()
@@ -131,9 +132,13 @@ def _examine(names: tuple[str, ...], everything: bool, timeout: float, choices: 
     checks = {}
     for name in dict.fromkeys(to_ask):
         if name == only:
-            settings = _other(name, environ, config, choices)
+            settings = resolve({**choices, "format": name}, environ, config)
+        elif name == chosen.format.value:
+            settings = chosen
+        elif name == one:  # as `-f` has it
+            settings = resolve({"format": name}, environ, config)
         else:
-            settings = chosen if name == chosen.format.value else _other(name, environ, config)
+            settings = _other(name, environ, config)
         # What a format needs only when it answers, such as torch, is not missed when it is asked for its models.
         if name in formats and (found := look_at(formats[name], versions=False)).status == "broken":
             report.findings[name] = found
@@ -155,10 +160,10 @@ def _examine(names: tuple[str, ...], everything: bool, timeout: float, choices: 
     return report
 
 
-def _other(name: str, environ: Mapping[str, str], config: ConfigFile, choices: Choices | None = None) -> Resolved:
+def _other(name: str, environ: Mapping[str, str], config: ConfigFile) -> Resolved:
     """The settings of a format that was not chosen: addresses and keys of the chosen one are not for it."""
     belongs = environ.get("LOLLMS_FORMAT", "").strip().lower() == name
-    return resolve({**(choices or {}), "format": name}, environ if belongs else without_bound(environ), config)
+    return resolve({"format": name}, environ if belongs else without_bound(environ), config)
 
 
 def _again(choices: Choices, names: tuple[str, ...]) -> str:

@@ -52,7 +52,12 @@ class Resolved:
     @property
     def nobody_chose(self) -> bool:
         """Whether the format is the default, and nothing points anywhere else."""
-        return self.format.rank == _DEFAULT and "host_address" not in self.values
+        return self.format_is_default and "host_address" not in self.values
+
+    @property
+    def format_is_default(self) -> bool:
+        """Whether nobody named a format."""
+        return self.format.rank == _DEFAULT
 
     def get(self, name: str) -> Any:
         """A setting's value; `None` if it has none."""

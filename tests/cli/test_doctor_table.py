@@ -359,6 +359,12 @@ def a_model_that_a_format_of_this_machine_does_not_list(world):
     return ["-f", "echo", "-m", "x"]
 
 
+@row({"echo": "no model"}, "there is no model x on this machine")
+def a_variable_for_the_one_format_that_is_named(world):
+    world.env |= {"LOLLMS_MODEL": "x"}
+    return ["echo"]
+
+
 @row({"echo": "ready"}, "is not a folder that can be written", 0)
 def a_home_that_cannot_be_written(world):
     (world.home / "state").write_text("a file in the way")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -351,3 +352,11 @@ def test_unfinished_code_is_told(lollms):
     result = lollms("code", *script("```python\nx = 1\n"), "x")
     assert "Warning: The code is not complete" in result.stderr
     assert "--n-predict" in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full, which stands for a full disk")
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_code_that_cannot_be_written_is_not_lost(lollms, flags):
+    result = lollms("code", *script("```python\nprint(1)\n```\n"), "-o", "/dev/full", *flags, "x")
+    assert result.exit_code == 1
+    assert "print(1)" in (json.loads(result.stdout)["partial_text"] if flags else result.stderr)

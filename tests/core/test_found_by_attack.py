@@ -36,6 +36,7 @@ from lollms_core import (
     Timeouts,
     TokenCount,
     UnsupportedOptionError,
+    UnsupportedOptionWarning,
     hookimpl,
     installed_formats,
     registry,
@@ -552,3 +553,36 @@ def test_code_that_was_stopped_before_it_began_is_cancelled() -> None:
         with pytest.raises(CallCancelledError) as raised:
             client.generate_code("Print one.", streaming_callback=lambda *_: False)
     assert raised.value.partial_text == "Well, "
+
+
+class Learns(Backend):
+    """Learns while it answers that an option has no effect."""
+
+    contract_version = 1
+    capabilities = Capabilities(options=frozenset({"top_k"}))
+
+    @hookimpl
+    def generate(self, request: GenerationRequest) -> Iterator[Chunk]:
+        self.not_honoured({"top_k"}, by="the model")
+        yield Chunk("x")
+        yield Chunk(finish_reason="stop")
+
+
+class LearnsInTheLoop(Learns):
+    contract_version = 1
+
+    @hookimpl
+    async def generate(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
+        self.not_honoured({"top_k"}, by="the model")
+        yield Chunk("x")
+        yield Chunk(finish_reason="stop")
+
+
+@pytest.mark.parametrize("backend", [Learns, LearnsInTheLoop])
+def test_a_warning_that_is_made_an_error_stays_a_warning(over: Over, backend: type[Backend]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UnsupportedOptionWarning, match="the model does not honour: top_k"):
+            over(backend).generate("x", top_k=3)
+        with pytest.raises(UnsupportedOptionWarning):
+            asyncio.run(over(backend).agenerate("x", top_k=3))

@@ -74,7 +74,7 @@ def command(
     if not blocks[-1]["is_complete"]:
         warn("the last block is not complete; --n-predict gives the model more room")
     if output is not None:
-        _write(json.dumps(blocks, ensure_ascii=False, indent=2) + "\n" if as_json else _joined(blocks), output)
+        _write(json.dumps(blocks, ensure_ascii=False, indent=2) + "\n" if as_json else _joined(blocks), output, as_json)
     elif as_json:
         print_json(blocks)
     else:
@@ -119,9 +119,11 @@ def _confirm_overwriting(output: str) -> None:
     confirm(f"{output} is there already. Overwrite it", refused=f"{output} stays as it is", otherwise=force)
 
 
-def _write(text: str, output: str) -> None:
+def _write(text: str, output: str, as_json: bool) -> None:
     try:
         Path(output).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError(f"{output} cannot be written: {error.strerror}") from None
+        if not as_json:
+            tell_as_it_is(printable(text))
+        raise ConfigurationError(f"{output} cannot be written: {error.strerror}", partial_text=text) from None
     note(f"wrote {output}")

@@ -16,6 +16,7 @@ from lollms_core import (
     Timeouts,
     UnsupportedOptionWarning,
 )
+from lollms_core.errors import callers_level
 from lollms_litellm.arguments import Arguments
 from lollms_litellm.chunks import ChunkReader
 from lollms_litellm.loading import litellm
@@ -79,6 +80,8 @@ class Call:
     async def _attempt(self, pipe: Relay) -> LollmsError | None:
         try:
             await self._stream(pipe)
+        except Warning:  # which the caller's filters have made an error
+            raise
         except Exception as error:
             failure = self._translate(error, pipe.begun)
         else:
@@ -134,7 +137,7 @@ def give_up(error: LollmsError, call: Arguments, refused: set[str]) -> bool:
             warnings.warn(
                 f"{call.values['model']} does not honour: {ours} ({error.message})",
                 UnsupportedOptionWarning,
-                stacklevel=2,
+                stacklevel=callers_level(),
             )
     return bool(named)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lollms_core import GenerationRequest
+from lollms_core.errors import callers_level
 from lollms_ollama.bodies import conversation, is_raw, raw_text
 from lollms_ollama.models import Shown
 from lollms_ollama.truncation import TruncatedPromptWarning, size_if_cut
@@ -49,7 +50,7 @@ class Ending:
             + ("" if self._window is None else f"; the window (num_ctx) is {self._window}")
             + (". Set a larger ctx_size, or shorten the prompt." if self._can_grow() else ". Shorten the prompt."),
             TruncatedPromptWarning,
-            stacklevel=2,
+            stacklevel=callers_level(),
         )
         return True
 

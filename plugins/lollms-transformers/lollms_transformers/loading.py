@@ -295,9 +295,12 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[0] if text else 'no message'}"
 
 
-def failure(error: Exception, doing: str) -> LollmsError:
-    """What a caller gets for an exception of the library: ours as itself, memory with a hint, the rest wrapped."""
-    if isinstance(error, LollmsError):
+def failure(error: Exception, doing: str) -> Exception:
+    """What a caller gets for an exception of the library: ours as itself, memory with a hint, the rest wrapped.
+
+    A warning that the caller's filters have made an error stays what it is.
+    """
+    if isinstance(error, LollmsError | Warning):
         return error
     import torch
 
