@@ -69,7 +69,7 @@ class AsyncResponse:
 
     __slots__ = (
         "_answer", "_content", "_deadline", "_decompress", "_loop", "_lost", "_protocol", "_started", "_timed_out",
-        "_timeouts", "_timer", "_where", "headers", "status",
+        "_timeouts", "_timer", "_until_close", "_where", "headers", "status",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +87,7 @@ class AsyncResponse:
         self._content = answer.content
         self._timeouts = timeouts
         self._where = where
+        self._until_close = not ({"content-length", "transfer-encoding"} & self.headers.keys())
         self._started = False
         self._timed_out = False
         self._deadline: float | None = None
@@ -127,6 +128,8 @@ class AsyncResponse:
                 self._arm(idle)
         try:
             data = await self._content.readany()
+            if not data and (lost := self._content.exception()) is not None:  # see `_on_lost`
+                raise lost
         except (aiohttp.ClientError, OSError) as error:
             data = self._rescued(error)
         except RuntimeError:  # the connection is being closed, which the content has not been told yet
@@ -148,7 +151,11 @@ class AsyncResponse:
 
     def _on_lost(self, lost: asyncio.Future[None]) -> None:
         _seen(lost)  # it reaches the reader by its own way
-        if not self._content.is_eof() and self._content.exception() is None:
+        # Where the end of the connection is that of the body, aiohttp takes a connection that breaks for the end.
+        cut = not self._content.is_eof() or (
+            self._until_close and not lost.cancelled() and lost.exception() is not None
+        )
+        if cut and self._content.exception() is None:
             self._content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
 
     def _disarm(self) -> None:

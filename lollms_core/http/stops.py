@@ -31,13 +31,18 @@ class Stops:
         """Wakes the call whose request is out."""
         self.ended = False
         """An answer that was to end has ended since."""
+        self.heard = False
+        """An answer has ended since, be it another one than those that were to end."""
         self.unheard = float("-inf")
         """When the server had last let the limit pass (`time.monotonic`)."""
         self.moved = float("-inf")
         """When the turn had last passed on."""
 
-    def one_ended(self) -> None:
-        """An answer has ended that was to end. From any thread."""
+    def one_ended(self, wanted: bool) -> None:
+        """An answer of the client has ended; `wanted`: it was to end. From any thread."""
+        self.heard = True
+        if not wanted:
+            return
         self.ended = True
         if (wake := self.asking) is not None:
             wake()
@@ -96,11 +101,13 @@ def ask_to_stop(
         while its_turn and not call.over and stops.unheard < began:
             if look and (yield comes(lambda: call.over, LAST_LOOK)):
                 break
-            stops.asking, stops.ended = call.wake, False
+            stops.asking, stops.ended, stops.heard = call.wake, False, False
             yield tell
             # It may have been the answer of another call that is to end; then the word is still to be said for this.
             if not (yield comes(lambda: call.over or stops.ended, STOP_LIMIT)):
-                stops.unheard = time.monotonic()
+                if not stops.heard:
+                    stops.unheard = time.monotonic()
+                break  # another answer of ours may have taken the word, and a second one might take a third answer
     finally:
         if its_turn:
             stops.asking = None

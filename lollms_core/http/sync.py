@@ -360,8 +360,8 @@ class SyncCall:
         if self.response is not None:
             self.response.close()
             self.response = None
-        if was_streaming and self.stopping:
-            self._transport.stops.one_ended()
+        if was_streaming:
+            self._transport.stops.one_ended(self.stopping)
 
     def end(self) -> None:
         """The call is over: close, and let whoever asked the server to stop know."""

@@ -61,10 +61,32 @@ def test_the_word_is_said_again_where_another_answer_took_it() -> None:
     def tell() -> None:
         said.append("stop")
         call.over = len(said) == 2
-        stops.one_ended()
+        stops.one_ended(wanted=True)
 
     run(ask_to_stop(call, stops, tell, task=None))
     assert (call.aborted, said) == (False, ["stop", "stop"])
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_who_waits_is_given_up_only_where_the_server_does_not_listen(listens: bool) -> None:
+    """The word may have ended an answer that was not to end: its server listens all the same."""
+    stops = Stops()
+    first, second, said = Call(), Call(), list[str]()
+    plan = ask_to_stop(second, stops, lambda: said.append("second"), task="second")
+    step = next(plan)  # it has begun to wait before the first one gives up
+
+    def tell() -> None:
+        said.append("first")
+        if listens:
+            stops.one_ended(wanted=False)
+
+    run(ask_to_stop(first, stops, tell, task="first"))
+    with pytest.raises(StopIteration):
+        while True:
+            step = plan.send(step())
+    assert said == (["first", "second"] if listens else ["first"])
+    assert first.aborted
+    assert second.aborted
 
 
 @pytest.mark.parametrize("lacking", ["running", "reading"])

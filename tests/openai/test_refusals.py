@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from lollms_openai import OpenAIBackend
 from lollms_openai.refusals import LIMITS, OPTION_OF, Memory, Refusal, room_left
+from pydantic import SecretStr
+
+from lollms_core import BackendSettings
 
 
 def openai_error(message: str, code: str | None = None, param: str | None = None) -> bytes:
@@ -99,3 +103,9 @@ def test_the_limit_is_renamed_once() -> None:
     assert memory.rename_limit("a", "max_tokens") == "max_completion_tokens"
     assert memory.limit_name("a", LIMITS[1]) == "max_completion_tokens"
     assert memory.rename_limit("a", "max_completion_tokens") is None
+
+
+def test_an_error_does_not_carry_what_the_server_said() -> None:
+    settings = BackendSettings(format="openai", host_address="http://localhost:1", api_key=SecretStr("sk-12345678"))
+    error = OpenAIBackend(settings).error_from(400, {}, b'{"error": {"message": "the key sk-12345678 is wrong"}}')
+    assert "sk-12345678" not in repr([value for name, value in vars(error).items() if name != "message"])

@@ -6,6 +6,7 @@ import difflib
 import functools
 import os
 import re
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -89,6 +90,8 @@ class OpenAIBackend(HTTPBackend):
     def __init__(self, settings: BackendSettings) -> None:
         super().__init__(settings)
         self._memory = Memory()
+        # Not on the errors: what a server said may hold what it was sent, a key for one.
+        self._refusals: weakref.WeakKeyDictionary[LollmsError, Refusal] = weakref.WeakKeyDictionary()
         self._windows: dict[str, int] = {}
         self._only_model: str | None = None
         if not self.is_openai:
@@ -223,12 +226,12 @@ class OpenAIBackend(HTTPBackend):
     def error_from(self, status: int, headers: Mapping[str, str], body: bytes) -> LollmsError:
         error = super().error_from(status, headers, body)
         if status in (400, 422):
-            vars(error)["refusal"] = Refusal.read(body)
+            self._refusals[error] = Refusal.read(body)
         return error
 
     def revise(self, request: GenerationRequest, call: StreamCall, error: LollmsError) -> Exchange[StreamCall | None]:
         yield from ()
-        refusal = vars(error).get("refusal")
+        refusal = self._refusals.get(error)
         if refusal is None:
             return None
         body = dict(call.request.json)
