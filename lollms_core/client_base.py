@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lollms_core.backend import capabilities_problem
 from lollms_core.bridges.loop_thread import LoopThread
 from lollms_core.bridges.pending import Pending
+from lollms_core.bridges.signals import raised_by_handler
 from lollms_core.bridges.tasks import await_unless_cancelled, iterate_in_loop, iterate_unless_cancelled
 from lollms_core.bridges.threads import iterate_in_thread, run_in_thread
 from lollms_core.errors import (
@@ -314,6 +315,8 @@ class ClientBase:
                 return value.wait()
             return self._portal.run(value, request.cancel) if inspect.isawaitable(value) else value
         except (Exception, asyncio.CancelledError) as error:  # in a sync call, not one of the caller's
+            if raised_by_handler(error):
+                raise
             known = self._failed(error, request.cancel)
             raise known from known.__cause__
         finally:

@@ -25,6 +25,7 @@ from collections.abc import (
 )
 from typing import Any, get_args
 
+from lollms_core.bridges.signals import raised_by_handler
 from lollms_core.errors import BackendError, ContractError, LollmsError, described
 from lollms_core.text import ReasoningSplitter, StopFilter, SurrogateJoiner
 from lollms_core.text.json_schema import schema_problem
@@ -246,9 +247,10 @@ class Pipeline:
 def as_lollms_error(error: BaseException, format: str) -> LollmsError:
     """The error itself if it is ours, else a `BackendError` that has it as its cause.
 
-    A warning that the caller's filters have made an error is raised: it is no fault of the format.
+    A warning that the caller's filters have made an error is raised, and so is what a signal handler of theirs raised:
+    it is no fault of the format.
     """
-    if isinstance(error, Warning):
+    if isinstance(error, Warning) or raised_by_handler(error):
         raise error
     if isinstance(error, LollmsError):
         error.format = error.format or format
@@ -283,6 +285,9 @@ def drive(
                     break
         # In a sync call no task of the caller can have been cancelled, only one of the backend.
         except (Exception, asyncio.CancelledError) as error:
+            if raised_by_handler(error):
+                cancel.cancel()
+                raise
             yield from pipeline.flush()
             # Whoever shut the connection down asked for the end, not for an error.
             if not cancel.cancelled:

@@ -23,6 +23,7 @@ import urllib3
 import urllib3.exceptions
 
 from lollms_core.bridges import processes
+from lollms_core.bridges.signals import raised_by_handler
 from lollms_core.errors import (
     CallCancelledError,
     ClientClosedError,
@@ -244,7 +245,9 @@ class SyncCall:
             )
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             watch.release()
-            raise self._failure(error, timeouts, pool.proxy) from _root(error)
+            if raised_by_handler(cause := _root(error)):
+                raise cause from None
+            raise self._failure(error, timeouts, pool.proxy) from cause
         except BaseException:
             watch.release()
             raise
@@ -430,6 +433,9 @@ class SyncResponse:
                     data = answer.read1(READ_SIZE)
                 data = text
         except (urllib3.exceptions.HTTPError, OSError, http.client.HTTPException, ValueError) as error:
+            if raised_by_handler(cause := _root(error)):
+                self.interrupted = True
+                raise cause from None
             self.close()
             raise self._failure(error) from error
         except LollmsError:

@@ -1,0 +1,33 @@
+"""Exceptions that a signal handler of the program raised: they are the caller's, whatever they interrupted.
+
+A time limit by `SIGALRM`, or Celery's soft limit, raises in the middle of whatever runs. What it raises may well be an
+`OSError`, as in the example of Python's own `signal` module, and is no failure of a connection all the same.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import traceback
+from types import CodeType
+
+__all__ = ["raised_by_handler"]
+
+
+def raised_by_handler(error: BaseException) -> bool:
+    """Whether a signal handler that is installed now raised it. Only the main thread runs those."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handlers = _codes()
+    return any(frame.f_code in handlers for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def _codes() -> set[CodeType]:
+    found = set()
+    for number in signal.valid_signals():
+        handler = signal.getsignal(number)
+        if callable(handler) and handler is not signal.default_int_handler:
+            for function in (handler, getattr(handler, "__func__", None), vars(type(handler)).get("__call__")):
+                if isinstance(code := getattr(function, "__code__", None), CodeType):
+                    found.add(code)
+    return found
