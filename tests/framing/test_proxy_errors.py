@@ -184,6 +184,7 @@ def test_nothing_listens_where_the_proxy_should_be(
 def test_nothing_listens_where_the_socks_proxy_should_be(
     door: Door, monkeypatch: pytest.MonkeyPatch, secure_or_not: str, nobody: str
 ) -> None:
+    pytest.importorskip("socks", reason="PySocks is not installed; what is said then is tested below")
     monkeypatch.setenv("ALL_PROXY", f"socks5h://me:s3cr3t@{nobody}")
     for error in in_sync(lambda: door.client(secure_or_not, raise_errors=True)):
         assert re.search(rf"cannot reach the proxy \S*{nobody}: nothing listens there", error.message), error
