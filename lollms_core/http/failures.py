@@ -269,7 +269,9 @@ def _meant_by_type(value: Any) -> int | None:
     if not isinstance(inner, Mapping):
         return None
     told = inner.get("http_status_code")  # of Text Generation Inference
-    return told if isinstance(told, int) else _MEANT.get(_word(inner.get("type")))
+    if isinstance(told, int) and 400 <= told < 600:
+        return told
+    return _MEANT.get(_word(inner.get("type")))
 
 
 def timeout_error(kind: str, limit: float | None, where: str) -> APITimeoutError:

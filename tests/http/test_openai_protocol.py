@@ -445,6 +445,7 @@ def test_what_an_event_says_beside_a_plain_piece_is_kept() -> None:
         ({"type": "invalid_request_error", "code": None}, "InvalidRequestError"),
         ({"type": "requests", "code": "rate_limit_exceeded"}, "RateLimitError"),
         ({"http_status_code": 422}, "InvalidRequestError"),
+        ({"http_status_code": 200}, "ServerError"),
         ({"type": "overloaded_error"}, "ServerError"),
     ],
 )
