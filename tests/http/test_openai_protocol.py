@@ -454,6 +454,7 @@ def test_an_error_in_the_stream_is_what_its_words_say(said: dict[str, object], k
         decode(events({"error": {"message": "boom", **said}}))
     assert raised.value.type == kind
     assert "boom" in raised.value.message
+    assert raised.value.status_code != 200
     assert raised.value.retryable is (kind == "ServerError" or said.get("code") == "rate_limit_exceeded")
 
 
