@@ -328,7 +328,7 @@ class LollmsClient(AsyncCalls):
         request = queries.pull_request(model_name)
         try:
             progress = queries.pulling(self, self._hook("pull_model", request))
-            self._running.add(request.cancel)
+            self._running[request.cancel] = progress
             if hasattr(progress, "__iter__"):
                 yield from progress
             else:
@@ -338,7 +338,7 @@ class LollmsClient(AsyncCalls):
             raise known from known.__cause__
         finally:
             request.cancel.cancel()
-            self._running.discard(request.cancel)
+            self._running.pop(request.cancel, None)
 
     # --- the end --------------------------------------------------------------------------------------------------
 

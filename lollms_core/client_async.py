@@ -256,7 +256,7 @@ class AsyncCalls(ClientBase):
         request = queries.pull_request(model_name)
         try:
             progress = queries.pulling(self, await self._ahook("pull_model", request))
-            self._running.add(request.cancel)
+            self._running[request.cancel] = progress
             if not hasattr(progress, "__aiter__"):
                 steps = iterate_in_thread(lambda: progress, request.cancel)
             else:
@@ -269,7 +269,7 @@ class AsyncCalls(ClientBase):
             raise known from known.__cause__
         finally:
             request.cancel.cancel()
-            self._running.discard(request.cancel)
+            self._running.pop(request.cancel, None)
 
     # --- the end --------------------------------------------------------------------------------------------------
 

@@ -205,7 +205,7 @@ class ClientBase:
         self._portal = LoopThread()
         # Without a lock: `cancel` may be called by a signal handler, or while the collector ends an abandoned stream.
         # What is done to it is one step for the interpreter.
-        self._running: set[CancelToken] = set()
+        self._running: dict[CancelToken, object] = {}
         self._closed = False
 
     def __repr__(self) -> str:
@@ -308,7 +308,7 @@ class ClientBase:
     def _hook(self, name: str, request: Any) -> Any:
         """What the backend answers; `None` if it does not implement the hook. Any failure is a `LollmsError`."""
         self._check_open()
-        self._running.add(request.cancel)
+        self._running[request.cancel] = None
         try:
             value = getattr(self._manager.hook, name)(request=request)
             if isinstance(value, Pending):
@@ -320,13 +320,13 @@ class ClientBase:
             known = self._failed(error, request.cancel)
             raise known from known.__cause__
         finally:
-            self._running.discard(request.cancel)
+            self._running.pop(request.cancel, None)
 
     async def _ahook(self, name: str, request: Any) -> Any:
         """The twin of `_hook`."""
         self._check_open()
         hook = getattr(self._manager.hook, name)
-        self._running.add(request.cancel)
+        self._running[request.cancel] = None
         try:
             if name in self._nonblocking:
                 value = hook(request=request)
@@ -339,7 +339,7 @@ class ClientBase:
             known = self._failed(error, request.cancel)
             raise known from known.__cause__
         finally:
-            self._running.discard(request.cancel)
+            self._running.pop(request.cancel, None)
 
     def _failed(self, error: BaseException, cancel: CancelToken) -> LollmsError:
         if cancel.cancelled and not isinstance(error, CallCancelledError):

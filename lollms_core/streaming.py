@@ -265,27 +265,32 @@ def as_lollms_error(error: BaseException, format: str) -> LollmsError:
 
 
 def drive(
-    open_stream: Callable[[], Iterable[Chunk]], pipeline: Pipeline, running: set[CancelToken]
+    open_stream: Callable[[], Iterable[Chunk]], pipeline: Pipeline, running: dict[CancelToken, object]
 ) -> Generator[Chunk, None, None]:
     """The caller's chunks of a sync stream, the closing record last. Closes the stream on every path.
 
     Args:
-        running: where the stream's token is while it is under way.
+        running: where the stream is, by its token, while it is under way. A stream that was left behind in a circle of
+            references is then ended by this generator, and not by the garbage collector, which knows no order.
     """
     cancel = pipeline.cancel
     feed = pipeline.feed
     iterator: Iterator[Chunk] | None = None
-    running.add(cancel)
+    running[cancel] = None
+    with_caller = False
     try:
         try:
-            iterator = iter(open_stream())
+            running[cancel] = iterator = iter(open_stream())
             for chunk in iterator:
-                yield from feed(chunk)
+                out = feed(chunk)
+                with_caller = True  # what is raised at a `yield` was thrown in there
+                yield from out
+                with_caller = False
                 if pipeline.ended or cancel.cancelled:
                     break
         # In a sync call no task of the caller can have been cancelled, only one of the backend.
         except (Exception, asyncio.CancelledError) as error:
-            if raised_by_handler(error):
+            if with_caller or raised_by_handler(error):
                 cancel.cancel()
                 raise
             yield from pipeline.flush()
@@ -304,29 +309,36 @@ def drive(
         raise
     finally:
         _close(iterator)
-        running.discard(cancel)
+        running.pop(cancel, None)
 
 
 async def adrive(
-    open_stream: Callable[[], Awaitable[AsyncIterator[Chunk]]], pipeline: Pipeline, running: set[CancelToken]
+    open_stream: Callable[[], Awaitable[AsyncIterator[Chunk]]], pipeline: Pipeline, running: dict[CancelToken, object]
 ) -> AsyncGenerator[Chunk, None]:
     """What `drive` does, for an async stream."""
     # One generator and not one inside another: a loop that ends closes each of them by itself.
     cancel = pipeline.cancel
     feed = pipeline.feed
     stream: AsyncIterator[Chunk] | None = None
-    running.add(cancel)
+    running[cancel] = None
+    with_caller = False
     try:
         try:
             stream = await open_stream()
             if isinstance(stream, AsyncGenerator):
                 stream = _Unlisted(stream)
+            running[cancel] = stream
             async for chunk in stream:
                 for out in feed(chunk):
+                    with_caller = True
                     yield out
+                    with_caller = False
                 if pipeline.ended or cancel.cancelled:
                     break
         except Exception as error:
+            if with_caller:
+                cancel.cancel()
+                raise
             for out in pipeline.flush():
                 yield out
             if not cancel.cancelled:
@@ -343,7 +355,7 @@ async def adrive(
         raise
     finally:
         await _aclose(stream)
-        running.discard(cancel)
+        running.pop(cancel, None)
 
 
 def _close(iterator: object) -> None:

@@ -19,6 +19,7 @@ from lollms_core import (
     ContractError,
     IncompleteStreamError,
     LollmsClient,
+    LollmsError,
     Message,
     UnknownFormatError,
     UnsupportedError,
@@ -171,6 +172,27 @@ def test_text_that_arrives_as_the_cancel_does_is_kept(strangers):
     )
     with LollmsClient(default_generation_mode="deaf") as client:
         assert client.complete("x").text == "ab"
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), LollmsError("mine")])
+def test_what_is_thrown_into_a_stream_is_the_callers(error: Exception):
+    with LollmsClient(default_generation_mode="echo") as client:
+        stream = client.stream("one two three")
+        next(stream)
+        with pytest.raises(type(error)) as caught:
+            stream.throw(error)
+        assert caught.value is error
+        assert not client._running
+
+        async def main() -> None:
+            astream = client.astream("one two three")
+            await anext(astream)
+            with pytest.raises(type(error)) as caught:
+                await astream.athrow(error)
+            assert caught.value is error
+
+        asyncio.run(main())
+        assert not client._running
 
 
 def test_abandoning_the_iterator_ends_the_generation():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import signal
 import socket
@@ -37,7 +38,7 @@ from lollms_core.http.sockets import reset_when_closed
 from tests.support.framing_server import Incoming
 from tests.support.lollms_stub import LollmsStub
 from tests.support.socket_server import SocketServer
-from tests.support.waiting import PATIENCE, PATIENT, in_background, program, wait_until
+from tests.support.waiting import PATIENCE, PATIENT, await_until, in_background, program, wait_until
 
 Body = dict[str, Any]
 
@@ -169,11 +170,33 @@ def by_a_loop_that_ends_with_an_iterator_left_behind(client: LollmsClient) -> No
     asyncio.run(main())
 
 
+def by_iterator_left_in_a_circle(client: LollmsClient) -> None:
+    circle: list[Any] = [client.stream("count")]
+    next(circle[0])
+    circle.append(circle)
+    del circle
+    gc.collect()
+
+
+def by_async_iterator_left_in_a_circle(client: LollmsClient) -> None:
+    async def main() -> None:
+        circle: list[Any] = [client.astream("count")]
+        await anext(circle[0])
+        circle.append(circle)
+        del circle
+        gc.collect()
+        await await_until(lambda: not client._running, "the end of the answer")
+
+    asyncio.run(main())
+
+
 STOPS = [
     by_callback,
     by_stop_sequence,
     by_closed_iterator,
     by_abandoned_iterator,
+    by_iterator_left_in_a_circle,
+    by_async_iterator_left_in_a_circle,
     by_cancel_from_another_thread,
     by_cancelled_task,
     by_async_callback,
