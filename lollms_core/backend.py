@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lollms_core.errors import ConfigurationError, UnsupportedOptionError, UnsupportedOptionWarning, callers_level
+from lollms_core.errors import ConfigurationError, UnsupportedOptionError, UnsupportedOptionWarning, warn_caller
 from lollms_core.hookspecs import BackendSpec
 from lollms_core.types import BackendSettings, Capabilities, SamplingParams
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["ALL_HOOKS", "Backend", "callers_level", "capabilities_problem", "near_misses"]
+__all__ = ["ALL_HOOKS", "Backend", "capabilities_problem", "near_misses"]
 
 ALL_HOOKS = frozenset(name for name, value in vars(BackendSpec).items() if not name.startswith("_") and callable(value))
 """The names of the hooks."""
@@ -119,7 +118,7 @@ class Backend:
         if fresh:
             self._said.update((who, name) for name in fresh)
             text = f"{who} does not honour: {', '.join(fresh)}"
-            warnings.warn(f"{text}. {hint}" if hint else text, UnsupportedOptionWarning, stacklevel=callers_level())
+            warn_caller(f"{text}. {hint}" if hint else text, UnsupportedOptionWarning)
 
 
 def capabilities_problem(capabilities: Any) -> str:

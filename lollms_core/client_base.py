@@ -8,7 +8,6 @@ import inspect
 import logging
 import os
 import threading
-import warnings
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,7 +25,7 @@ from lollms_core.errors import (
     ErrorDict,
     LollmsError,
     UnsupportedOptionError,
-    callers_level,
+    warn_caller,
 )
 from lollms_core.parameters import (
     DefaultStr,
@@ -429,7 +428,7 @@ def as_text(completion: Completion | ErrorDict) -> str | ErrorDict:
     if not isinstance(completion, Completion):
         return completion
     if not completion.text and completion.finish_reason != "cancelled" and (why := _why_empty(completion)):
-        warnings.warn(why, EmptyAnswerWarning, stacklevel=callers_level())
+        warn_caller(why, EmptyAnswerWarning)
     return completion.text
 
 

@@ -6,7 +6,6 @@ The sync and the async client run the same conversation, so both continue an unf
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from lollms_core.errors import (
     EmptyPromptError,
     LollmsError,
     UnfinishedCodeWarning,
-    callers_level,
+    warn_caller,
 )
 from lollms_core.text import extract_code_blocks, join_continuation, read_continuation
 from lollms_core.text.captions import language_of
@@ -94,7 +93,7 @@ def ask_for_codes(
         raise _no_code(completion, answer)
     if single and not blocks[0]["is_complete"] and completion.finish_reason != "cancelled":
         told = "The code is not complete: the model ran out of tokens. Raise n_predict, or ask for less at once."
-        warnings.warn(told, UnfinishedCodeWarning, stacklevel=callers_level())
+        warn_caller(told, UnfinishedCodeWarning)
     return blocks
 
 

@@ -8,6 +8,7 @@ Errors about wrong *types* are Python's own `TypeError`: they are mistakes in th
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 if TYPE_CHECKING:
@@ -316,9 +317,20 @@ class ServerError(APIStatusError):
     default_retryable = True
 
 
-def callers_level() -> int:
-    """The `stacklevel`, for `warnings.warn` in the calling function, of the first frame that is not part of lollms."""
-    frame, level = sys._getframe(1), 1
+def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the caller's line: the first frame that is not part of lollms.
+
+    A backend's own thread has no such frame. Python shows a warning once for each line that it comes from, so that all
+    clients after the first would be silent there: such a warning names no line, and is always shown.
+    """
+    frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("lollms_"):
         frame, level = frame.f_back, level + 1
-    return level
+    if frame.f_globals.get("__name__", "").partition(".")[0] in _RUNNERS:
+        warnings.warn_explicit(message, category, "lollms", 1, module="lollms_core", registry={})
+    else:
+        warnings.warn(message, category, stacklevel=level)
+
+
+_RUNNERS = ("threading", "concurrent", "asyncio", "uvloop")
+"""What runs threads and tasks. None of it is a program that calls lollms."""

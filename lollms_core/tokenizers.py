@@ -15,12 +15,11 @@ import tempfile
 import threading
 import time
 import uuid
-import warnings
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
-from lollms_core.errors import InvalidRequestError, callers_level
+from lollms_core.errors import InvalidRequestError, warn_caller
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -226,7 +225,7 @@ def _why(name: str | None) -> str:
 def _warn_once(message: str) -> None:
     if message not in _warned:
         _warned.add(message)
-        warnings.warn(message, stacklevel=callers_level())
+        warn_caller(message)
 
 
 def _load(name: str, *, allow_download: bool) -> Encoding | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ from lollms_core import (
     Timeouts,
     UnsupportedOptionWarning,
 )
-from lollms_core.errors import callers_level
+from lollms_core.errors import warn_caller
 from lollms_litellm.arguments import Arguments
 from lollms_litellm.chunks import ChunkReader
 from lollms_litellm.loading import litellm
@@ -134,11 +133,7 @@ def give_up(error: LollmsError, call: Arguments, refused: set[str]) -> bool:
         del call.values[theirs]
         refused.add(ours)
         if ours in call.chosen:
-            warnings.warn(
-                f"{call.values['model']} does not honour: {ours} ({error.message})",
-                UnsupportedOptionWarning,
-                stacklevel=callers_level(),
-            )
+            warn_caller(f"{call.values['model']} does not honour: {ours} ({error.message})", UnsupportedOptionWarning)
     return bool(named)
 
 

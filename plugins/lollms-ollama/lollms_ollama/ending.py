@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from lollms_core import GenerationRequest
-from lollms_core.errors import callers_level
+from lollms_core.errors import warn_caller
 from lollms_ollama.bodies import conversation, is_raw, raw_text
 from lollms_ollama.models import Shown
 from lollms_ollama.truncation import TruncatedPromptWarning, size_if_cut
@@ -45,12 +44,11 @@ class Ending:
         size = size_if_cut(reported, self._window, self._texts, raw=self._raw, small_vocabulary=small)
         if size is None:
             return False
-        warnings.warn(
+        warn_caller(
             f"Ollama cut the prompt for {self._model}: it has about {size} tokens, of which the model saw {reported}"
             + ("" if self._window is None else f"; the window (num_ctx) is {self._window}")
             + (". Set a larger ctx_size, or shorten the prompt." if self._can_grow() else ". Shorten the prompt."),
             TruncatedPromptWarning,
-            stacklevel=callers_level(),
         )
         return True
 
