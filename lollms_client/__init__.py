@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lollms_core import Capabilities as Capabilities
     from lollms_core import Chunk as Chunk
     from lollms_core import ClientClosedError as ClientClosedError
+    from lollms_core import ClientInfo as ClientInfo
     from lollms_core import CloseRequest as CloseRequest
     from lollms_core import CodeBlock as CodeBlock
     from lollms_core import Completion as Completion
@@ -36,7 +37,11 @@ if TYPE_CHECKING:
     from lollms_core import EmbedRequest as EmbedRequest
     from lollms_core import EmptyAnswerWarning as EmptyAnswerWarning
     from lollms_core import EmptyPromptError as EmptyPromptError
+    from lollms_core import End as End
     from lollms_core import ErrorDict as ErrorDict
+    from lollms_core import Extension as Extension
+    from lollms_core import ExtensionError as ExtensionError
+    from lollms_core import ExtensionWarning as ExtensionWarning
     from lollms_core import FinishReason as FinishReason
     from lollms_core import FormatLoadError as FormatLoadError
     from lollms_core import FuturePending as FuturePending
@@ -68,19 +73,21 @@ if TYPE_CHECKING:
     from lollms_core import Request as Request
     from lollms_core import SamplingParams as SamplingParams
     from lollms_core import ServerError as ServerError
+    from lollms_core import Stream as Stream
     from lollms_core import Timeouts as Timeouts
     from lollms_core import Timings as Timings
     from lollms_core import TokenCount as TokenCount
     from lollms_core import TokenizeRequest as TokenizeRequest
     from lollms_core import UnfinishedCodeWarning as UnfinishedCodeWarning
+    from lollms_core import UnknownExtensionError as UnknownExtensionError
     from lollms_core import UnknownFormatError as UnknownFormatError
     from lollms_core import UnsupportedError as UnsupportedError
     from lollms_core import UnsupportedOptionError as UnsupportedOptionError
     from lollms_core import UnsupportedOptionWarning as UnsupportedOptionWarning
     from lollms_core import Usage as Usage
     from lollms_core import hookimpl as hookimpl
+    from lollms_core import installed_extensions as installed_extensions
     from lollms_core import installed_formats as installed_formats
-    from lollms_core import wrap_stream as wrap_stream
 
 
 if not TYPE_CHECKING:  # a type checker would take every name for there

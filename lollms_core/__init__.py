@@ -21,20 +21,26 @@ if TYPE_CHECKING:
     from lollms_core.bridges.pending import Ready as Ready
     from lollms_core.client import LollmsClient as LollmsClient
     from lollms_core.errors import *  # noqa: F403
+    from lollms_core.extension import ClientInfo as ClientInfo
+    from lollms_core.extension import End as End
+    from lollms_core.extension import Extension as Extension
     from lollms_core.hookspecs import CONTRACT_VERSION as CONTRACT_VERSION
     from lollms_core.hookspecs import hookimpl as hookimpl
+    from lollms_core.layers import Stream as Stream
     from lollms_core.parameters import GenerateOptions as GenerateOptions
+    from lollms_core.registry import installed_extensions as installed_extensions
     from lollms_core.registry import installed_formats as installed_formats
-    from lollms_core.streaming import wrap_stream as wrap_stream
     from lollms_core.types import *  # noqa: F403
 
 _ERRORS = (
     "APIConnectionError", "APIStatusError", "APITimeoutError", "AuthenticationError", "BackendError",
     "CallCancelledError", "ClientClosedError", "ConfigurationError", "ContextWindowError", "ContractError",
-    "EmptyAnswerWarning", "EmptyPromptError", "ErrorDict", "FormatLoadError", "ImageError",
+    "EmptyAnswerWarning", "EmptyPromptError", "ErrorDict", "ExtensionError", "ExtensionWarning", "FormatLoadError",
+    "ImageError",
     "IncompleteStreamError", "InvalidRequestError", "LollmsError",
     "MissingDependencyError", "ModelLoadError", "ModelNotFoundError", "ModelRequiredError", "PermissionDeniedError",
-    "ProtocolError", "RateLimitError", "ServerError", "UnfinishedCodeWarning", "UnknownFormatError",
+    "ProtocolError", "RateLimitError", "ServerError", "UnfinishedCodeWarning", "UnknownExtensionError",
+    "UnknownFormatError",
     "UnsupportedError", "UnsupportedOptionError", "UnsupportedOptionWarning",
 )  # fmt: skip
 _TYPES = (
@@ -50,14 +56,18 @@ _HOMES = {
     **dict.fromkeys(_TYPES, "lollms_core.types"),
     "Backend": "lollms_core.backend",
     "CONTRACT_VERSION": "lollms_core.hookspecs",
+    "ClientInfo": "lollms_core.extension",
+    "End": "lollms_core.extension",
+    "Extension": "lollms_core.extension",
     "FuturePending": "lollms_core.bridges.pending",
     "GenerateOptions": "lollms_core.parameters",
     "LollmsClient": "lollms_core.client",
     "Pending": "lollms_core.bridges.pending",
     "Ready": "lollms_core.bridges.pending",
+    "Stream": "lollms_core.layers",
     "hookimpl": "lollms_core.hookspecs",
+    "installed_extensions": "lollms_core.registry",
     "installed_formats": "lollms_core.registry",
-    "wrap_stream": "lollms_core.streaming",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -13,7 +13,7 @@ from lollms_core.types import BackendSettings, Capabilities, SamplingParams
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["ALL_HOOKS", "Backend", "capabilities_problem", "near_misses"]
+__all__ = ["ALL_HOOKS", "Backend", "capabilities_problem", "checked_options", "near_misses"]
 
 ALL_HOOKS = frozenset(name for name, value in vars(BackendSpec).items() if not name.startswith("_") and callable(value))
 """The names of the hooks."""
@@ -73,25 +73,7 @@ class Backend:
 
     @classmethod
     def _checked_options(cls, settings: BackendSettings) -> BaseModel | None:
-        known = [] if cls.Options is None else list(cls.Options.model_fields)
-        for name in settings.options:
-            if name not in known:
-                raise UnsupportedOptionError(
-                    f"the {settings.format} format has no option {name!r}",
-                    hint=near_misses(name, known) or "It takes no options of its own.",
-                    format=settings.format,
-                )
-        if cls.Options is None:
-            return None
-        from pydantic import ValidationError
-
-        try:
-            return cls.Options(**settings.options)
-        except ValidationError as error:
-            # `include_input=False`: a rejected value may be a secret.
-            problems = error.errors(include_url=False, include_input=False)
-            text = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'options'} {_plain(p['msg'])}" for p in problems)
-            raise ConfigurationError(f"{settings.format} options: {text}", format=settings.format) from None
+        return checked_options(cls.Options, settings.options, f"the {settings.format} format", format=settings.format)
 
     def not_honoured(self, options: Iterable[str], *, by: str = "", hint: str = "") -> None:
         """Say that options which the caller chose have no effect: a warning, once each, or an error if strict.
@@ -119,6 +101,42 @@ class Backend:
             self._said.update((who, name) for name in fresh)
             text = f"{who} does not honour: {', '.join(fresh)}"
             warn_caller(f"{text}. {hint}" if hint else text, UnsupportedOptionWarning)
+
+
+def checked_options(
+    model: type[BaseModel] | None, given: Mapping[str, Any], who: str, *, format: str | None = None
+) -> BaseModel | None:
+    """The options of a backend or an extension, as its pydantic model has them; `None` if it has no model.
+
+    Args:
+        model: the model, if any.
+        given: the options.
+        who: whose they are, for messages.
+        format: the format, for errors.
+
+    Raises:
+        UnsupportedOptionError: there is no such option.
+        ConfigurationError: an option whose value the model refuses.
+    """
+    known = [] if model is None else list(model.model_fields)
+    for name in given:
+        if name not in known:
+            raise UnsupportedOptionError(
+                f"{who} has no option {name!r}",
+                hint=near_misses(name, known) or "It takes no options of its own.",
+                format=format,
+            )
+    if model is None:
+        return None
+    from pydantic import ValidationError
+
+    try:
+        return model(**given)
+    except ValidationError as error:
+        # `include_input=False`: a rejected value may be a secret.
+        problems = error.errors(include_url=False, include_input=False)
+        text = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'options'} {_plain(p['msg'])}" for p in problems)
+        raise ConfigurationError(f"{format or who} options: {text}", format=format) from None
 
 
 def capabilities_problem(capabilities: Any) -> str:

@@ -173,7 +173,7 @@ class LollmsClient(AsyncCalls):
                 if callback is not None and chunk.text and _wants_no_more(callback, chunk):
                     run.request.cancel.cancel()
                     break
-        return run.pipeline.completion(run.request.model)
+        return run.pipeline.completion()
 
     # --- code -----------------------------------------------------------------------------------------------------
 

@@ -141,7 +141,7 @@ class AsyncCalls(ClientBase):
                     if (await wish if inspect.isawaitable(wish) else wish) is False:
                         run.request.cancel.cancel()
                         break
-        return run.pipeline.completion(run.request.model)
+        return run.pipeline.completion()
 
     # --- code -----------------------------------------------------------------------------------------------------
 

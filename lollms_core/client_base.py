@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import inspect
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lollms_core.backend import capabilities_problem
@@ -27,6 +29,8 @@ from lollms_core.errors import (
     UnsupportedOptionError,
     warn_caller,
 )
+from lollms_core.extension import ClientInfo, Extension
+from lollms_core.layers import Layers
 from lollms_core.parameters import (
     DefaultStr,
     GenerateOptions,
@@ -37,7 +41,15 @@ from lollms_core.parameters import (
     default_int,
     is_chosen,
 )
-from lollms_core.registry import chosen_format, load_format, nonblocking_hooks, plugin_manager
+from lollms_core.queries import value_problem
+from lollms_core.registry import (
+    active_extensions,
+    checked_backend,
+    chosen_format,
+    load_format,
+    nonblocking_hooks,
+    plugin_manager,
+)
 from lollms_core.streaming import ONLY_REASONING, ONLY_REASONING_HINT, Pipeline, as_lollms_error
 from lollms_core.text.layouts import ai_full_header, separator_template, system_full_header, user_full_header
 from lollms_core.types import (
@@ -99,7 +111,7 @@ class ClientBase:
         seed: int | None = None,
         n_threads: int | None = default_int("n_threads"),
         service_key: str | SecretStr | None = None,
-        default_generation_mode: ELF_GENERATION_FORMAT | str = ELF_GENERATION_FORMAT.LOLLMS,
+        default_generation_mode: ELF_GENERATION_FORMAT | str | type[Backend] = ELF_GENERATION_FORMAT.LOLLMS,
         verify_ssl_certificate: bool | str | os.PathLike[str] = True,
         *,
         min_p: float | None = None,
@@ -108,6 +120,7 @@ class ClientBase:
         timeouts: Timeouts | None = None,
         max_retries: int = 2,
         headers: Mapping[str, str] | None = None,
+        extensions: Sequence[str | Mapping[str, Mapping[str, Any]] | Extension | type[Extension]] = (),
         **backend_options: Any,
     ) -> None:
         """Choose a format and the values that calls use where they give none. Touches neither network nor model.
@@ -128,7 +141,8 @@ class ClientBase:
             seed: for repeatable answers.
             n_threads: threads that the server or the model may use: 8.
             service_key: the key for the server; otherwise the format's own environment variables.
-            default_generation_mode: a member of `ELF_GENERATION_FORMAT` or the name of any installed format.
+            default_generation_mode: a member of `ELF_GENERATION_FORMAT`, the name of any installed format, or the class
+                of a backend, which need not be installed.
             verify_ssl_certificate: `False` accepts any certificate; a string is the path of a CA bundle.
             min_p: leave out tokens less probable than this share of the best one's.
             raise_errors: raise errors in place of returning `{"status": False, "error": …}`.
@@ -136,21 +150,27 @@ class ClientBase:
             timeouts: limits for connecting, for the first token and between two pieces.
             max_retries: how often a request that failed before its first token is repeated.
             headers: extra HTTP headers.
+            extensions: what goes around the calls, outermost first: names of installed extensions, `{name: options}`,
+                or objects of `Extension` classes.
             **backend_options: options of the chosen format, see its documentation.
 
         Raises:
             UnknownFormatError: no installed package provides the format.
             FormatLoadError: the format's package cannot be imported.
-            ConfigurationError: an option that the format refuses.
+            UnknownExtensionError: no installed package provides an extension.
+            ExtensionError: an extension cannot be loaded, or fails when it is made.
+            ConfigurationError: an option that the format, or an extension, refuses.
             TypeError: a value of the wrong type.
         """
         if isinstance(default_generation_mode, ELF_GENERATION_FORMAT):
             format = default_generation_mode.value
         elif isinstance(default_generation_mode, str):
             format = chosen_format(default_generation_mode)
+        elif isinstance(default_generation_mode, type):
+            format = default_generation_mode.__name__
         else:
             raise TypeError(
-                "default_generation_mode must be an ELF_GENERATION_FORMAT or the name of a format, "
+                "default_generation_mode must be an ELF_GENERATION_FORMAT, the name of a format or a backend's class, "
                 f"not {type(default_generation_mode).__name__}"
             )
         check_settings(
@@ -196,12 +216,18 @@ class ClientBase:
             headers=dict(headers or {}),
             options=backend_options,
         )
-        self.backend = _made(load_format(format), settings)
-        self._manager, self.extension_failures = plugin_manager(self.backend, format)
+        if isinstance(default_generation_mode, type):
+            backend = checked_backend(default_generation_mode)
+        else:
+            backend = load_format(format)
+        self.backend = _made(backend, settings)
+        self._manager = plugin_manager(self.backend, format)
         self._builder = RequestBuilder(self.backend)
         self._nonblocking = nonblocking_hooks(self._manager)
         self._say_unused(settings)
         self._portal = LoopThread()
+        active = active_extensions(extensions, self._info(settings)) if extensions else []
+        self._layers = Layers(active, _Backend(self))
         # Without a lock: `cancel` may be called by a signal handler, or while the collector ends an abandoned stream.
         # What is done to it is one step for the interpreter.
         self._running: dict[CancelToken, object] = {}
@@ -229,6 +255,19 @@ class ClientBase:
         if unused:
             self.backend.not_honoured(unused)
 
+    def _info(self, settings: BackendSettings) -> ClientInfo:
+        from lollms_core.http.address import mask
+
+        address = None
+        with contextlib.suppress(LollmsError):  # one that cannot be used is told by the first call
+            address = getattr(self.backend, "address", None) or settings.host_address
+        return ClientInfo(
+            format=self.format,
+            model_name=self.model_name,
+            address=None if address is None else mask(str(address)),
+            capabilities=self.backend.capabilities,
+        )
+
     # --- generations ----------------------------------------------------------------------------------------------
 
     def _prepare(
@@ -242,7 +281,7 @@ class ClientBase:
         cancel = CancelToken()
         request = self._builder.build(self, prompt, messages, n_predict, options, cancel)
         stop = () if "stop" in self.backend.capabilities.options else request.sampling.stop
-        return Run(request, Pipeline(stop, cancel, self.format, request.json_schema))
+        return Run(request, Pipeline(stop, cancel, self.format, request.json_schema, request.model))
 
     def _open(self, request: GenerationRequest) -> Any:
         self._check_open()  # the stream may have been made before the client was closed
@@ -252,7 +291,13 @@ class ClientBase:
         return stream
 
     def _open_sync(self, request: GenerationRequest) -> Iterable[Chunk]:
-        """The backend's stream as a sync iterable."""
+        """The answer's stream as a sync iterable."""
+        if "generate" in self._layers.hooks:
+            self._check_open()
+            return self._layers.stream(request)
+        return self._backend_sync(request)
+
+    def _backend_sync(self, request: GenerationRequest) -> Iterable[Chunk]:
         stream = self._open(request)
         if hasattr(stream, "__iter__"):
             chunks: Iterable[Chunk] = stream
@@ -262,7 +307,13 @@ class ClientBase:
         raise self._not_a_stream(stream)
 
     async def _open_async(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
-        """The backend's stream as an async iterator."""
+        """The answer's stream as an async iterator."""
+        if "generate" in self._layers.hooks:
+            self._check_open()
+            return aiter(self._layers.stream(request))
+        return await self._backend_async(request)
+
+    async def _backend_async(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
         if "generate" in self._nonblocking:
             stream = self._open(request)
         else:
@@ -309,10 +360,9 @@ class ClientBase:
         self._check_open()
         self._running[request.cancel] = None
         try:
-            value = getattr(self._manager.hook, name)(request=request)
-            if isinstance(value, Pending):
-                return value.wait()
-            return self._portal.run(value, request.cancel) if inspect.isawaitable(value) else value
+            if name in self._layers.hooks:
+                return self._layers.value(name, request).wait()
+            return self._ask_backend(name, request)
         except (Exception, asyncio.CancelledError) as error:  # in a sync call, not one of the caller's
             if raised_by_handler(error):
                 raise
@@ -321,24 +371,44 @@ class ClientBase:
         finally:
             self._running.pop(request.cancel, None)
 
+    def _ask_backend(self, name: str, request: Any) -> Any:
+        value = getattr(self._manager.hook, name)(request=request)
+        if isinstance(value, Pending):
+            value = value.wait()
+        elif inspect.isawaitable(value):
+            value = self._portal.run(value, request.cancel)
+        return self._checked(name, request, value)
+
     async def _ahook(self, name: str, request: Any) -> Any:
         """The twin of `_hook`."""
         self._check_open()
-        hook = getattr(self._manager.hook, name)
         self._running[request.cancel] = None
         try:
-            if name in self._nonblocking:
-                value = hook(request=request)
-            else:
-                value = await run_in_thread(lambda: hook(request=request), cancel=request.cancel)
-            if isinstance(value, Pending):
-                return await value
-            return await await_unless_cancelled(value, request.cancel) if inspect.isawaitable(value) else value
+            if name in self._layers.hooks:
+                return await self._layers.value(name, request)
+            return await self._aask_backend(name, request)
         except Exception as error:
             known = self._failed(error, request.cancel)
             raise known from known.__cause__
         finally:
             self._running.pop(request.cancel, None)
+
+    async def _aask_backend(self, name: str, request: Any) -> Any:
+        hook = getattr(self._manager.hook, name)
+        if name in self._nonblocking:
+            value = hook(request=request)
+        else:
+            value = await run_in_thread(lambda: hook(request=request), cancel=request.cancel)
+        if isinstance(value, Pending):
+            value = await value
+        elif inspect.isawaitable(value):
+            value = await await_unless_cancelled(value, request.cancel)
+        return self._checked(name, request, value)
+
+    def _checked(self, name: str, request: Any, value: Any) -> Any:
+        if problem := value_problem(name, request, value):
+            raise ContractError(f"`{name}` of the {self.format} format {problem}", format=self.format)
+        return value
 
     def _failed(self, error: BaseException, cancel: CancelToken) -> LollmsError:
         if cancel.cancelled and not isinstance(error, CallCancelledError):
@@ -368,8 +438,18 @@ class ClientBase:
             # Whatever the caller has is there already, and what there was to free is not to be used any more.
             logger.warning("closing the %s format failed", self.format, exc_info=True)
         finally:
+            self._close_extensions()
             self._closed = True
             self._portal.close()
+
+    def _close_extensions(self) -> None:
+        for active in self._layers.extensions:
+            try:
+                ending = active.extension.close()
+                if inspect.isawaitable(ending):
+                    self._end_in_time(ending)
+            except Exception:
+                logger.warning("closing %s failed", active, exc_info=True)
 
     def _end_in_time(self, closing: Awaitable[None]) -> None:
         cancel = CancelToken()
@@ -382,6 +462,51 @@ class ClientBase:
             logger.warning("closing the %s format did not end within %g seconds", self.format, _LONGEST_CLOSE)
         finally:
             timer.cancel()
+
+
+class _Backend:
+    """A client's backend, as what lies below its extensions."""
+
+    def __init__(self, client: ClientBase) -> None:
+        # Weakly: a client that is dropped is to end its backend at once, not when the garbage collector comes by.
+        self._client = weakref.ref(client)
+
+    @property
+    def client(self) -> ClientBase:
+        client = self._client()
+        if client is None:
+            raise ClientClosedError("the client is gone")
+        return client
+
+    @property
+    def format(self) -> str:
+        return self.client.format
+
+    @property
+    def portal(self) -> LoopThread:
+        return self.client._portal
+
+    @property
+    def looks_for_stops(self) -> bool:
+        return "stop" in self.client.backend.capabilities.options
+
+    def open_sync(self, request: GenerationRequest) -> Iterable[Chunk]:
+        return self.client._backend_sync(request)
+
+    async def open_async(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
+        return await self.client._backend_async(request)
+
+    def ask_sync(self, hook: str, request: Any) -> Any:
+        return self.client._ask_backend(hook, request)
+
+    async def ask_async(self, hook: str, request: Any) -> Any:
+        return await self.client._aask_backend(hook, request)
+
+    def known(self, error: BaseException) -> LollmsError:
+        return self.client._known(error)
+
+    def complain(self, problem: str) -> ContractError:
+        return ContractError(f"the {self.format} format {problem}", format=self.format)
 
 
 def _made(backend: type[Backend], settings: BackendSettings) -> Backend:

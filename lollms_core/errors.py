@@ -30,6 +30,8 @@ __all__ = [
     "EmptyAnswerWarning",
     "EmptyPromptError",
     "ErrorDict",
+    "ExtensionError",
+    "ExtensionWarning",
     "FormatLoadError",
     "ImageError",
     "IncompleteStreamError",
@@ -44,6 +46,7 @@ __all__ = [
     "RateLimitError",
     "ServerError",
     "UnfinishedCodeWarning",
+    "UnknownExtensionError",
     "UnknownFormatError",
     "UnsupportedError",
     "UnsupportedOptionError",
@@ -221,6 +224,20 @@ class EmptyAnswerWarning(UserWarning):
 
 class UnfinishedCodeWarning(UserWarning):
     """The code that `generate_code` returns is not complete: the model ran out of tokens in the middle of it."""
+
+
+class UnknownExtensionError(ConfigurationError):
+    """No installed package provides the extension that was asked for."""
+
+
+class ExtensionError(LollmsError):
+    """An extension cannot be loaded, or has failed; the cause is its exception."""
+
+    default_hint = "Go on without the extension, or tell the author of its package. The cause carries the traceback."
+
+
+class ExtensionWarning(UserWarning):
+    """An extension failed where the answer was there already."""
 
 
 class ClientClosedError(ConfigurationError):

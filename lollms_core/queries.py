@@ -5,7 +5,7 @@ The sync and the async client run the same queries. Each function takes the clie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -39,6 +39,7 @@ __all__ = [
     "pull_request",
     "pulling",
     "tokenize",
+    "value_problem",
 ]
 
 T = TypeVar("T")
@@ -60,7 +61,6 @@ def tokenize(client: ClientBase, text: str) -> Query[list[int]]:
     def interpret(tokens: list[int] | None) -> list[int]:
         if tokens is None:
             return encoding_for(client.model_name).encode(text)
-        _check_list(client, "tokenize", tokens, int, "int")
         return tokens
 
     return Query("tokenize", TokenizeRequest(text=check_text(text, "prompt"), model=client.model_name), interpret)
@@ -73,13 +73,12 @@ def count_tokens(client: ClientBase, text: str) -> Query[TokenCount]:
         if tokens is None:
             tokenizer = encoding_for(client.model_name)
             return TokenCount(len(tokenizer.encode(text)), exact=tokenizer.exact)
-        _check_list(client, "tokenize", tokens, int, "int")
         return TokenCount(len(tokens), exact=client.backend.capabilities.exact_tokens)
 
     def interpret(count: TokenCount | None) -> TokenCount | Query[TokenCount]:
         if count is None:
             return Query("tokenize", request, counted)
-        return _a(client, "count_tokens", count, TokenCount)
+        return count
 
     return Query("count_tokens", request, interpret)
 
@@ -90,7 +89,7 @@ def detokenize(client: ClientBase, tokens: Sequence[int]) -> Query[str]:
     def interpret(text: str | None) -> str:
         if text is None:
             return encoding_for(client.model_name).decode(list(checked))
-        return _a(client, "detokenize", text, str)
+        return text
 
     return Query("detokenize", DetokenizeRequest(tokens=checked, model=client.model_name), interpret)
 
@@ -109,11 +108,6 @@ def embed(client: ClientBase, text: str | Sequence[str]) -> Query[Any]:
     def interpret(vectors: list[list[float]] | None) -> Any:
         if vectors is None:
             raise _unsupported(client, "embeddings")
-        _check_list(client, "embed", vectors, (list, tuple), "lists of numbers")
-        for vector in vectors:
-            _check_list(client, "embed", vector, (int, float), "numbers for each text")
-        if len(vectors) != len(texts):
-            raise ContractError(f"{len(texts)} texts gave {len(vectors)} embeddings", format=client.format)
         return vectors[0] if single else vectors
 
     return Query("embed", EmbedRequest(texts=texts, model=client.model_name), interpret)
@@ -123,7 +117,6 @@ def list_models(client: ClientBase, details: bool) -> Query[Any]:
     def interpret(models: list[ModelInfo] | None) -> Any:
         if models is None:
             raise _unsupported(client, "list of models")
-        _check_list(client, "list_models", models, ModelInfo, "ModelInfo")
         return models if details else [model.name for model in models]
 
     return Query("list_models", ListModelsRequest(), interpret)
@@ -133,7 +126,7 @@ def model_info(client: ClientBase, model_name: str | None) -> Query[ModelInfo]:
     def interpret(info: ModelInfo | None) -> ModelInfo:
         if info is None:
             raise _unsupported(client, "information about models")
-        return _a(client, "model_info", info, ModelInfo)
+        return info
 
     model = check_text(model_name, "model_name") if model_name is not None else ""
     return Query("model_info", ModelInfoRequest(model=model or client.model_name), interpret)
@@ -143,7 +136,6 @@ def list_personalities(client: ClientBase, details: bool) -> Query[Any]:
     def interpret(personalities: list[Personality] | None) -> Any:
         if personalities is None:
             raise _unsupported(client, "personalities")
-        _check_list(client, "list_personalities", personalities, Personality, "Personality")
         return personalities if details else [personality.name for personality in personalities]
 
     return Query("list_personalities", ListPersonalitiesRequest(), interpret)
@@ -158,29 +150,49 @@ def pulling(client: ClientBase, progress: Any) -> Any:
     if progress is None:
         raise _unsupported(client, "way to download models")
     if isinstance(progress, str) or not (hasattr(progress, "__iter__") or hasattr(progress, "__aiter__")):
-        raise _wrong(client, "pull_model", progress, "an iterator")
+        problem = _not_due(progress, "an iterator")
+        raise ContractError(f"`pull_model` of the {client.format} format {problem}", format=client.format)
     return progress
 
 
-def _a(client: ClientBase, hook: str, value: Any, kind: type[T]) -> T:
-    """The value of a hook. Raises `ContractError` if it is something else than the contract says."""
-    if not isinstance(value, kind):
-        raise _wrong(client, hook, value, f"a {kind.__name__}")
-    return value
+def value_problem(hook: str, request: Any, value: Any) -> str:
+    """What is wrong with a hook's value, as the rest of a sentence; empty if nothing is. `None`: not implemented."""
+    if value is None:
+        return ""
+    if hook in _KINDS:
+        return "" if isinstance(value, _KINDS[hook]) else _not_due(value, f"a {_KINDS[hook].__name__}")
+    if hook in _ITEMS:
+        kind, due = _ITEMS[hook]
+        return "" if _is_list(value, kind) else _not_due(value, f"a list of {due}")
+    if hook == "embed":
+        if not _is_list(value, (list, tuple)):
+            return _not_due(value, "a list of lists of numbers")
+        for vector in value:
+            if not _is_list(vector, (int, float)):
+                return _not_due(vector, "a list of numbers for each text")
+        if len(value) != len(request.texts):
+            return f"gave {len(value)} embeddings for {len(request.texts)} texts"
+    return ""
 
 
-def _check_list(client: ClientBase, hook: str, value: Any, kind: type | tuple[type, ...], due: str) -> None:
-    """Refuse what is no such list. Its first item stands for all: a text has thousands of tokens."""
-    if not isinstance(value, (list, tuple)) or (value and not isinstance(value[0], kind)):
-        raise _wrong(client, hook, value, f"a list of {due}")
+_KINDS: Mapping[str, type] = {"count_tokens": TokenCount, "detokenize": str, "model_info": ModelInfo}
+_ITEMS: Mapping[str, tuple[type, str]] = {
+    "tokenize": (int, "int"),
+    "list_models": (ModelInfo, "ModelInfo"),
+    "list_personalities": (Personality, "Personality"),
+}
 
 
-def _wrong(client: ClientBase, hook: str, value: Any, due: str) -> ContractError:
+def _is_list(value: Any, kind: type | tuple[type, ...]) -> bool:
+    """Whether it is such a list. Its first item stands for all: a text has thousands of tokens."""
+    return isinstance(value, (list, tuple)) and (not value or isinstance(value[0], kind))
+
+
+def _not_due(value: Any, due: str) -> str:
     said = type(value).__name__
     if isinstance(value, (list, tuple)) and value:
         said += f" of {type(value[0]).__name__}"
-    message = f"`{hook}` of the {client.format} format gave a {said} where {due} is due"
-    return ContractError(message, format=client.format)
+    return f"gave a {said} where {due} is due"
 
 
 def _unsupported(client: ClientBase, what: str) -> UnsupportedError:

@@ -7,19 +7,30 @@ with its traceback for `lollms doctor` and raised as `FormatLoadError` to whoeve
 from __future__ import annotations
 
 import contextlib
+import copy
+import dataclasses
 import difflib
 import functools
 import inspect
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
 from lollms_core.backend import ALL_HOOKS, Backend, capabilities_problem, near_misses
-from lollms_core.errors import ContractError, FormatLoadError, UnknownFormatError, described
+from lollms_core.errors import (
+    ContractError,
+    ExtensionError,
+    FormatLoadError,
+    UnknownExtensionError,
+    UnknownFormatError,
+    described,
+)
+from lollms_core.extension import EXTENSION_HOOKS, ClientInfo, Extension
 from lollms_core.hookspecs import CONTRACT_VERSION, PROJECT_NAME, BackendSpec
+from lollms_core.layers import ActiveExtension
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -30,14 +41,20 @@ __all__ = [
     "OFFICIAL_PACKAGES",
     "ExtensionInfo",
     "FormatInfo",
+    "active_extensions",
+    "checked_backend",
+    "checked_extension",
     "chosen_format",
     "installed_extensions",
     "installed_formats",
+    "load_extension",
     "load_format",
     "nonblocking_hooks",
     "plugin_manager",
     "refresh",
 ]
+
+T = TypeVar("T")
 
 logger = logging.getLogger("lollms")
 
@@ -72,10 +89,11 @@ class FormatInfo:
 
 @dataclass(frozen=True, slots=True)
 class ExtensionInfo:
-    """An installed extension: a pluggy plugin whose wrappers go around the backend's hooks."""
+    """An installed extension: its name, where it comes from, and the object it names."""
 
     name: str
     target: str
+    """`module:attribute` of the extension class."""
     distribution: str
     version: str
 
@@ -188,14 +206,25 @@ def _unknown(name: str, formats: Mapping[str, FormatInfo]) -> UnknownFormatError
     return UnknownFormatError(f"no generation format {name!r} is installed", hint=hint, format=name)
 
 
-def _load(info: FormatInfo) -> type[Backend]:
-    module_name, _, attribute = info.target.partition(":")
+def checked_backend(backend: type) -> type[Backend]:
+    """A class that is no installed format, if it keeps the contract. Raises `ContractError`."""
+    package = backend.__module__.partition(".")[0]
+    return _checked(FormatInfo(backend.__name__, f"{backend.__module__}:{backend.__qualname__}", package, ""), backend)
+
+
+def _imported(target: str) -> Any:
+    module_name, _, attribute = target.partition(":")
     import importlib
 
+    found: Any = importlib.import_module(module_name)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _load(info: FormatInfo) -> type[Backend]:
     try:
-        backend: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            backend = getattr(backend, part)
+        backend = _imported(info.target)
     except (Exception, SystemExit) as error:  # a package that exits when it is imported must not end the program
         raise FormatLoadError(
             f"the format {info.name!r} of {info.distribution} cannot be loaded: {described(error)}",
@@ -209,19 +238,9 @@ def _checked(info: FormatInfo, backend: Any) -> type[Backend]:
     where = f"the format {info.name!r} of {info.distribution}"
     if not (inspect.isclass(backend) and issubclass(backend, Backend)):
         raise ContractError(f"{where}: {info.target} is not a subclass of lollms_core.Backend", format=info.name)
-    version = backend.contract_version
-    if version is not None and type(version) is not int:
-        raise ContractError(
-            f"{where}: its contract_version is a {type(version).__name__}, not a number", format=info.name
-        )
-    if version is not None and version != CONTRACT_VERSION:
-        older = "lollms-core" if version > CONTRACT_VERSION else info.distribution
-        raise ContractError(
-            f"{where} was written for version {version} of the contract; lollms-core has version {CONTRACT_VERSION}",
-            hint=f"Upgrade {older}.",
-            format=info.name,
-        )
-    for name, hint in _unknown_hooks(backend):
+    if wrong := _wrong_version(backend.contract_version, info.distribution):
+        raise ContractError(f"{where} {wrong[0]}", hint=wrong[1], format=info.name)
+    for name, hint in _unknown_hooks(backend, ALL_HOOKS):
         raise ContractError(f"{where}: there is no hook {name!r}", hint=hint, format=info.name)
     for hook in ALL_HOOKS:
         method = getattr(backend, hook, None)
@@ -236,14 +255,27 @@ def _checked(info: FormatInfo, backend: Any) -> type[Backend]:
     return backend
 
 
-def _unknown_hooks(backend: type[Backend]) -> Iterator[tuple[str, str]]:
+def _wrong_version(version: Any, package: str) -> tuple[str, str | None] | None:
+    """What is wrong with a contract version, as the rest of a sentence, and what to do; `None` if nothing is."""
+    if version is None or version == CONTRACT_VERSION:
+        return None
+    if type(version) is not int:
+        return f"has a contract_version that is a {type(version).__name__}, not a number", None
+    older = "lollms-core" if version > CONTRACT_VERSION else package
+    return (
+        f"was written for version {version} of the contract; lollms-core has version {CONTRACT_VERSION}",
+        f"Upgrade {older}.",
+    )
+
+
+def _unknown_hooks(plugin: type, hooks: frozenset[str]) -> Iterator[tuple[str, str]]:
     """Methods that are marked as hooks and are none, with what was probably meant."""
-    for base in backend.__mro__:
+    for base in plugin.__mro__:
         for name, value in vars(base).items():
             marked = getattr(value, f"{PROJECT_NAME}_impl", None)
             # A name that begins with `_` is no hook for pluggy either: one function may serve several hooks.
-            if marked and name not in ALL_HOOKS and not name.startswith("_") and not marked["optionalhook"]:
-                yield name, near_misses(name, ALL_HOOKS)
+            if marked and name not in hooks and not name.startswith("_") and not marked["optionalhook"]:
+                yield name, near_misses(name, hooks)
 
 
 def _wrong_attribute(backend: type[Backend]) -> str:
@@ -268,11 +300,10 @@ def _wrong_nonblocking(plugin: object) -> str:
     return f"its nonblocking is not a set of names of hooks: {declared!r}"
 
 
-def plugin_manager(backend: Backend, format: str) -> tuple[pluggy.PluginManager, dict[str, FormatLoadError]]:
-    """A manager that holds this one backend and every installed extension that loads.
+def plugin_manager(backend: Backend, format: str) -> pluggy.PluginManager:
+    """A manager that holds this one backend.
 
-    Returns it with the failures of the extensions that do not, by name. Raises `ContractError` for a hook that
-    does not exist or whose signature is wrong.
+    Raises `ContractError` for a hook that does not exist or whose signature is wrong.
     """
     manager = pluggy.PluginManager(PROJECT_NAME)
     manager.add_hookspecs(BackendSpec)
@@ -281,27 +312,7 @@ def plugin_manager(backend: Backend, format: str) -> tuple[pluggy.PluginManager,
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         raise ContractError(f"the backend of format {format!r}: {error}", format=format) from error
-    failures = {}
-    for number, (info, point) in enumerate(_extensions()):
-        name = f"extension {number}"  # its own name may also be a format's, or another extension's
-        try:
-            extension = point.load()
-            if isinstance(extension, type):
-                extension = extension()
-            if problem := _wrong_nonblocking(extension):
-                raise ContractError(problem)
-            manager.register(extension, name=name)
-            manager.check_pending()
-        except (Exception, SystemExit) as error:
-            if manager.has_plugin(name):
-                manager.unregister(name=name)
-            failure = FormatLoadError(
-                f"the extension {info.name!r} of {info.distribution} cannot be loaded: {described(error)}"
-            )
-            failure.__cause__ = error
-            failures[info.name] = failure
-            logger.warning("%s (it is left out; see `lollms doctor --debug`)", failure.message)
-    return manager, failures
+    return manager
 
 
 def nonblocking_hooks(manager: pluggy.PluginManager) -> frozenset[str]:
@@ -319,11 +330,147 @@ def nonblocking_hooks(manager: pluggy.PluginManager) -> frozenset[str]:
     )
 
 
-def _extensions() -> Iterator[tuple[ExtensionInfo, EntryPoint]]:
+def installed_extensions() -> dict[str, ExtensionInfo]:
+    """Every installed extension by name. Reads metadata only; imports none."""
+    found: dict[str, ExtensionInfo] = {}
     for point, distribution, version in _entry_points(EXTENSIONS_GROUP):
-        yield ExtensionInfo(point.name, _target(point), distribution, version), point
+        if point.name in found:
+            logger.warning(
+                "the extension %r of %s is ignored: %s provides it already",
+                point.name, distribution, found[point.name].distribution,
+            )  # fmt: skip
+            continue
+        found[point.name] = ExtensionInfo(point.name, _target(point), distribution, version)
+    return found
 
 
-def installed_extensions() -> list[ExtensionInfo]:
-    """Every installed extension. Reads metadata only."""
-    return [info for info, _ in _extensions()]
+def load_extension(name: str) -> tuple[ExtensionInfo, type[Extension]]:
+    """The class of an installed extension, and where it comes from.
+
+    Raises:
+        UnknownExtensionError: no installed package provides it.
+        ExtensionError: its package cannot be imported; the cause is the exception.
+        ContractError: what it provides is not an extension that this core can run.
+    """
+    installed = installed_extensions()
+    if name not in installed:
+        raise UnknownExtensionError(
+            f"no extension {name!r} is installed",
+            hint=near_misses(name, installed) or "Install the package that provides it.",
+        )
+    info = installed[name]
+    try:
+        extension = _imported(info.target)
+    except (Exception, SystemExit) as error:
+        raise ExtensionError(
+            f"the extension {name!r} of {info.distribution} cannot be loaded: {described(error)}",
+            hint="`lollms doctor --debug` shows the traceback. Reinstall or upgrade the package.",
+        ) from error
+    return info, checked_extension(extension, f"the extension {name!r} of {info.distribution}", info.distribution)
+
+
+def checked_extension(extension: Any, who: str, package: str) -> type[Extension]:
+    """A class that keeps the contract for extensions, as far as can be seen. Raises `ContractError`.
+
+    Args:
+        extension: the class.
+        who: what it is, for messages.
+        package: where it comes from, for hints.
+    """
+
+    def wrong(problem: str, hint: str | None = None) -> ContractError:
+        return ContractError(f"{who} {problem}", hint=hint or f"This is a fault of {package}: tell its author.")
+
+    if not (inspect.isclass(extension) and issubclass(extension, Extension)):
+        raise wrong("is not a subclass of lollms_core.Extension")
+    if problem := _wrong_version(extension.contract_version, package):
+        raise wrong(*problem)
+    for name, hint in _unknown_hooks(extension, EXTENSION_HOOKS):
+        raise wrong(f"goes around {name!r}, which is no hook that an extension can go around", hint)
+    for hook in EXTENSION_HOOKS:
+        method = getattr(extension, hook, None)
+        if method is None:
+            continue
+        if not hasattr(method, f"{PROJECT_NAME}_impl"):
+            raise wrong(f"has a method {hook!r} that lacks @hookimpl and would never be called")
+        if not _takes_two(method):
+            raise wrong(f"has a method {hook!r} that does not take (self, request, proceed)")
+    if problem_of_set := _wrong_nonblocking(extension):
+        raise wrong(f"is wrong: {problem_of_set}")
+    if extension.Options is not None and not hasattr(extension.Options, "model_fields"):
+        raise wrong("has Options that are not a pydantic model")
+    return extension
+
+
+def _takes_two(method: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(method).bind(None, None, None)
+    except TypeError:
+        return False
+    return True
+
+
+def active_extensions(chosen: Sequence[Any], client: ClientInfo) -> list[ActiveExtension]:
+    """The extensions of one client, ready for it.
+
+    Args:
+        chosen: as `LollmsClient(extensions=…)` has them: names, `{name: options}`, objects, classes.
+        client: what they are told.
+
+    Raises:
+        TypeError: something else than that.
+        UnknownExtensionError, ExtensionError, ContractError: see `load_extension`; an extension may also fail when it
+            is made, or when it starts.
+    """
+    if isinstance(chosen, (str, bytes, Mapping)) or not isinstance(chosen, Iterable):
+        raise TypeError(f"extensions must be a list of names or of extensions, not {type(chosen).__name__}")
+    return [_started(each, client) for item in chosen for each in _made_extensions(item)]
+
+
+def _made_extensions(item: Any) -> Iterator[ActiveExtension]:
+    if isinstance(item, str):
+        yield _made_by_name(item, {})
+    elif isinstance(item, Mapping):
+        for name, options in item.items():
+            if not isinstance(name, str) or not isinstance(options, Mapping):
+                raise TypeError("the options of an extension are given as {'name': {'option': value}}")
+            yield _made_by_name(name, options)
+    else:
+        made = inspect.isclass(item) and issubclass(item, Extension)
+        kind = item if made else type(item)
+        if not issubclass(kind, Extension):
+            raise TypeError(f"extensions must be names or extensions, not {kind.__name__}")
+        package = kind.__module__.partition(".")[0]
+        active = ActiveExtension(item, kind.__name__, package)
+        checked_extension(kind, str(active), package)
+        if made:
+            active = _attempt(active, lambda: ActiveExtension(kind(), kind.__name__, package))
+        if not hasattr(active.extension, "options"):
+            raise active.complain("has an __init__ that does not call super().__init__(**options)")
+        yield active
+
+
+def _made_by_name(name: str, options: Mapping[str, Any]) -> ActiveExtension:
+    info, kind = load_extension(name)
+    nameless = ActiveExtension(kind, name, info.distribution)  # type: ignore[arg-type]
+    active = _attempt(nameless, lambda: ActiveExtension(kind(**options), name, info.distribution))
+    if not hasattr(active.extension, "options"):
+        raise active.complain("has an __init__ that does not call super().__init__(**options)")
+    return active
+
+
+def _started(active: ActiveExtension, client: ClientInfo) -> ActiveExtension:
+    """A copy for one client, which has been told about it."""
+    own = copy.copy(active.extension)
+    own.client = client
+    started = dataclasses.replace(active, extension=own)
+    _attempt(active, own.start)
+    return started
+
+
+def _attempt(active: ActiveExtension, action: Callable[[], T]) -> T:
+    try:
+        return action()
+    except Exception as error:
+        known = active.failed(error)
+        raise known from known.__cause__

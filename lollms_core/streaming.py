@@ -35,10 +35,13 @@ __all__ = [
     "ONLY_REASONING",
     "ONLY_REASONING_HINT",
     "Pipeline",
+    "Unlisted",
     "adrive",
     "as_lollms_error",
+    "chunk_problem",
+    "close_stream",
+    "close_stream_async",
     "drive",
-    "wrap_stream",
 ]
 
 logger = logging.getLogger("lollms")
@@ -59,12 +62,19 @@ class Pipeline:
         cancel: the request's token; decides whether an end counts as cancelled.
         format: the format's name, for errors.
         schema: JSON Schema that the whole answer must satisfy.
+        model: the model's name, for the completion.
     """
 
     def __init__(
-        self, stop: tuple[str, ...], cancel: CancelToken, format: str, schema: Mapping[str, Any] | None = None
+        self,
+        stop: tuple[str, ...],
+        cancel: CancelToken,
+        format: str,
+        schema: Mapping[str, Any] | None = None,
+        model: str | None = None,
     ) -> None:
         self._schema = schema
+        self._model = model
         self.cancel = cancel
         self.format = format
         self._splitter = ReasoningSplitter()
@@ -84,37 +94,26 @@ class Pipeline:
 
     def feed(self, chunk: Chunk) -> Sequence[Chunk]:
         """The caller's chunks for one of the backend's."""
-        try:
-            text, kind, finish, usage, metadata = chunk
-        except (TypeError, ValueError):
-            raise self._not_a_chunk(chunk) from None
-        if type(chunk) is not Chunk:
-            raise self._not_a_chunk(chunk)
-        if type(text) is not str:
-            raise self._not_text(chunk)
+        if type(chunk) is not Chunk or type(chunk.text) is not str:
+            raise self._broken(chunk)
+        text, kind, finish, usage, metadata = chunk
         if text and self._first is None:
             self._first = time.perf_counter() - self._started
         if self._halves or not text.isascii():
             text = self._joined(text, kind)
             chunk = chunk._replace(text=text)
         if kind != _TEXT and kind != _REASONING:
-            raise self._broken(f"yielded a Chunk whose type is {kind!r}, which is neither text nor reasoning")
+            raise self._broken(chunk)
         if finish is None and usage is None and metadata is None and not self._filtering:
             (self._text if kind == _TEXT else self._reasoning).append(text)
             return (chunk,)
-        if text and self._finish is not None:
-            raise self._broken("yielded text after the chunk that ended its answer")
+        if chunk_problem(chunk, ended=self._finish is not None):
+            raise self._broken(chunk)
         if finish is not None:
-            if not isinstance(finish, str) or finish not in _FINISH_REASONS:
-                raise self._broken(f"ended its answer with the finish reason {finish!r}, which is none")
             self._finish = finish
         if usage is not None:
-            if not isinstance(usage, Usage):
-                raise self._broken(f"yielded a Chunk whose usage is a {type(usage).__name__}, not a Usage")
             self._usage = usage
         if metadata:
-            if not isinstance(metadata, Mapping):
-                raise self._broken(f"yielded a Chunk whose metadata is a {type(metadata).__name__}, not a mapping")
             self._metadata.update(metadata)
         out = self._filter(text, kind) if text else ()
         if self._finish is not None:
@@ -156,14 +155,9 @@ class Pipeline:
             self._text.append(piece)
             out.append(Chunk(piece))
 
-    def _broken(self, what: str) -> ContractError:
-        return ContractError(f"the {self.format} format {what}", format=self.format)
-
-    def _not_a_chunk(self, value: object) -> ContractError:
-        return self._broken(f"yielded a {type(value).__name__} where a Chunk is due")
-
-    def _not_text(self, chunk: Chunk) -> ContractError:
-        return self._broken(f"yielded a Chunk whose text is a {type(chunk.text).__name__}, not a str")
+    def _broken(self, chunk: object) -> ContractError:
+        problem = chunk_problem(chunk, ended=self._finish is not None)
+        return ContractError(f"the {self.format} format {problem}", format=self.format)
 
     def flush(self) -> Sequence[Chunk]:
         """Text that was held back, at the end of the stream or before an error."""
@@ -231,7 +225,7 @@ class Pipeline:
         known.partial_reasoning = self.reasoning
         return known
 
-    def completion(self, model: str | None) -> Completion:
+    def completion(self) -> Completion:
         """The whole answer. Call after the end."""
         return Completion(
             text=self.text,
@@ -239,9 +233,35 @@ class Pipeline:
             finish_reason=self.finish_reason,
             usage=self._usage or Usage(),
             timings=Timings(total=time.perf_counter() - self._started, first_chunk=self._first),
-            model=model,
+            model=self._model,
             metadata=self._metadata,
         )
+
+
+def chunk_problem(chunk: Any, *, ended: bool) -> str:
+    """What is wrong with what a stream has yielded, as the rest of a sentence; empty if nothing is.
+
+    Args:
+        chunk: whatever it is.
+        ended: the closing record has come already.
+    """
+    if type(chunk) is not Chunk:
+        return f"yielded a {type(chunk).__name__} where a Chunk is due"
+    whole: tuple[Any, ...] = chunk  # what is in it may be anything
+    text, kind, finish, usage, metadata = whole
+    if type(text) is not str:
+        return f"yielded a Chunk whose text is a {type(text).__name__}, not a str"
+    if kind != _TEXT and kind != _REASONING:
+        return f"yielded a Chunk whose type is {kind!r}, which is neither text nor reasoning"
+    if text and ended:
+        return "yielded text after the chunk that ended its answer"
+    if finish is not None and (not isinstance(finish, str) or finish not in _FINISH_REASONS):
+        return f"ended its answer with the finish reason {finish!r}, which is none"
+    if usage is not None and not isinstance(usage, Usage):
+        return f"yielded a Chunk whose usage is a {type(usage).__name__}, not a Usage"
+    if metadata and not isinstance(metadata, Mapping):
+        return f"yielded a Chunk whose metadata is a {type(metadata).__name__}, not a mapping"
+    return ""
 
 
 def as_lollms_error(error: BaseException, format: str) -> LollmsError:
@@ -308,7 +328,7 @@ def drive(
         cancel.cancel()
         raise
     finally:
-        _close(iterator)
+        close_stream(iterator)
         running.pop(cancel, None)
 
 
@@ -326,7 +346,7 @@ async def adrive(
         try:
             stream = await open_stream()
             if isinstance(stream, AsyncGenerator):
-                stream = _Unlisted(stream)
+                stream = Unlisted(stream)
             running[cancel] = stream
             async for chunk in stream:
                 for out in feed(chunk):
@@ -354,11 +374,12 @@ async def adrive(
         cancel.cancel()
         raise
     finally:
-        await _aclose(stream)
+        await close_stream_async(stream)
         running.pop(cancel, None)
 
 
-def _close(iterator: object) -> None:
+def close_stream(iterator: object) -> None:
+    """Close an iterator that can be closed."""
     close = getattr(iterator, "close", None)
     if close is not None:
         try:
@@ -367,7 +388,8 @@ def _close(iterator: object) -> None:
             logger.warning("closing a backend's stream failed", exc_info=True)
 
 
-async def _aclose(stream: object) -> None:
+async def close_stream_async(stream: object) -> None:
+    """Close an async iterator that can be closed."""
     aclose = getattr(stream, "aclose", None)
     if aclose is not None:
         try:
@@ -376,7 +398,7 @@ async def _aclose(stream: object) -> None:
             logger.warning("closing a backend's stream failed", exc_info=True)
 
 
-class _Unlisted(AsyncIterator[Chunk]):
+class Unlisted(AsyncIterator[Chunk]):
     """An async generator that the loop does not know of: whoever iterates it closes it.
 
     A loop that ends closes all generators that it knows at once, the inner beside the outer, and complains of those
@@ -398,62 +420,3 @@ class _Unlisted(AsyncIterator[Chunk]):
             return self._next()
         finally:
             sys.set_asyncgen_hooks(*hooks)
-
-
-# --- extensions -------------------------------------------------------------------------------------------------
-
-
-def wrap_stream(stream: Any, through: Callable[[Chunk], Chunk | None], at_end: Callable[[], None] | None = None) -> Any:
-    """Pass every chunk of a backend's stream through a function; for extensions that go around `generate`.
-
-    The result supports the same iteration protocols as `stream`, so an extension need not know which the caller
-    uses. `through` returns the chunk to pass on, or `None` to leave it out; `at_end` is called once when the stream
-    ends, fails or is closed.
-    """
-    return _WrappedStream(stream, through, at_end or (lambda: None))
-
-
-class _WrappedStream:
-    def __init__(self, stream: Any, through: Callable[[Chunk], Chunk | None], at_end: Callable[[], None]) -> None:
-        self._stream = stream
-        self._through = through
-        self._at_end = at_end
-        # Only what the wrapped stream offers, or the core would choose a protocol that it lacks.
-        if hasattr(stream, "__aiter__"):
-            self.__class__ = _WrappedBoth if hasattr(stream, "__iter__") else _WrappedAsync
-        else:
-            self.__class__ = _WrappedSync
-
-    def _sync(self) -> Iterator[Chunk]:
-        iterator = iter(self._stream)
-        try:
-            for chunk in iterator:
-                if (passed := self._through(chunk)) is not None:
-                    yield passed
-        finally:
-            _close(iterator)
-            self._at_end()
-
-    async def _async(self) -> AsyncGenerator[Chunk, None]:
-        iterator = self._stream.__aiter__()
-        try:
-            async for chunk in iterator:
-                if (passed := self._through(chunk)) is not None:
-                    yield passed
-        finally:
-            await _aclose(iterator)
-            self._at_end()
-
-
-class _WrappedSync(_WrappedStream):
-    def __iter__(self) -> Iterator[Chunk]:
-        return self._sync()
-
-
-class _WrappedAsync(_WrappedStream):
-    def __aiter__(self) -> AsyncGenerator[Chunk, None]:
-        return self._async()
-
-
-class _WrappedBoth(_WrappedSync, _WrappedAsync):
-    pass

@@ -15,6 +15,7 @@ from lollms_core.types import CancelToken
 __all__ = ["FuturePending", "Pending", "Ready"]
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Pending(abc.ABC, Generic[T]):
@@ -30,6 +31,22 @@ class Pending(abc.ABC, Generic[T]):
     @abc.abstractmethod
     def __await__(self) -> Generator[Any, None, T]:
         """The value, without blocking the event loop. Raises as `wait` does."""
+
+    def then(self, function: Callable[[T], U]) -> Pending[U]:
+        """What `function` makes of the value. It must return at once: async callers run it in their event loop."""
+        return _Then(self, function)
+
+
+class _Then(Pending[U], Generic[T, U]):
+    def __init__(self, first: Pending[T], function: Callable[[T], U]) -> None:
+        self._first = first
+        self._function = function
+
+    def wait(self) -> U:
+        return self._function(self._first.wait())
+
+    def __await__(self) -> Generator[Any, None, U]:
+        return self._function((yield from self._first.__await__()))
 
 
 class Ready(Pending[T]):

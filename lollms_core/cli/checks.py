@@ -31,7 +31,9 @@ from lollms_core import (
 )
 from lollms_core.cli.phrases import words_of
 from lollms_core.cli.session import made_client
+from lollms_core.cli.settings import Resolved
 from lollms_core.cli.state import current_state
+from lollms_core.registry import installed_extensions, load_extension
 
 __all__ = ["Finding", "Status", "can_answer", "check_extensions", "check_format", "run_checks"]
 
@@ -176,10 +178,19 @@ def _none_chosen(client: LollmsClient, models: tuple[str, ...], detail: str) -> 
     )
 
 
-def check_extensions() -> Mapping[str, LollmsError]:
-    """The installed extensions that cannot be loaded, by name."""
-    with LollmsClient(default_generation_mode="echo") as client:
-        return client.extension_failures
+def check_extensions(settings: Resolved) -> Mapping[str, LollmsError]:
+    """What is wrong with the installed extensions and with those that are to be used, by name."""
+    used = settings.get("extensions") or ()
+    failures = {}
+    for name in dict.fromkeys((*used, *installed_extensions())):
+        try:
+            load_extension(name)
+            if name in used:
+                options = settings.extension_options.get(name, {})
+                LollmsClient(default_generation_mode="echo", extensions=[{name: options}]).close()
+        except LollmsError as error:
+            failures[name] = error
+    return failures
 
 
 def run_checks(checks: Mapping[str, Callable[[], Any]], limit: float) -> dict[str, Any]:

@@ -12,7 +12,15 @@ from typing import Any
 
 import click
 
-__all__ = ["complete_formats", "complete_keys", "complete_models", "complete_packages", "complete_values", "in_time"]
+__all__ = [
+    "complete_extensions",
+    "complete_formats",
+    "complete_keys",
+    "complete_models",
+    "complete_packages",
+    "complete_values",
+    "in_time",
+]
 
 _PATIENCE = 2.0
 """Seconds for a server's answer. Somebody sits there and waits for the next key."""
@@ -23,6 +31,13 @@ def complete_formats(_: click.Context, __: click.Parameter, incomplete: str) -> 
     from lollms_core import installed_formats
 
     return _beginning(installed_formats(), incomplete)
+
+
+def complete_extensions(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """The installed extensions."""
+    from lollms_core import installed_extensions
+
+    return _beginning(installed_extensions(), incomplete)
 
 
 def complete_packages(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
@@ -45,7 +60,7 @@ def complete_keys(_: click.Context, __: click.Parameter, incomplete: str) -> lis
 
     table, name, rest = (*incomplete.split(".", 2), "", "")[:3]
     if table != "formats" or "." not in incomplete:
-        return _beginning([*SETTINGS, "formats."], incomplete)
+        return _beginning([*SETTINGS, "formats.", "extension."], incomplete)
     if incomplete.count(".") == 1:
         return _beginning((f"formats.{format}." for format in installed_formats()), incomplete)
     prefix = f"formats.{name}."
@@ -65,6 +80,8 @@ def complete_values(ctx: click.Context, parameter: click.Parameter, incomplete: 
     if key[2] == "model":
         choices = {"format": key[0].removeprefix("formats.") or None}
         return _beginning(in_time(lambda: _models(choices)), incomplete)
+    if key[2] == "extensions":
+        return complete_extensions(ctx, parameter, incomplete)
     if key[2] in ("api_key_file", "verify_ssl_certificate"):
         return [CompletionItem(incomplete, type="file")]
     return []

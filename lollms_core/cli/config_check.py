@@ -26,6 +26,8 @@ class ConfigFile:
     """The settings outside of any table."""
     formats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The tables `[formats.NAME]`: settings, and perhaps `options` and `headers`."""
+    extensions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The tables `[extension.NAME]`: options."""
 
 
 def sift(content: Mapping[str, Any], path: Path) -> tuple[ConfigFile, list[ConfigurationError]]:
@@ -33,17 +35,13 @@ def sift(content: Mapping[str, Any], path: Path) -> tuple[ConfigFile, list[Confi
     sieve = _Sieve(path)
     rest = dict(content)
     formats = rest.pop("formats", {})
+    extensions = sieve.tables("extension", rest.pop("extension", {}), "cache")
     values = sieve.settings(rest, "", SETTINGS)
-    tables = {}
-    if not isinstance(formats, dict):
-        sieve.wrong("formats", "a table of tables, such as [formats.openai]")
-        formats = {}
-    for name, table in formats.items():
-        if isinstance(table, dict):
-            tables[name.lower()] = sieve.format_table(name, table)
-        else:
-            sieve.wrong(f"formats.{name}", f"a table: [formats.{name}]")
-    return ConfigFile(path, values, tables), sieve.problems
+    tables = {
+        name.lower(): sieve.format_table(name, table)
+        for name, table in sieve.tables("formats", formats, "openai").items()
+    }
+    return ConfigFile(path, values, tables, extensions), sieve.problems
 
 
 class _Sieve:
@@ -55,6 +53,16 @@ class _Sieve:
 
     def wrong(self, key: str, expected: str) -> None:
         self.problems.append(ConfigurationError(f"the configuration file {self._path}: {key} must be {expected}"))
+
+    def tables(self, key: str, value: Any, example: str) -> dict[str, dict[str, Any]]:
+        """The tables inside of one."""
+        if not isinstance(value, dict):
+            self.wrong(key, f"a table of tables, such as [{key}.{example}]")
+            return {}
+        for name, table in value.items():
+            if not isinstance(table, dict):
+                self.wrong(f"{key}.{name}", f"a table: [{key}.{name}]")
+        return {name: table for name, table in value.items() if isinstance(table, dict)}
 
     def format_table(self, name: str, table: Mapping[str, Any]) -> dict[str, Any]:
         prefix = f"formats.{name}."
@@ -93,7 +101,7 @@ class _Sieve:
             hint = f"The table of a format is called [formats.{key}]."
         else:
             message = f"the configuration file {self._path} has an unknown key {prefix + key!r}"
-            hint = _suggest(key, [*known, *(_TABLES if prefix else ("formats",))])
+            hint = _suggest(key, [*known, *(_TABLES if prefix else ("formats", "extension"))])
         self.problems.append(ConfigurationError(message, hint=hint))
 
 

@@ -149,14 +149,15 @@ def _examine(names: tuple[str, ...], everything: bool, timeout: float, choices: 
             report.findings[name] = Finding("broken", error.message, error.hint, error)
         else:
             checks[name] = functools.partial(check_format, arguments | {"max_retries": 0})
-    extensions = installed_extensions()
-    all_checks: dict[str, Any] = {**checks, _EXTENSIONS: check_extensions} if extensions else checks
+    extensions = dict.fromkeys((*(chosen.get("extensions") or ()), *installed_extensions()))
+    look = functools.partial(check_extensions, chosen)
+    all_checks: dict[str, Any] = {**checks, _EXTENSIONS: look} if extensions else checks
     with Waiting(f"Asking {', '.join(checks)}"):
         results = run_checks(all_checks, timeout)
         others = {} if names else {name: look_at(info) for name, info in formats.items() if name not in to_ask}
     report.findings = {name: results.get(name) or report.findings[name] for name in dict.fromkeys(to_ask)} | others
     report.failures |= {name: each.error for name, each in report.findings.items() if each.error is not None}
-    _add_extensions(report, [extension.name for extension in extensions], results.get(_EXTENSIONS, {}))
+    _add_extensions(report, list(extensions), results.get(_EXTENSIONS, {}))
     return report
 
 

@@ -12,6 +12,7 @@ __all__ = [
     "FLAG_OR_PATH",
     "INTEGER",
     "INTEGER_OR_TEXT",
+    "NAMES",
     "NUMBER",
     "TEXT",
     "Kind",
@@ -36,6 +37,8 @@ class Kind:
 
     def accepts(self, value: object) -> bool:
         """Whether a value from a TOML file is of this kind. `true` is not a number."""
+        if isinstance(value, list):
+            return list in self.types and all(isinstance(each, str) for each in value)
         return isinstance(value, self.types) and (not isinstance(value, bool) or bool in self.types)
 
 
@@ -64,6 +67,7 @@ TEXT = Kind("text", (str,), str)
 INTEGER = Kind("an integer", (int,), int)
 INTEGER_OR_TEXT = Kind("an integer or text", (int, str), _integer_or_text)
 NUMBER = Kind("a number", (int, float), float)
+NAMES = Kind("a list of names", (list,), lambda text: [name for each in text.split(",") if (name := each.strip())])
 FLAG = Kind("true or false", (bool,), _flag)
 FLAG_OR_PATH = Kind("true, false or a path", (bool, str), _flag_or_path)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lollms_core.cli.kinds import FLAG, FLAG_OR_PATH, INTEGER, INTEGER_OR_TEXT, NUMBER, TEXT, Kind
+from lollms_core.cli.kinds import FLAG, FLAG_OR_PATH, INTEGER, INTEGER_OR_TEXT, NAMES, NUMBER, TEXT, Kind
 
 __all__ = ["SETTINGS", "Setting", "out_of_range"]
 
@@ -49,6 +49,7 @@ _ALL = (
     Setting("seed", INTEGER, "--seed"),
     Setting("n_threads", INTEGER, "--n-threads"),
     Setting("strict", FLAG, "--strict"),
+    Setting("extensions", NAMES, "--extension"),
     Setting("max_retries", INTEGER),
     Setting("connect_timeout", NUMBER),
     Setting("first_token_timeout", NUMBER),

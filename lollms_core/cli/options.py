@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from lollms_core.cli.completion import complete_formats, complete_models
+from lollms_core.cli.completion import complete_extensions, complete_formats, complete_models
 from lollms_core.cli.kinds import INTEGER_OR_TEXT, any_value
 from lollms_core.cli.state import current_state
 
@@ -59,6 +59,10 @@ def _number_or_name(_: click.Context, __: click.Parameter, given: str | None) ->
     return None if given is None else INTEGER_OR_TEXT.from_text(given)
 
 
+def _names(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> list[str] | None:
+    return list(given) or None
+
+
 def _ask_key(_: click.Context, __: click.Parameter, wanted: bool) -> str | None:
     if not wanted:
         return None
@@ -93,6 +97,10 @@ _CONNECTION = (
     click.option(
         "-O", "--option", "options", metavar="KEY=VALUE", multiple=True, callback=_backend_options,
         help="An option of the format's backend; repeatable. VALUE is JSON, or text if it is not.",
+    ),
+    click.option(
+        "-x", "--extension", "extensions", metavar="NAME", multiple=True, callback=_names,
+        shell_complete=complete_extensions, help="An installed extension to use; repeatable, the first is outermost.",
     ),
 )  # fmt: skip
 
@@ -131,7 +139,7 @@ def _shared(options: tuple[Callable[[Command], Command], ...], names: tuple[str,
 
 _gather_connection = _shared(
     _CONNECTION,
-    ("format", "model", "host_address", "api_key_file", "api_key", "verify_ssl_certificate", "options"),
+    ("format", "model", "host_address", "api_key_file", "api_key", "verify_ssl_certificate", "options", "extensions"),
 )
 _gather_sampling = _shared(
     _SAMPLING,

@@ -141,6 +141,8 @@ def client_arguments(settings: Resolved, timeouts: Timeouts | None = None) -> di
     arguments["raise_errors"] = True
     arguments["timeouts"] = timeouts or _timeouts(settings)
     arguments["headers"] = dict(settings.headers)
+    if names := settings.get("extensions"):
+        arguments["extensions"] = [{name: settings.extension_options.get(name, {})} for name in names]
     if model := settings.get("model"):
         arguments["model_name"] = model
     if address := settings.get("host_address"):
@@ -207,6 +209,8 @@ def _remember_secrets(settings: Resolved, key: str | None) -> None:
     secrets = current_state().secrets
     found = [key, *(value for name, value in settings.headers.items() if is_secret_name(name))]
     found += [option.value for name, option in settings.options.items() if is_secret_name(name)]
+    for options in settings.extension_options.values():
+        found += [value for name, value in options.items() if is_secret_name(name)]
     address = str(settings.get("host_address") or "")
     with contextlib.suppress(ValueError):
         found.append(urlsplit(address).password)

@@ -46,6 +46,8 @@ class Resolved:
     options: Mapping[str, Value]
     """The backend's options."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    extension_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    """The options of extensions, by the extension's name."""
     ignored: tuple[str, ...] = ()
     """Sentences about values that belong to another format."""
 
@@ -112,7 +114,7 @@ def resolve(choices: Mapping[str, Any], environ: Mapping[str, str], config: Conf
     }
     chosen = choices.get("options") or {}
     options.update({name: Value(value, "option --option", _OPTION) for name, value in chosen.items()})
-    return Resolved(format, values, options, table.get("headers", {}), tuple(ignored))
+    return Resolved(format, values, options, table.get("headers", {}), config.extensions, tuple(ignored))
 
 
 def _format(choices: Mapping[str, Any], environment: Mapping[str, Any], config: ConfigFile) -> Value:

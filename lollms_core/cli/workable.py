@@ -12,7 +12,7 @@ from lollms_core.cli.messages import note
 from lollms_core.cli.providers import suggestion
 from lollms_core.cli.session import client_arguments, made_client
 from lollms_core.cli.settings import resolve
-from lollms_core.registry import OFFICIAL_PACKAGES
+from lollms_core.registry import OFFICIAL_PACKAGES, installed_extensions, load_extension
 
 __all__ = ["check_workable"]
 
@@ -26,12 +26,17 @@ def check_workable(path: tuple[str, ...], value: Any) -> None:
         path: where the value belongs in the file.
 
     Raises:
-        ConfigurationError, InvalidRequestError: it cannot work.
+        ConfigurationError, InvalidRequestError, UnknownExtensionError: it cannot work.
     """
     name = path[-1]
     is_option = len(path) == 4 and path[2] == "options"
     if not is_option and name in SETTINGS and (problem := out_of_range(name, value)):
         raise InvalidRequestError(problem)
+    if name == "extensions":
+        installed = installed_extensions()
+        for extension in value:
+            if extension not in installed:
+                load_extension(extension)  # which says what is
     if path == ("format",):
         _there(value)
     elif path[0] == "formats":

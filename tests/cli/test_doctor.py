@@ -202,7 +202,7 @@ def test_remarks(lollms, config):
 def test_extensions_are_checked(lollms, strangers):
     group = "lollms.extensions"
     strangers.install(BROKEN, group=group, broken="Plugin")
-    strangers.install("class Plugin: pass", group=group, working="Plugin")
+    strangers.install("from lollms_core import Extension as Plugin", group=group, working="Plugin")
     result = lollms("doctor", "echo", "-f", "echo", "--debug")
     assert result.exit_code == 1
     assert "✓ extension working" in result.stdout

@@ -87,7 +87,11 @@ def test_blanks_around_the_name_of_a_format_mean_nothing():
 
 @pytest.mark.parametrize(
     "setting",
-    [s for s in SETTINGS.values() if s.kind.name not in ("text", "an integer or text", "true, false or a path")],
+    [
+        s
+        for s in SETTINGS.values()
+        if s.kind.name not in ("text", "an integer or text", "true, false or a path", "a list of names")
+    ],
 )
 def test_a_variable_of_the_wrong_kind_is_named(lollms, setting):
     result = lollms("generate", "-f", "echo", "hi", env={setting.variable: "warm"})

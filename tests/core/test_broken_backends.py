@@ -26,7 +26,7 @@ def hook(name: str, body: str) -> str:
 
 
 MADE = {
-    "a contract version that is a text": ("    contract_version = '1'" + GENERATE, "contract_version is a str"),
+    "a contract version that is a text": ("    contract_version = '1'" + GENERATE, "contract_version that is a str"),
     "capabilities that are a dictionary": ("    capabilities = {'vision': True}" + GENERATE, "capabilities are a dict"),
     "an option that there is not": (
         "    capabilities = Capabilities(options=frozenset({'n_predikt'}))" + GENERATE,
@@ -78,7 +78,7 @@ ASKED = {
         "list of float where a list of lists",
     ),
     "vectors of texts": ("embed", "return [['a']]", lambda c: c.embed("a"), "list of str where a list of numbers"),
-    "too many vectors": ("embed", "return [[1.0], [2.0]]", lambda c: c.embed("a"), "1 texts gave 2 embeddings"),
+    "too many vectors": ("embed", "return [[1.0], [2.0]]", lambda c: c.embed("a"), "gave 2 embeddings for 1 texts"),
     "a model that is a dictionary": (
         "model_info",
         "return {}",

@@ -8,11 +8,14 @@ import sys
 import pytest
 
 from lollms_core import (
+    Backend,
     BackendError,
+    Chunk,
     ContractError,
     FormatLoadError,
     LollmsClient,
     UnknownFormatError,
+    hookimpl,
     installed_formats,
     registry,
 )
@@ -41,6 +44,18 @@ def test_one_broken_format_leaves_the_others_alone(strangers):
         LollmsClient(default_generation_mode="broken")
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
     assert "doctor" in caught.value.hint
+
+
+def test_a_backends_class_need_not_be_installed():
+    class Shout(Backend):
+        @hookimpl
+        def generate(self, request):
+            yield Chunk(request.prompt.upper())
+
+    with LollmsClient(default_generation_mode=Shout, raise_errors=True) as client:
+        assert (client.format, client.generate("hi")) == ("Shout", "HI")
+    with pytest.raises(ContractError, match="the format 'str' of builtins: builtins:str is not a subclass"):
+        LollmsClient(default_generation_mode=str)
 
 
 def test_a_package_that_exits_at_import_does_not_end_the_program(strangers):
@@ -100,65 +115,6 @@ def test_so_does_one_whose_name_is_misspelt(monkeypatch):
     with pytest.raises(UnknownFormatError, match="olama") as caught:
         LollmsClient(default_generation_mode="olama")
     assert caught.value.hint.startswith("Did you mean 'ollama'? Install it with `pip install lollms-ollama`")
-
-
-def test_an_extension_goes_around_the_hooks(strangers):
-    strangers.install(
-        """
-        from lollms_core import Chunk, hookimpl, wrap_stream
-        ended = []
-        class Loud:
-            @hookimpl(wrapper=True)
-            def generate(self, request):
-                stream = yield
-                return wrap_stream(stream, lambda c: c._replace(text=c.text + "!"), lambda: ended.append(1))
-        plugin = Loud()
-        """,
-        group=registry.EXTENSIONS_GROUP,
-        loud="plugin",
-    )
-    with LollmsClient(default_generation_mode="echo", script=["a", "b"]) as client:
-        assert client.generate("x") == "a!b!!"
-        import asyncio
-
-        assert asyncio.run(client.agenerate("x")) == "a!b!!"
-
-
-def test_a_broken_extension_is_left_out_and_recorded(strangers, caplog):
-    strangers.install("raise RuntimeError('boom')", group=registry.EXTENSIONS_GROUP, bad="x")
-    strangers.install(
-        "from lollms_core import hookimpl\nclass P:\n    @hookimpl\n    def genrate(self, request): pass\nplugin = P()",
-        group=registry.EXTENSIONS_GROUP,
-        misspelt="plugin",
-    )
-    with LollmsClient(default_generation_mode="echo") as client:
-        assert client.generate("hi") == "hi"
-        assert set(client.extension_failures) == {"bad", "misspelt"}
-        assert isinstance(client.extension_failures["bad"].__cause__, RuntimeError)
-    assert "boom" in caplog.text
-
-
-def test_an_extension_that_says_nonsense_of_itself_is_left_out(strangers):
-    strangers.install("class X:\n    nonblocking = None", group=registry.EXTENSIONS_GROUP, odd="X")
-    with LollmsClient(default_generation_mode="echo") as client:
-        assert client.generate("hi") == "hi"
-        assert "nonblocking" in client.extension_failures["odd"].message
-
-
-def test_an_extension_may_have_any_name_and_be_a_class(strangers):
-    source = """
-        from lollms_core import hookimpl, wrap_stream
-        class Marking:
-            @hookimpl(wrapper=True)
-            def generate(self, request):
-                return wrap_stream((yield), lambda c: c._replace(text=c.text and c.text + "{}"))
-        """
-    strangers.install(source.replace("{}", "!"), group=registry.EXTENSIONS_GROUP, echo="Marking")
-    strangers.install("raise RuntimeError('boom')", group=registry.EXTENSIONS_GROUP, echo="x")
-    strangers.install(source.replace("{}", "?"), group=registry.EXTENSIONS_GROUP, echo="Marking")
-    with LollmsClient(default_generation_mode="echo") as client:
-        assert sorted(client.generate("a").removeprefix("a")) == ["!", "?"]
-        assert set(client.extension_failures) == {"echo"}
 
 
 def test_importing_the_core_is_light():

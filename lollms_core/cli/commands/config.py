@@ -106,6 +106,11 @@ def _rows(settings: Resolved) -> list[tuple[str, Any, str]]:
     rows += [(name, _shown(name, found), found.source) for name, found in settings.values.items()]
     rows += [(f"options.{name}", _shown(name, found), found.source) for name, found in settings.options.items()]
     rows += [
+        (f"extension.{name}.{option}", _MASK if is_secret_name(option) else value, f"file, [extension.{name}]")
+        for name in settings.get("extensions") or ()
+        for option, value in settings.extension_options.get(name, {}).items()
+    ]
+    rows += [
         (f"headers.{name}", _MASK, f"file, [formats.{settings.format.value}.headers]") for name in settings.headers
     ]
     return rows
@@ -164,8 +169,9 @@ def set_(key: str, value: str | None) -> None:
     """Write KEY into the configuration file.
 
     KEY is a setting, formats.NAME.SETTING for one format, formats.NAME.options.OPTION for an option of its backend,
-    or formats.NAME.headers.HEADER. Without VALUE it is asked for, or read from standard input; that is the only way
-    for keys, because every user of a machine can read the arguments of a process. What cannot work is refused.
+    formats.NAME.headers.HEADER, or extension.NAME.OPTION. Without VALUE it is asked for, or read from standard input;
+    that is the only way for keys, because every user of a machine can read the arguments of a process. What cannot work
+    is refused.
     """
     path, from_text, secret = _target(key)
     if value is not None and secret:
@@ -226,6 +232,8 @@ def _target(key: str) -> tuple[tuple[str, ...], Callable[[str], Any], bool]:
         return path, any_value, is_secret_name(path[3])
     if path[0] == "formats" and len(path) == 4 and path[2] == "headers":
         return path, TEXT.from_text, True
+    if path[0] == "extension" and len(path) == 3:
+        return path, any_value, is_secret_name(path[2])
     if len(path) == 1 and key in SETTINGS:
         return path, SETTINGS[key].kind.from_text, SETTINGS[key].secret
     *place, name = key.lower().split(".")
@@ -237,7 +245,7 @@ def _target(key: str) -> tuple[tuple[str, ...], Callable[[str], Any], bool]:
     meant = f" Did you mean {'.'.join([*place, close[0]])!r}?" if close else ""
     raise click.UsageError(
         f"{key!r} is not a key.{meant} Keys are {', '.join(SETTINGS)}; formats.NAME.KEY for one format, "
-        "formats.NAME.options.OPTION and formats.NAME.headers.HEADER."
+        "formats.NAME.options.OPTION and formats.NAME.headers.HEADER; extension.NAME.OPTION for an extension."
     )
 
 
