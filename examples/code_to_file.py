@@ -25,7 +25,7 @@ def main():
     with client:
         code = client.generate_code(task, language="python")
     if isinstance(code, dict):
-        sys.exit(f"{code['error']}\n{code['partial_text']}")
+        sys.exit("\n".join(filter(None, [code["error"], code["hint"], code["partial_text"]])))
     path.write_text(code)
     print(f"{path.name}: {len(code.splitlines())} lines")
 

@@ -53,6 +53,9 @@ class Backend:
     backend but the LoLLMS server.
     """
 
+    no_models: ClassVar[str] = ""
+    """What to do where `list_models` has none to list; one or two sentences."""
+
     nonblocking: ClassVar[frozenset[str]] = frozenset()
     """The hooks that do nothing but return, at once, a stream or a `Pending` that will do the work.
 
@@ -148,7 +151,7 @@ def capabilities_problem(capabilities: Any) -> str:
         return f"its capabilities' options are a {type(options).__name__}, not a set of names"
     for name in sorted(map(str, options)):
         if name not in _OPTIONS:
-            return f"its capabilities name an option {name!r} that there is not. {near_misses(name, _OPTIONS)}"
+            return f"its capabilities name an option {name!r} that does not exist. {near_misses(name, _OPTIONS)}"
     return ""
 
 

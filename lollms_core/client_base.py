@@ -85,6 +85,9 @@ class Run(NamedTuple):
     pipeline: Pipeline
 
 
+_NO_STREAMS = (str, bytes, Chunk, Mapping)
+"""What can be iterated and is no stream: a chunk is a tuple."""
+
 _DEFAULT_ADDRESS = DefaultStr("http://localhost:9600")
 
 
@@ -299,7 +302,7 @@ class ClientBase:
 
     def _backend_sync(self, request: GenerationRequest) -> Iterable[Chunk]:
         stream = self._open(request)
-        if hasattr(stream, "__iter__"):
+        if hasattr(stream, "__iter__") and not isinstance(stream, _NO_STREAMS):
             chunks: Iterable[Chunk] = stream
             return chunks
         if inspect.isawaitable(stream) or hasattr(stream, "__aiter__"):
@@ -323,7 +326,7 @@ class ClientBase:
             return chunks
         if inspect.isawaitable(stream) or hasattr(stream, "__aiter__"):
             return iterate_unless_cancelled(lambda: self._aiter(stream), request.cancel)
-        if hasattr(stream, "__iter__"):
+        if hasattr(stream, "__iter__") and not isinstance(stream, _NO_STREAMS):
             return iterate_in_thread(lambda: stream, request.cancel)
         raise self._not_a_stream(stream)
 
@@ -337,7 +340,8 @@ class ClientBase:
 
     def _not_a_stream(self, value: object) -> ContractError:
         return ContractError(
-            f"`generate` of the {self.format} format returned a {type(value).__name__}, which is not a stream",
+            f"`generate` of the {self.format} format returned a {type(value).__name__}, which is not a stream: "
+            "yield chunks, or return an iterator of them",
             format=self.format,
         )
 
@@ -527,13 +531,33 @@ def _made(backend: type[Backend], settings: BackendSettings) -> Backend:
 
 
 def _suggest(error: UnsupportedOptionError, backend: type[Backend], settings: BackendSettings) -> None:
-    """Add to an unknown option what was probably meant among the client's own arguments."""
+    """Say of an unknown option what was probably meant: an option of a call, or one of the client's own arguments."""
     theirs = [] if backend.Options is None else backend.Options.model_fields
     ours = [name for name in inspect.signature(ClientBase).parameters if name != "backend_options"]
     for name in settings.options:
-        if name not in theirs and (close := difflib.get_close_matches(name, ours, n=1)):
-            error.hint = f"Did you mean {close[0]!r}? {error.hint}"
-            return
+        if name in theirs:
+            continue
+        if name in GenerateOptions.__annotations__:
+            error.hint = f"It is an option of a call: client.generate(…, {name}=…)."
+        elif close := [_ELSEWHERE[name]] if name in _ELSEWHERE else difflib.get_close_matches(name, ours, n=1):
+            available = error.hint[error.hint.rfind("Available:") :] if "Available:" in error.hint else ""
+            error.hint = f"Did you mean {close[0]!r}? {available}".strip()
+        return
+
+
+_ELSEWHERE = {
+    "api_base": "host_address",
+    "api_key": "service_key",
+    "base_url": "host_address",
+    "endpoint": "host_address",
+    "host": "host_address",
+    "max_tokens": "n_predict",
+    "model": "model_name",
+    "repetition_penalty": "repeat_penalty",
+    "timeout": "timeouts",
+    "url": "host_address",
+}
+"""What other libraries call the client's arguments."""
 
 
 def _secret(key: str | SecretStr | None) -> SecretStr | None:
@@ -571,6 +595,9 @@ def prompt_or_messages(
     """Which of the two was given. Raises `TypeError` if neither."""
     if isinstance(prompt, str):
         return prompt, None
-    if isinstance(prompt, (bytes, Mapping)) or not isinstance(prompt, Iterable):
-        raise TypeError(f"prompt must be a str or a list of messages, not {type(prompt).__name__}")
+    given: Any = prompt
+    if isinstance(given, Mapping):
+        raise TypeError("a conversation is a list of messages: [{'role': 'user', 'content': …}]")
+    if isinstance(given, bytes) or not isinstance(given, Iterable):
+        raise TypeError(f"prompt must be a str or a list of messages, not {type(given).__name__}")
     return None, prompt

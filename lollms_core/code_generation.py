@@ -92,7 +92,10 @@ def ask_for_codes(
     if not any(block["content"].strip() for block in blocks):
         raise _no_code(completion, answer)
     if single and not blocks[0]["is_complete"] and completion.finish_reason != "cancelled":
-        told = "The code is not complete: the model ran out of tokens. Raise n_predict, or ask for less at once."
+        if completion.finish_reason == "length":
+            told = "The code is not complete: the model ran out of tokens. Raise n_predict, or ask for less at once."
+        else:
+            told = "The model did not close the code block: the code may be incomplete."
         warn_caller(told, UnfinishedCodeWarning)
     return blocks
 

@@ -223,7 +223,7 @@ class EmptyAnswerWarning(UserWarning):
 
 
 class UnfinishedCodeWarning(UserWarning):
-    """The code that `generate_code` returns is not complete: the model ran out of tokens in the middle of it."""
+    """The code that `generate_code` returns may be incomplete: the model ran out of tokens, or left the block open."""
 
 
 class UnknownExtensionError(ConfigurationError):
@@ -233,7 +233,9 @@ class UnknownExtensionError(ConfigurationError):
 class ExtensionError(LollmsError):
     """An extension cannot be loaded, or has failed; the cause is its exception."""
 
-    default_hint = "Go on without the extension, or tell the author of its package. The cause carries the traceback."
+    default_hint = (
+        "Go on without it, or tell the author of its package. The original exception is in `__cause__`."
+    )
 
 
 class ExtensionWarning(UserWarning):

@@ -253,7 +253,7 @@ def _checked(data: bytes, what: str, max_bytes: int) -> Image:
         raise _too_large(what, len(data), max_bytes)
     media_type = media_type_of(data)
     if media_type is None:
-        raise ImageError(f"{what} is not an image of a known kind", hint=f"Known are {_FORMATS}.")
+        raise ImageError(f"{what} is not an image of a known kind", hint=f"Supported types: {_FORMATS}.")
     return Image(data, media_type)
 
 

@@ -248,6 +248,8 @@ def _checked(info: FormatInfo, backend: Any) -> type[Backend]:
             raise ContractError(
                 f"{where}: its method {hook!r} lacks @hookimpl and would never be called", format=info.name
             )
+        if method is not None and not _takes(method, "self", "request"):
+            raise ContractError(f"{where}: its method {hook!r} must take (self, request)", format=info.name)
     if not hasattr(backend, "generate"):
         raise ContractError(f"{where} does not implement `generate`, the one hook that is required", format=info.name)
     if problem := _wrong_attribute(backend):
@@ -393,7 +395,7 @@ def checked_extension(extension: Any, who: str, package: str) -> type[Extension]
             continue
         if not hasattr(method, f"{PROJECT_NAME}_impl"):
             raise wrong(f"has a method {hook!r} that lacks @hookimpl and would never be called")
-        if not _takes_two(method):
+        if not _takes(method, "self", "request", "proceed"):
             raise wrong(f"has a method {hook!r} that does not take (self, request, proceed)")
     if problem_of_set := _wrong_nonblocking(extension):
         raise wrong(f"is wrong: {problem_of_set}")
@@ -402,12 +404,13 @@ def checked_extension(extension: Any, who: str, package: str) -> type[Extension]
     return extension
 
 
-def _takes_two(method: Callable[..., Any]) -> bool:
-    try:
-        inspect.signature(method).bind(None, None, None)
-    except TypeError:
-        return False
-    return True
+def _takes(method: Callable[..., Any], *names: str) -> bool:
+    """Whether a function takes these values, in this order, and needs no other."""
+    parameters = list(inspect.signature(method).parameters.values())
+    if any(parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) for parameter in parameters):
+        return True
+    needed = [each for each in parameters if each.default is each.empty]
+    return len(needed) <= len(names) <= len(parameters) and (len(names) > 2 or parameters[1].name == names[1])
 
 
 def active_extensions(chosen: Sequence[Any], client: ClientInfo) -> list[ActiveExtension]:

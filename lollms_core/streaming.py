@@ -256,7 +256,8 @@ def chunk_problem(chunk: Any, *, ended: bool) -> str:
     if text and ended:
         return "yielded text after the chunk that ended its answer"
     if finish is not None and (not isinstance(finish, str) or finish not in _FINISH_REASONS):
-        return f"ended its answer with the finish reason {finish!r}, which is none"
+        known = ", ".join(sorted(_FINISH_REASONS))
+        return f"ended its answer with the finish reason {finish!r}, which is not one of {known}"
     if usage is not None and not isinstance(usage, Usage):
         return f"yielded a Chunk whose usage is a {type(usage).__name__}, not a Usage"
     if metadata and not isinstance(metadata, Mapping):
@@ -277,7 +278,7 @@ def as_lollms_error(error: BaseException, format: str) -> LollmsError:
         return error
     known = BackendError(
         f"the {format} format failed: {described(error)}",
-        hint="The cause carries the traceback; the command prints it with --debug.",
+        hint="The original exception is in `__cause__`; the command prints it with --debug.",
         format=format,
     )
     known.__cause__ = error

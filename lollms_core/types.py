@@ -136,6 +136,11 @@ class Chunk(NamedTuple):
     def __str__(self) -> str:
         return self.text
 
+    @property
+    def is_answer(self) -> bool:
+        """Whether its text belongs to the answer, and not to what the model thinks before."""
+        return self.type is not MSG_TYPE.MSG_TYPE_REASONING
+
 
 class Image(NamedTuple):
     """A checked image: the bytes and their media type, or a URL that only a server may resolve."""

@@ -39,7 +39,6 @@ COMMANDS = {
 _ELSEWHERE = {
     "ask": "`lollms generate PROMPT` answers a prompt",
     "complete": "`lollms generate PROMPT` answers a prompt",
-    "help": "`lollms --help` lists the commands",
     "keys": "`lollms config set formats.NAME.api_key` asks for a key",
     "list": "`lollms models` lists the models",
     "ls": "`lollms models` lists the models",
@@ -79,14 +78,21 @@ class Commands(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = {name for parameter in self.get_params(ctx) for name in parameter.opts}
         place = next((place for place, arg in enumerate(args) if arg not in own), None)
+        if place is not None and args[place] == "help" and len(args) <= place + 2:
+            args = [*args[:place], *(name for name in args[place + 1 :] if name in COMMANDS), "--help"]
+            return super().parse_args(ctx, args)
         if place is not None and args[place] not in COMMANDS:
             self._refuse_slips(ctx, args[place:], own)
             args = [*args[:place], "generate", *args[place:]]
         return super().parse_args(ctx, args)
 
     def _refuse_slips(self, ctx: click.Context, args: list[str], own: set[str]) -> None:
-        """End with wrong usage where the first of the arguments is neither a command nor meant as a question."""
+        """End with wrong usage where the first of the arguments is neither a command nor meant as a question.
+
+        Three words or more, and no options, are a question, whatever the first one looks like.
+        """
         import difflib
+        import shlex
 
         def fail(message: str) -> NoReturn:
             ctx.fail(wrap(message, columns(sys.stderr), column=len("Error: ")))
@@ -98,12 +104,15 @@ class Commands(click.Group):
             if close := difflib.get_close_matches(first.partition("=")[0], own, n=1, cutoff=0.8):
                 fail(f"There is no option {first}. Did you mean {close[0]}?")
             if command := next((arg for arg in args if arg in COMMANDS), None):
-                fail(f"Options stand behind the command: lollms {command} {first} …")
+                fail(f"Put options after the command: lollms {command} {first} …")
             return
+        if len(args) > 2 and not any(arg.startswith("-") for arg in args):
+            return
+        as_question = f" To ask a model: lollms generate {shlex.join(args)}" if len(args) > 1 else ""
         if meant := _ELSEWHERE.get(first):
-            fail(f"There is no command {first!r}: {meant}.")
+            fail(f"There is no command {first!r}: {meant}.{as_question}")
         if close := difflib.get_close_matches(first, COMMANDS, n=1, cutoff=_CLOSE):
-            fail(f"There is no command {first!r}. Did you mean {close[0]!r}?")
+            fail(f"There is no command {first!r}. Did you mean {close[0]!r}?{as_question}")
 
     def invoke(self, ctx: click.Context) -> Any:
         if not colours_wanted():

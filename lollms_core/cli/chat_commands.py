@@ -96,7 +96,7 @@ def _leave(_: Talk, __: str) -> None:
 
 def _reset(talk: Talk, _: str) -> None:
     talk.conversation.reset()
-    tell("The conversation begins anew.")
+    tell("Started a new conversation.")
 
 
 def _retry(talk: Talk, _: str) -> None:

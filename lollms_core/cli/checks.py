@@ -139,7 +139,7 @@ _MEANINGS: tuple[tuple[tuple[type[LollmsError], ...], Status], ...] = (
 
 
 def _without_models(client: LollmsClient) -> Finding:
-    hint = "Name one with --model."
+    hint = client.backend.no_models or "Name one with --model."
     if client.backend.capabilities.pull:
         hint = f"Download one: `lollms models -f {client.format} --pull NAME`."
     return Finding("no model", "there is no model", hint)

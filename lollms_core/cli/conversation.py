@@ -81,7 +81,7 @@ class Conversation:
         except OSError as error:
             raise InvalidRequestError(f"{path} cannot be read: {error.strerror}") from None
         except (ValueError, TypeError) as error:
-            why = error.message if isinstance(error, LollmsError) else "it is no list of messages"
+            why = error.message if isinstance(error, LollmsError) else "it is not a list of messages"
             raise InvalidRequestError(
                 f"{path} is not a saved conversation: {why}", hint="Save conversations that are to be loaded as .json."
             ) from None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from lollms_core import ConfigurationError, LollmsError, Timeouts, installed_formats
 from lollms_core.cli.checks import Finding, check_format, run_checks
+from lollms_core.cli.state import current_state
 from lollms_core.cli.status_line import Waiting
 
 __all__ = ["nothing_chosen"]
@@ -44,7 +45,8 @@ def _ready_formats() -> Mapping[str, Finding]:
 def _commands(ready: Mapping[str, Finding]) -> str:
     lines = ["This would work here:"]
     for name, finding in ready.items():
-        lines.append(f'  lollms generate -f {name} -m {finding.models[0]} "Hello!"')
+        where = f"-t 0 -f {name} -m {finding.models[0]}"
+        lines.append(f"  lollms chat {where}" if current_state().chatting else f'  lollms generate {where} "Hello!"')
     name, finding = next(iter(ready.items()))
     return "\n".join(
         [

@@ -11,6 +11,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from lollms_core.cli.known_settings import SETTINGS
+from lollms_core.cli.state import current_state
 
 if TYPE_CHECKING:
     from lollms_core import LollmsError
@@ -91,7 +92,6 @@ _SENTENCES = (
     (r"give a model_name and no host_address", "give --model and no --host-address"),
     (r"needs a model_name", "needs the name of a model"),
     (r" \((see )?model_info\)", ""),
-    (r"`list_models` lists", "`lollms models` lists"),
     (r"Make another client for another model", "Start the command again for another model"),
     # --- images and texts
     (r"Download it yourself and pass the file's path or its bytes; URLs are never fetched",
@@ -108,7 +108,7 @@ _SENTENCES = (
      r"server from both|Start processes with multiprocessing's 'spawn' method, or use the model only after forking",
      "Run the command again"),
     (r"Its coroutine must let `asyncio\.CancelledError` through", "This is a fault of the format's package"),
-    (r"The cause carries the traceback; the command prints it with --debug", "--debug shows the traceback"),
+    (r"The original exception is in `__cause__`; the command prints it with --debug", "--debug shows the traceback"),
     (r" and that process imports the script again: put what the script does under .*", " and it could not start."),
     (r": `tokenizer\.save_pretrained\(folder\)`", ""),
 )  # fmt: skip
@@ -143,7 +143,18 @@ def in_command_words(text: str) -> str:
 
 
 def _list(found: re.Match[str]) -> str:
-    return found[1] + ", ".join(_ONLY_IN_LISTS.get(name, _OPTIONS.get(name, name)) for name in found[2].split(", "))
+    return found[1] + ", ".join(map(_called, found[2].split(", ")))
+
+
+def _called(name: str) -> str:
+    """A parameter, as whoever set it knows it: by its option, or by its name and where it stands."""
+    setting = _SETTINGS.get(name, name)
+    if (source := current_state().sources.get(setting)) is not None:
+        return f"{setting} ({source})"
+    return _ONLY_IN_LISTS.get(name, _OPTIONS.get(name, name))
+
+
+_SETTINGS = {"model_name": "model", "system_prompt": "system"}
 
 
 def words_of(error: LollmsError) -> tuple[str, str]:
@@ -158,9 +169,17 @@ def words_of(error: LollmsError) -> tuple[str, str]:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     if not frames or frames[-1].f_globals.get("__name__", "").startswith("lollms_core.cli"):
         return error.message, error.hint
-    return in_command_words(error.message), _of_its_format(in_command_words(error.hint), error.format)
+    hint = in_command_words(_with_commands(error.hint, error.format))
+    if current_state().chatting:
+        hint = hint.replace("Name one with --model", "Name one with /model NAME")
+    return in_command_words(error.message), hint
 
 
-def _of_its_format(hint: str, format: str | None) -> str:
-    """A hint whose commands ask the format that failed, and not the one that is chosen."""
-    return hint.replace("`lollms models`", f"`lollms models -f {format}`") if format else hint
+def _with_commands(hint: str, format: str | None) -> str:
+    """A hint with commands in place of methods. They ask the format and the server that failed."""
+    where = (f" -f {format}" if format else "") + current_state().where
+    hint = hint.replace("`client.list_models()`", f"`lollms models{where}`")
+    return _PULL.sub(lambda found: f"`lollms models{where} --pull {found[1]}`", hint)
+
+
+_PULL = re.compile(r"`client\.pull_model\('(.+?)'\)`")

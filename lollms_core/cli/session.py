@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,6 +151,12 @@ def client_arguments(settings: Resolved, timeouts: Timeouts | None = None) -> di
     if key := _api_key(settings):
         arguments["service_key"] = key
     _remember_secrets(settings, key)
+    current_state().sources = {name: each.source for name, each in settings.values.items() if not each.is_option}
+    current_state().where = "".join(
+        f" {SETTINGS[name].option} {shlex.quote(str(found.value))}"
+        for name in ("host_address", "api_key_file")
+        if (found := settings.values.get(name)) is not None and found.is_option
+    )
     return arguments
 
 

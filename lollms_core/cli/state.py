@@ -18,6 +18,12 @@ class State:
     """Somebody pressed Ctrl-C, or gave up on something that hangs: at the end nothing is waited for."""
     so_far: list[str] = field(default_factory=list)
     """The pieces of an answer that will be shown as a whole, if it comes to that."""
+    chatting: bool = False
+    """Somebody is in a conversation, where commands begin with a slash."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """Where settings come from that no option of this command has set."""
+    where: str = ""
+    """The options of this command that another one needs, too, in order to reach the same server."""
     secrets: set[str] = field(default_factory=set)
     """Keys and passwords that were read; they are taken out of everything that is said."""
 

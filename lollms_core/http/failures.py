@@ -177,7 +177,9 @@ def status_error(
             "the proxy asks for a user name and a password (status 407)", status_code=status, hint=_PROXY_KEY
         )
     if status == 404 and (_MODEL.search(text) or code == "model_not_found"):
-        return ModelNotFoundError(message, status_code=status, hint="List the names it knows with `lollms models`.")
+        return ModelNotFoundError(
+            message, status_code=status, hint="`client.list_models()` lists the names that it knows."
+        )
     if status in (400, 413, 422):
         if _WINDOW.search(text) or code == "context_length_exceeded":
             return ContextWindowError(message, status_code=status)

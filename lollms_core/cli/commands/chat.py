@@ -11,6 +11,7 @@ from lollms_core.cli.messages import tell
 from lollms_core.cli.options import Choices, connection_options, image_option, sampling_options
 from lollms_core.cli.reader import make_reader
 from lollms_core.cli.session import open_session
+from lollms_core.cli.state import current_state
 from lollms_core.cli.talk import Talk
 
 __all__ = ["command"]
@@ -41,6 +42,7 @@ def command(images: tuple[str, ...], show_reasoning: bool, choices: Choices) -> 
         talk.attach(images)
         reader = make_reader(talk.completions)
         if reader.interactive:
+            current_state().chatting = True
             session.look_for_default()
             tell(f"Chatting with {session.subject}. Ctrl-C stops an answer, Ctrl-D leaves, /help helps.")
         with unannounced() if reader.interactive else contextlib.nullcontext():

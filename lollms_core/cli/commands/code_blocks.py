@@ -102,6 +102,8 @@ def _joined(blocks: list[CodeBlock]) -> str:
 
 
 def _check_writable(output: str) -> None:
+    if not output:
+        raise click.UsageError("The name of the output is empty.")
     folder = Path(output).parent
     if output.endswith(("/", os.sep)) or not folder.is_dir():
         what = f"there is no folder {folder}" if not folder.is_dir() else "it names a folder"

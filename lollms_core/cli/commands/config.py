@@ -90,7 +90,7 @@ Examples:
 @json_option("Print it as JSON.")
 @connection_options
 def show(as_json: bool, choices: Choices) -> None:
-    """Show what holds, and where each value comes from. Keys are not shown."""
+    """Show the settings in effect, and where each value comes from. Keys are not shown."""
     settings = resolved_settings(choices)
     rows = _rows(settings)
     if as_json:

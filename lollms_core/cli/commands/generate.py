@@ -84,8 +84,10 @@ def command(
 def _schema(path: str) -> dict[str, Any]:
     try:
         schema = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise click.UsageError(f"The schema {path} cannot be read: {error}") from None
+    except OSError as error:
+        raise click.UsageError(f"The schema {path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise click.UsageError(f"The schema {path} is not JSON.") from None
     if not isinstance(schema, dict):
         raise click.UsageError(f"The schema {path} is not a JSON object.")
     return schema

@@ -87,7 +87,7 @@ def _confirm(name: str, package: str) -> None:
         close = difflib.get_close_matches(name, OFFICIAL_PACKAGES, n=1)
         meant = f"Did you mean {close[0]}?" if close else suggestion(name)
         note(f"{package} is not an official package; its author's code will run with your rights. {meant}".strip())
-    confirm(f"Install {package}", refused="not installed, as you wish", otherwise="--yes installs without asking.")
+    confirm(f"Install {package}", refused="Nothing was installed.", otherwise="--yes installs without asking.")
 
 
 def _run(arguments: list[str], name: str) -> None:

@@ -49,7 +49,8 @@ def _list(session: Session, as_json: bool) -> None:
         print_json([{**dataclasses.asdict(model), "metadata": dict(model.metadata)} for model in models])
         return
     if not models:
-        note(f"{session.subject} has no models")
+        hint = session.client.backend.no_models
+        note(f"{session.subject} lists no models" + (f". {hint}" if hint else ""))
         return
     rows = [
         (

@@ -64,6 +64,10 @@ class LiteLLMBackend(Backend):
     """Any `provider/model` that LiteLLM can reach. LiteLLM is imported by the first call, not before."""
 
     contract_version = 1
+    no_models = (
+        "The list has the models of the providers whose keys are set, such as OPENAI_API_KEY. A model is named "
+        "`provider/model`."
+    )
     # "stop" is not declared, so that the core cuts at any number of sequences whatever the provider can; they are
     # sent too, up to the four that providers take.
     capabilities = Capabilities(

@@ -117,7 +117,7 @@ class OllamaBackend(HTTPBackend):
         if not name:
             raise ModelRequiredError(
                 "Ollama needs the name of a model",
-                hint="Set model_name: `lollms models -f ollama` lists them, and `--pull NAME` beside it adds one.",
+                hint="Set model_name: `client.list_models()` lists them, `client.pull_model('NAME')` downloads one.",
             )
         return name
 

@@ -107,7 +107,7 @@ def recognised_embedding(error: LollmsError, model: str) -> LollmsError:
 def pull_hint(name: str) -> str:
     """How to get a model that the server does not have. The tag `latest`, which servers add, goes without saying."""
     name = name.removesuffix(":latest")
-    return f"Download it with `lollms models --pull {name} -f ollama`; `lollms models -f ollama` lists those there are."
+    return f"`client.pull_model('{name}')` downloads it; `client.list_models()` lists the installed models."
 
 
 def _lacking(what: str, message: str, status: int | None) -> LollmsError:

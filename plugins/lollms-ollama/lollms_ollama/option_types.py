@@ -43,8 +43,8 @@ def check_options(options: Mapping[str, Any], where: str) -> None:
             raise InvalidRequestError(f"{name} in {where} must be {wanted}, not {said}")
         if name == "seed" and not _SEEDS[0] <= value <= _SEEDS[1]:
             raise InvalidRequestError(
-                f"Ollama's seeds are between {_SEEDS[0]} and {_SEEDS[1]}: {value} is none",
-                hint="It takes them modulo 2**32, so this one would give the answers of another.",
+                f"Ollama's seeds are between {_SEEDS[0]} and {_SEEDS[1]}, not {value}",
+                hint="Ollama would wrap it around to another seed, and give that one's answers.",
             )
 
 

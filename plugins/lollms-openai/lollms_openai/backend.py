@@ -302,7 +302,7 @@ class OpenAIBackend(HTTPBackend):
         shown = ", ".join(bases[:8]) + (", …" if len(bases) > 8 else "")
         raise ModelRequiredError(
             f"{self.address} has {len(bases)} models and none was chosen" + (f": {shown}" if shown else ""),
-            hint="Pass model_name; `lollms models` lists the names.",
+            hint="Pass model_name; `client.list_models()` lists the names.",
         )
 
     def _models(self) -> Exchange[list[ModelInfo]]:
@@ -320,7 +320,9 @@ class OpenAIBackend(HTTPBackend):
         close = difflib.get_close_matches(name, [info.name for info in models], n=3)
         raise ModelNotFoundError(
             f"{self.address} has no model {name!r}",
-            hint=f"Did you mean {' or '.join(close)}?" if close else "`lollms models` lists the names that it knows.",
+            hint=f"Did you mean {' or '.join(close)}?"
+            if close
+            else "`client.list_models()` lists the names that it knows.",
         )
 
     @hookimpl

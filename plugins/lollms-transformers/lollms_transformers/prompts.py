@@ -87,7 +87,10 @@ def token_limit(prompt_tokens: int, window: int | None, sampling: SamplingParams
         return 4096 if wanted is None else wanted
     room = window - prompt_tokens
     if room < 1:
-        raise ContextWindowError(f"the prompt has {prompt_tokens} tokens, but the model's window has {window}")
+        raise ContextWindowError(
+            f"the prompt has {prompt_tokens} tokens, but the window has {window}",
+            hint="Shorten the prompt, raise ctx_size where the model's window is larger, or choose another model.",
+        )
     if wanted is not None and wanted > room and "n_predict" in sampling.chosen:
         raise ContextWindowError(
             f"the prompt has {prompt_tokens} tokens, which leaves {room} of the model's window of {window}; "

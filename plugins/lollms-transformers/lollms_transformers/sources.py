@@ -21,7 +21,7 @@ PACKAGE_PREFIX = "package:"
 
 LOCAL_HINT = (
     "A model can also be a folder with config.json, weights and tokenizer, a .gguf file, or package:NAME/FILE.gguf "
-    "from an installed package; `list_models` lists what is loadable here."
+    "from an installed package; `client.list_models()` lists what is loadable here."
 )
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
