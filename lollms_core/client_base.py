@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import difflib
 import inspect
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequenc
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lollms_core.backend import capabilities_problem
+from lollms_core.bridges import processes
 from lollms_core.bridges.loop_thread import LoopThread
 from lollms_core.bridges.pending import Pending
 from lollms_core.bridges.signals import raised_by_handler
@@ -235,6 +237,7 @@ class ClientBase:
         # What is done to it is one step for the interpreter.
         self._running: dict[CancelToken, object] = {}
         self._closed = False
+        _clients.add(self)
 
     def __repr__(self) -> str:
         # No address: it may carry credentials.
@@ -466,6 +469,17 @@ class ClientBase:
             logger.warning("closing the %s format did not end within %g seconds", self.format, _LONGEST_CLOSE)
         finally:
             timer.cancel()
+
+
+_clients: weakref.WeakSet[ClientBase] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Stop what is under way when the program ends: later, it is too late to tell a server."""
+    processes.say_exiting()
+    for client in list(_clients):
+        client.cancel()
 
 
 class _Backend:

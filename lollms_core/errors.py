@@ -233,9 +233,7 @@ class UnknownExtensionError(ConfigurationError):
 class ExtensionError(LollmsError):
     """An extension cannot be loaded, or has failed; the cause is its exception."""
 
-    default_hint = (
-        "Go on without it, or tell the author of its package. The original exception is in `__cause__`."
-    )
+    default_hint = "Go on without it, or tell the author of its package. The original exception is in `__cause__`."
 
 
 class ExtensionWarning(UserWarning):

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import weakref
 from typing import Any, Protocol
 
-__all__ = ["Lock", "current", "keep_for_good", "renewed_in_child"]
+__all__ = ["Lock", "current", "exiting", "keep_for_good", "renewed_in_child", "say_exiting"]
 
 current = 0
 """How many forks lie between this process and the one that imported this module first."""
 
 _inherited: list[Any] = []
+
+_exits = False
+
+
+def say_exiting() -> None:
+    """The program ends: from now on nothing is left to a thread."""
+    global _exits
+    _exits = True
+
+
+def exiting() -> bool:
+    """Whether the program ends. A thread that were started now would not run."""
+    return _exits or sys.is_finalizing()
 
 
 def keep_for_good(thing: Any) -> None:

@@ -132,8 +132,14 @@ _PHRASES = tuple((re.compile(pattern), words) for pattern, words in _SENTENCES)
 _LIST = re.compile(r"(does not honour: )([\w, ]+)")
 
 
-def in_command_words(text: str) -> str:
-    """A message or a hint of the library with the names that things have at the terminal."""
+def in_command_words(text: str, format: str | None = None) -> str:
+    """A message or a hint of the library with the names that things have at the terminal.
+
+    Args:
+        text: what the library says.
+        format: the format that its commands are to ask.
+    """
+    text = _OF_A_CALL.sub(_call_option, _with_commands(text, format))
     for pattern, words in _PHRASES:
         text = pattern.sub(words, text)
     text = _LIST.sub(_list, text)
@@ -169,7 +175,7 @@ def words_of(error: LollmsError) -> tuple[str, str]:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     if not frames or frames[-1].f_globals.get("__name__", "").startswith("lollms_core.cli"):
         return error.message, error.hint
-    hint = in_command_words(_with_commands(error.hint, error.format))
+    hint = in_command_words(error.hint, error.format)
     if current_state().chatting:
         hint = hint.replace("Name one with --model", "Name one with /model NAME")
     return in_command_words(error.message), hint
@@ -180,6 +186,14 @@ def _with_commands(hint: str, format: str | None) -> str:
     where = (f" -f {format}" if format else "") + current_state().where
     hint = hint.replace("`client.list_models()`", f"`lollms models{where}`")
     return _PULL.sub(lambda found: f"`lollms models{where} --pull {found[1]}`", hint)
+
+
+_OF_A_CALL = re.compile(r"It is an option of a call: client\.generate\(…, (\w+|…)=…\)")
+
+
+def _call_option(found: re.Match[str]) -> str:
+    option = _ONLY_IN_LISTS.get(found[1], _OPTIONS.get(found[1]))
+    return f"Use {option}" if option else "It is an option of a call, in Python"
 
 
 _PULL = re.compile(r"`client\.pull_model\('(.+?)'\)`")

@@ -13,11 +13,13 @@ import os
 import socket
 import ssl
 import threading
+import time
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import aiohttp
+import aiohttp.client_proto  # by name: an import that was interrupted once leaves it out of the package
 
 from lollms_core.bridges import processes
 from lollms_core.errors import ClientClosedError
@@ -26,7 +28,7 @@ from lollms_core.http.address import Address
 from lollms_core.http.aio_call import AsyncCall, NoTunnel
 from lollms_core.http.aio_response import Answer
 from lollms_core.http.environment import Environment
-from lollms_core.http.stops import Stops
+from lollms_core.http.stops import STOP_LIMIT, Stops
 from lollms_core.http.wire import prepared_headers
 from lollms_core.types import Timeouts
 
@@ -91,6 +93,7 @@ class AsyncTransport:
     def _forget_parents(self) -> None:
         processes.keep_for_good(self._sessions)
         self._sessions = {}
+        self._stopping = set()
         self._process = processes.current
 
     def _prepare(self) -> None:
@@ -116,8 +119,17 @@ class AsyncTransport:
         if session is not None:
             session.connector.abort(opening)
 
+    def connected(self, opening: asyncio.Task[Any], begun: float) -> float:
+        """When a request of the running loop got its connection, in the loop's time: now if it has none yet."""
+        loop = asyncio.get_running_loop()
+        session = self._sessions.get(loop)
+        if session is None:
+            return begun
+        since = session.connector.since(opening)
+        return loop.time() if since is None else since
+
     def close(self) -> None:
-        """Close every session, each in its own loop. From any thread."""
+        """Close every session, each in its own loop. From any thread. Waits until servers are asked to stop."""
         if self._process != processes.current:
             self._forget_parents()
         with self._lock:
@@ -126,6 +138,9 @@ class AsyncTransport:
             unused = [self._sessions.pop(loop) for loop in list(self._sessions) if loop not in in_use]
         for session in unused:
             session.close()
+        deadline = time.monotonic() + 4 * STOP_LIMIT
+        while time.monotonic() < deadline and any(_goes_on_elsewhere(call.loop) for call in list(self._stopping)):
+            time.sleep(0.01)
 
     def wait_for(self, call: AsyncCall) -> None:
         """Keep the session that `call` uses, also if this is closed: the server is to be asked to stop."""
@@ -192,7 +207,7 @@ class _Connector(aiohttp.TCPConnector):
         super().__init__(**settings)
         self._factory = functools.partial(_Handler, loop=self._loop)  # type: ignore[assignment]
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._uses: weakref.WeakKeyDictionary[Any, asyncio.Transport] = weakref.WeakKeyDictionary()
+        self._uses: weakref.WeakKeyDictionary[Any, tuple[asyncio.Transport, float]] = weakref.WeakKeyDictionary()
 
     async def connect(self, *args: Any, **kwargs: Any) -> Any:
         while True:
@@ -206,9 +221,14 @@ class _Connector(aiohttp.TCPConnector):
             fresh = protocol not in self._known
             if fresh or not (protocol.should_close or sockets.is_readable(transport.get_extra_info("socket"))):
                 self._known.add(protocol)
-                self._uses[asyncio.current_task()] = transport
+                self._uses[asyncio.current_task()] = transport, self._loop.time()
                 return connection
             connection.close()
+
+    def since(self, task: asyncio.Task[Any]) -> float | None:
+        """When `task` got its connection, in the loop's time; `None` if it has none."""
+        use = self._uses.get(task)
+        return None if use is None else use[1]
 
     def close_at_once(self) -> None:
         """Close all connections, without a task that waits for it."""
@@ -216,7 +236,8 @@ class _Connector(aiohttp.TCPConnector):
 
     def abort(self, task: asyncio.Task[Any]) -> None:
         """Close the connection that `task` asked for, whatever is on its way there."""
-        if (transport := self._uses.pop(task, None)) is not None:
+        if (use := self._uses.pop(task, None)) is not None:
+            transport, _ = use
             if (lost := getattr(transport.get_protocol(), "closed", None)) is not None:
                 # Looked at, or asyncio complains that nobody did.
                 lost.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -296,6 +317,13 @@ class _Session:
         with contextlib.suppress(StopIteration, RuntimeError):  # the loop may be at it itself
             closing.send(None)
         closing.close()
+
+
+def _goes_on_elsewhere(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return loop.is_running() and loop is not asyncio.get_running_loop()
+    except RuntimeError:
+        return True
 
 
 def _tls_context(verify: bool | str) -> ssl.SSLContext | bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from lollms_core.bridges.limits import wait_for
 from lollms_core.errors import CallCancelledError, LollmsError
 from lollms_core.http.address import mask
 from lollms_core.http.aio_response import AsyncResponse
-from lollms_core.http.driver import arun
+from lollms_core.http.driver import arun, once_more_if_unwanted
 from lollms_core.http.failures import (
     connection_error,
     not_http_error,
@@ -42,7 +42,7 @@ class AsyncCall:
     """One call: it sends requests one after another, and can be aborted from another thread. See `SyncCall`."""
 
     __slots__ = (
-        "_news", "_process", "_stopper", "_transport", "_turn", "_waiting", "aborted", "began", "loop",
+        "_news", "_process", "_stopper", "_taken", "_transport", "_turn", "_waiting", "aborted", "began", "loop",
         "over", "reading", "response", "running", "stopping", "streaming",
     )  # fmt: skip
 
@@ -54,6 +54,8 @@ class AsyncCall:
         self._stopper: asyncio.Task[None] | None = None
         self._news: asyncio.Event | None = None
         self._turn: asyncio.Future[None] | None = None
+        self._taken: asyncio.Task[None] | None = None
+        """Reads on, because the reader did not when the call was stopped."""
         self.over = False
         self.response: AsyncResponse | None = None
         self.aborted = False
@@ -132,15 +134,21 @@ class AsyncCall:
                 stands_still = limit is not None and upload.progress == begun and self.loop.time() >= begun + limit
                 if stands_still and not (opening.done() or upload.done):
                     raise timeout_error("upload", limit, self.where)
-        started = self.loop.time() if upload is None else upload.progress
         limit = timeouts.first_token
-        if limit is not None:
-            limit = max(0.001, started + limit - self.loop.time())
+        if limit is None:
+            await asyncio.wait({opening})
+            return None
+        started = self.loop.time() if upload is None else upload.progress
+        while not opening.done() and (left := started + limit - self.loop.time()) > 0:
+            await asyncio.wait({opening}, timeout=max(0.001, left))
+            if upload is None and not opening.done():
+                # Connecting has a limit of its own; the answer is waited for from then on.
+                started = self._transport.connected(opening, started)
         if not opening.done():
-            await asyncio.wait({opening}, timeout=limit)
-        if not opening.done():
-            raise timeout_error("first_token", timeouts.first_token, self.where)
-        return None if timeouts.first_token is None else started + timeouts.first_token - self.loop.time()
+            raise timeout_error("first_token", limit, self.where)
+        if upload is None:
+            started = self._transport.connected(opening, started)
+        return started + limit - self.loop.time()
 
     def _raise_if_stopping(self) -> None:
         if self.stopping:
@@ -224,18 +232,57 @@ class AsyncCall:
         tell = functools.partial(self._tell, last_word)
         await arun(ask_to_stop(self, self._transport.stops, tell, task=asyncio.current_task()))
 
+    def leave(self, last_word: HTTPRequest | None) -> Generator[Callable[[], Awaitable[Any]], Any, None]:
+        """What the reader does when nobody wants more: it has the server asked to stop, and reads on to the end."""
+        self.reading = True
+        self.stop(last_word)
+        if self._taken is None:
+            try:
+                if not self.aborted and (response := self.response) is not None:
+                    self.noticed()
+                    while (yield from once_more_if_unwanted(response.read)):
+                        self.running = True
+                        self.noticed()
+            except LollmsError:
+                pass
+            self.end()
+        if not self.aborted:
+            yield self.settled
+
+    def may_read(self) -> bool:
+        """Whether a call that is to stop is still for its reader to read on."""
+        self.noticed()
+        return self._taken is None
+
     async def comes(self, event: Callable[[], bool], within: float) -> bool:
-        """Wait for an event of which `noticed`, `wake` or `end` tell; whether it came within so many seconds."""
+        """Wait for an event, reading on if nobody else does; whether it came within so many seconds."""
         assert self._news is not None
         deadline = self.loop.time() + within
-        while not event():
-            left = deadline - self.loop.time()
+        while True:
+            if not self.reading and not self.over:
+                self.reading = True
+                self._taken = self.loop.create_task(self._read_on())
+            if event():
+                return True
+            left = min(deadline - self.loop.time(), _SLICE)
             if left <= 0:
                 return False
             self._news.clear()
             with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
                 await wait_for(self._news.wait(), left)
-        return True
+
+    async def _read_on(self) -> None:
+        for last in (False, True):
+            try:
+                while self.response is not None and await self.response.read():
+                    self.noticed()
+                break
+            except LollmsError:
+                break
+            except asyncio.CancelledError:  # by a loop that ends, which waits for this
+                if last:
+                    raise
+        self.end()
 
     def noticed(self) -> None:
         """Something has happened that the stop may wait for: the reader reads on, or an answer has ended."""
@@ -335,6 +382,8 @@ def _is_closed(error: BaseException) -> bool:
     return without_number or isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError | BrokenPipeError)
 
 
+_SLICE = 0.05
+"""Seconds between two looks at what else may have happened."""
 _PATIENCE = 1.0
 """Seconds between two looks at an upload."""
 

@@ -56,6 +56,8 @@ __all__ = [
 READ_SIZE = 65536
 _MAX_LINE = 65536
 _HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
+_REST = 2.0
+"""Seconds for each piece of an answer that nobody wants any more."""
 _NEXT_ADDRESS = 0.25
 """Seconds that an address has before the next one is tried beside it (RFC 8305, section 5)."""
 
@@ -101,6 +103,19 @@ class Watch:
             # A server that closes the connection after its answer may have done so already.
             with contextlib.suppress(OSError):
                 self._socket.settimeout(seconds)
+
+    def is_readable(self, within: float) -> bool:
+        """Whether something comes over the socket within so many seconds, its end included."""
+        sock = self._socket
+        if sock is None or (isinstance(sock, ssl.SSLSocket) and sock.pending()):
+            return True
+        try:
+            readable = sockets.is_readable(sock, within)
+        except (OSError, ValueError):  # closed
+            return True
+        if readable:
+            self.set_timeout(_REST)  # of what has begun to come
+        return readable
 
     def release(self) -> None:
         """The socket goes back to the pool: it is another call's from now on."""

@@ -22,7 +22,19 @@ from lollms_core.http.retry import Retries
 from lollms_core.http.turns import Turns
 from lollms_core.types import CancelToken, Chunk
 
-__all__ = ["Call", "Generation", "Policy", "Response", "achunks", "answer", "arun", "chunks", "conversation", "run"]
+__all__ = [
+    "Call",
+    "Generation",
+    "Policy",
+    "Response",
+    "achunks",
+    "answer",
+    "arun",
+    "chunks",
+    "conversation",
+    "once_more_if_unwanted",
+    "run",
+]
 
 T = TypeVar("T")
 
@@ -74,7 +86,12 @@ class Call(Protocol):
     def take_turn(self, turns: Turns) -> Any: ...
     def settled(self) -> Any: ...
     def stop(self, last_word: HTTPRequest | None) -> None: ...
-    def noticed(self) -> None: ...
+    def leave(self, last_word: HTTPRequest | None) -> Generator[Step, Any, None]:
+        """What to do when nobody wants more of the answer: as `stop`, and read on to its end."""
+
+    def may_read(self) -> bool:
+        """Whether a call that is to stop is still for its reader to read on."""
+
     def abort(self) -> None: ...
     def close(self) -> None: ...
     def end(self) -> None: ...
@@ -105,6 +122,14 @@ class Generation:
 
 class _Unwanted(BaseException):
     """Nobody reads on. Thrown into a generation, which then ends in its own order."""
+
+
+def once_more_if_unwanted(step: Step) -> Generator[Step, Any, Any]:
+    """The value of a step, taken again if it was cancelled: a loop that ends cancels what is cancelled already."""
+    try:
+        return (yield step)
+    except _Unwanted:
+        return (yield step)
 
 
 # --- what is done -------------------------------------------------------------------------------------------------
@@ -169,8 +194,7 @@ def answer(generation: Generation, call: Call, policy: Policy) -> Generator[Step
         if not call.stopping:
             raise
     except _Unwanted:
-        stop()
-        yield from _rest(call)
+        yield from call.leave(generation.farewell())
         return
     finally:
         unregister()
@@ -180,28 +204,6 @@ def answer(generation: Generation, call: Call, policy: Policy) -> Generator[Step
     if call.stopping:
         yield from _settled(call)
         yield Chunk(finish_reason="cancelled")
-
-
-def _rest(call: Call) -> Generator[Step, Any, None]:
-    """Read on, to the end or until the call is aborted: a server that was asked to stop must do so in its stream."""
-    try:
-        if not call.aborted and (response := call.response) is not None:
-            call.reading = True
-            call.noticed()
-            while (yield from _once_more_if_cancelled(response.read)):
-                call.running = True
-                call.noticed()
-    except LollmsError:
-        pass
-    call.end()
-    yield from _settled(call)
-
-
-def _once_more_if_cancelled(step: Step) -> Generator[Step, Any, Any]:
-    try:
-        return (yield step)
-    except _Unwanted:  # a loop that ends cancels what is being cancelled already
-        return (yield step)
 
 
 def _settled(call: Call) -> Generator[Step, Any, None]:
@@ -250,8 +252,9 @@ def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]
     call.streaming = True
     while True:
         call.reading = True
-        if call.stopping:
-            call.noticed()
+        if call.stopping and not call.may_read():
+            yield call.settled
+            raise CallCancelledError("cancelled")
         try:
             data = yield read
         except LollmsError:

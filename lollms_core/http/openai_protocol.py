@@ -54,8 +54,6 @@ _FINISH: Mapping[str, FinishReason] = {
     "content_filter": "content_filter",
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
-    "abort": "cancelled",
-    "cancelled": "cancelled",
     # Of providers whose words a proxy passes on: Anthropic, Google, Cohere, Mistral, Text Generation Inference.
     "complete": "stop",
     "max_new_tokens": "length",
@@ -68,6 +66,8 @@ _FINISH: Mapping[str, FinishReason] = {
     "tool_use": "tool_calls",
     "tool_call": "tool_calls",
 }
+_BROKEN_OFF = frozenset({"abort", "aborted", "canceled", "cancelled"})
+"""What servers say of an answer that they gave up, which nobody here asked them to."""
 _PLAIN_CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs", "token_ids"})
 _REASONING = MSG_TYPE.MSG_TYPE_REASONING
 _MARK = b"\xef\xbb\xbf"
@@ -341,6 +341,8 @@ class ChatDecoder(Decoder):
         # OpenRouter says here what went wrong at the provider behind it, beside what was said before.
         if (failure := choice.get("error")) or reason == "error":
             raise answer_error(failure or "")
+        if reason in _BROKEN_OFF:
+            raise IncompleteStreamError(f"the server broke its answer off (finish reason {reason!r})")
         if reason:
             self._reason = finish_reason(reason)
             self._own_word = reason if isinstance(reason, str) and reason != self._reason else None

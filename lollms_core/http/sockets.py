@@ -31,13 +31,13 @@ def reset_when_closed(sock: Any) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def is_readable(sock: Any) -> bool:
-    """Whether something has come over `sock` that nobody has read, its end included."""
+def is_readable(sock: Any, within: float = 0) -> bool:
+    """Whether something comes over `sock` within so many seconds that nobody has read, its end included."""
     if hasattr(select, "poll"):  # which takes any number of descriptors
         poll = select.poll()
         poll.register(sock, select.POLLIN)
-        return bool(poll.poll(0))
-    return bool(select.select([sock], [], [], 0)[0])
+        return bool(poll.poll(within * 1000))
+    return bool(select.select([sock], [], [], within)[0])
 
 
 def what_is_left(sock: Any) -> bytes:

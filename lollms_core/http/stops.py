@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from lollms_core.http.turns import LOOK_AGAIN, Turns
 
-__all__ = ["Stops", "ask_to_stop"]
+__all__ = ["STOP_LIMIT", "Stops", "ask_to_stop"]
 
 STOP_LIMIT = 2.0
 """Seconds that a server has to end an answer when it is asked to; and before that, to give the first piece of it."""
@@ -78,8 +78,8 @@ def ask_to_stop(
     def comes(event: Callable[[], bool], within: float) -> Callable[[], Any]:
         return functools.partial(call.comes, event, within)
 
-    # An answer of which nothing has come may not be running: a server may take the word for the next one's. And while
-    # what has come is in somebody else's hands, its end may stand behind it.
+    # An answer of which nothing has come may not be running: a server may take the word for the next one's. And what
+    # has come and was not read may have its end behind it: where its reader does not read on, `comes` does.
     if not (yield comes(lambda: (call.running and call.reading) or call.over, STOP_LIMIT)):
         call.abort()
         return

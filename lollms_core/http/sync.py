@@ -13,6 +13,7 @@ import importlib.util
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -47,7 +48,7 @@ from lollms_core.http.failures import (
     timeout_error,
 )
 from lollms_core.http.messages import Headers, HTTPRequest, excerpt
-from lollms_core.http.stops import Stops, ask_to_stop
+from lollms_core.http.stops import STOP_LIMIT, Stops, ask_to_stop
 from lollms_core.http.turns import LOOK_AGAIN, Turns
 from lollms_core.http.wire import (
     BRIEF,
@@ -65,6 +66,10 @@ __all__ = ["SyncCall", "SyncResponse", "SyncTransport"]
 _POOL_SIZE = 64
 """Idle connections that are kept; more may be in use."""
 _SOON = 0.02
+_SLICE = 0.05
+"""Seconds between two looks at what else may have happened."""
+_reading = processes.Lock()
+"""For deciding who reads on. Nobody waits while holding it."""
 
 
 class SyncTransport:
@@ -96,6 +101,8 @@ class SyncTransport:
         self._environment = environment
         self._make_headers = headers
         self.stops = stops
+        self.stoppers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        """Those who ask the server to stop."""
         self._lock = processes.Lock()
         self._open: _Pool | None = None
         self._closed = False
@@ -135,7 +142,10 @@ class SyncTransport:
             other.close()
 
     def close(self) -> None:
-        """Close the idle connections; those in use close when their calls end."""
+        """Close the idle connections; those in use close when their calls end. Waits until servers are told to stop."""
+        for stopper in list(self.stoppers):
+            if stopper is not threading.current_thread():
+                stopper.join(4 * STOP_LIMIT)
         with self._lock:
             self._closed = True
             pool, self._open = self._open, None
@@ -177,7 +187,7 @@ class SyncCall:
     """One call: it sends requests one after another, and can be aborted from another thread."""
 
     __slots__ = (
-        "_news", "_process", "_stopper", "_transport", "_turn", "_watch", "began", "over", "reading",
+        "_news", "_process", "_stopper", "_taken", "_transport", "_turn", "_watch", "began", "over", "reading",
         "response", "running", "stopping", "streaming",
     )  # fmt: skip
 
@@ -187,6 +197,8 @@ class SyncCall:
         self._process = processes.current
         self._stopper: threading.Thread | None = None
         self._news: queue.SimpleQueue[None] | None = None
+        self._taken = False
+        """Whoever stops the call reads on, because its reader did not."""
         self._turn = False
         self.over = False
         self.response: SyncResponse | None = None
@@ -304,32 +316,74 @@ class SyncCall:
             self.abort()
             return
         self._news = queue.SimpleQueue()
+        self._stopper = threading.Thread(target=self._ask_to_stop, args=(last_word,), name="lollms-stop", daemon=True)
+        # A program that ends starts no thread any more: newer Pythons refuse to, older ones wait for it for ever.
+        if processes.exiting() or not _started(self._stopper):
+            self._stopper = None
+            self._ask_to_stop(last_word)
+            return
+        self._transport.stoppers.add(self._stopper)
+
+    def leave(self, last_word: HTTPRequest | None) -> Generator[Callable[[], None], Any, None]:
+        """What the reader does when nobody wants more: it asks the server to stop, and reads on to the end."""
+        yield functools.partial(self._leave, last_word)
+
+    def _leave(self, last_word: HTTPRequest | None) -> None:
+        with _reading:
+            self.reading = False  # whoever stops the call already may go on with it
+        if self.stopping:
+            self.settled()
+            return
+        self.stopping = True
+        if last_word is None or not self.streaming or self._process != processes.current:
+            self.abort()
+        else:
+            self._news = queue.SimpleQueue()
+            self._ask_to_stop(last_word)
+
+    def _ask_to_stop(self, last_word: HTTPRequest) -> None:
         cut = self.response is not None and self.response.interrupted
         tell = functools.partial(self._tell, last_word)
-        plan = ask_to_stop(self, self._transport.stops, tell, task=None, look=not cut)
-        self._stopper = threading.Thread(target=run, args=(plan,), name="lollms-stop", daemon=True)
-        self._stopper.start()
+        run(ask_to_stop(self, self._transport.stops, tell, task=None, look=not cut))
+
+    def may_read(self) -> bool:
+        """Whether a call that is to stop is still for its reader to read on."""
+        with _reading:
+            if not self._taken:
+                self.wake()
+            return not self._taken
 
     def comes(self, event: Callable[[], bool], within: float) -> bool:
-        """Wait for an event of which `noticed`, `wake` or `end` tell; whether it came within so many seconds."""
-        assert self._news is not None
+        """Wait for an event, reading on if nobody else does; whether it came within so many seconds."""
         deadline = time.monotonic() + within
-        while not event():
-            left = deadline - time.monotonic()
+        assert self._news is not None
+        while True:
+            with _reading:
+                if not self.reading and not self.over:
+                    self._taken = self.reading = True
+            if event():
+                return True
+            left = min(deadline - time.monotonic(), _SLICE)
             if left <= 0:
                 return False
-            with contextlib.suppress(queue.Empty):
-                self._news.get(timeout=left)
-        return True
+            if self._taken and not self.over:
+                self._read_on(left)
+            else:
+                with contextlib.suppress(queue.Empty):
+                    self._news.get(timeout=left)
 
-    def noticed(self) -> None:
-        """Something has happened that the stop may wait for: the reader reads on, or an answer has ended."""
-        if self._news is not None:
-            self._news.put(None)
+    def _read_on(self, within: float) -> None:
+        response = self.response
+        try:
+            if response is None or (response.is_readable(within) and not response.read()):
+                self.end()
+        except LollmsError:
+            self.end()
 
     def wake(self) -> None:
-        """As `noticed`, from any thread."""
-        self.noticed()
+        """Have `comes` look at its event again. From any thread."""
+        if self._news is not None:
+            self._news.put(None)
 
     def is_alive(self) -> bool:
         """Whether it can go on at all."""
@@ -348,7 +402,7 @@ class SyncCall:
 
     def settled(self) -> None:
         """Wait until nothing is under way on behalf of this call."""
-        if self._stopper is not None and self._stopper is not threading.current_thread():
+        if self._stopper is not None and self._stopper is not threading.current_thread() and not processes.exiting():
             self._stopper.join()
 
     def abort(self) -> None:
@@ -370,7 +424,7 @@ class SyncCall:
         """The call is over: close, and let whoever asked the server to stop know."""
         self.over = True
         self.close()
-        self.noticed()
+        self.wake()
 
     def _failure(self, error: Exception, timeouts: Timeouts, proxy: str | None) -> LollmsError:
         cause = _root(error)
@@ -448,6 +502,10 @@ class SyncResponse:
             self._finish()
         return data
 
+    def is_readable(self, within: float) -> bool:
+        """Whether something comes within so many seconds, the end included; then a read does not wait for long."""
+        return self._answer is None or self._answer.closed or self._watch.is_readable(within)
+
     def read_all(self, limit: int = MAX_BODY) -> bytes:
         """The whole body. Raises `ProtocolError` if it is larger than `limit` bytes."""
         pieces, size = [], 0
@@ -515,6 +573,14 @@ class SyncResponse:
         if isinstance(cause, http.client.HTTPException) and not isinstance(cause, http.client.IncompleteRead):
             return ProtocolError(f"{self._where}: {excerpt(str(cause))}")
         return IncompleteStreamError(f"{self._where} closed the connection before its answer was complete")
+
+
+def _started(thread: threading.Thread) -> bool:
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _limits(timeouts: Timeouts) -> urllib3.Timeout:

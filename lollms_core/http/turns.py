@@ -25,9 +25,14 @@ class Owner(NamedTuple):
     def waits_for_itself(self, holder: Owner) -> bool:
         """Whether `holder` cannot go on before this one's call returns: the same task, or code of the same thread.
 
-        Tasks of one thread can go on beside each other; a sync call keeps all of them waiting.
+        Tasks of one thread can go on beside each other; a sync call keeps all of them waiting. But a sync call that
+        began in one thread of a pool may go on in another one, as with web frameworks.
         """
-        return self.thread == holder.thread and (None in (self.task, holder.task) or holder.task is self.task)
+        if self.thread != holder.thread:
+            return False
+        if self.task is None and holder.task is None:
+            return self.thread == threading.main_thread().ident
+        return None in (self.task, holder.task) or holder.task is self.task
 
 
 class _Place(NamedTuple):

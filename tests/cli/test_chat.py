@@ -124,9 +124,9 @@ def test_loading_goes_on_where_it_was_saved(lollms, recorder, tmp_path):
     ("content", "said"),
     [
         (None, "No such file"),
-        ("## user\n\nhi\n", "it is no list of messages"),
-        ("3", "it is no list of messages"),
-        ("[3]", "it is no list of messages"),
+        ("## user\n\nhi\n", "it is not a list of messages"),
+        ("3", "it is not a list of messages"),
+        ("[3]", "it is not a list of messages"),
         ('[{"role": "nobody", "content": ""}]', "role must be system, user or assistant"),
         ('[{"role": "user"}]', "lacks 'content'"),
     ],

@@ -69,7 +69,9 @@ def test_an_official_package_after_confirmation(lollms, pip):
     assert "lollms-ollama 9.9 is installed; `lollms doctor ollama` checks it" in result.stderr
 
 
-@pytest.mark.parametrize(("answer", "said"), [("n\n", "not installed"), ("\n", "not installed"), ("", "--yes")])
+@pytest.mark.parametrize(
+    ("answer", "said"), [("n\n", "Nothing was installed"), ("\n", "Nothing was installed"), ("", "--yes")]
+)
 def test_without_a_yes_nothing_happens(lollms, pip, answer, said):
     result = lollms("install", "ollama", input=answer)
     assert result.exit_code == 1

@@ -350,8 +350,7 @@ def test_unfinished_code_is_told(lollms):
     result = lollms("code", "--all", *script("```python\nx = 1\n"), "x")
     assert "the last block is not complete" in result.stderr
     result = lollms("code", *script("```python\nx = 1\n"), "x")
-    assert "Warning: The code is not complete" in result.stderr
-    assert "--n-predict" in result.stderr
+    assert "Warning: The model did not close the code block" in result.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full, which stands for a full disk")

@@ -43,7 +43,7 @@ def test_what_would_work_here_is_offered(lollms, nobody, only_strangers, command
     assert result.stderr.splitlines() == [
         "Error: no format has been chosen yet, and no LoLLMS server runs at http://localhost:9600",
         "Hint: This would work here:",
-        '  lollms generate -f serving -m talker "Hello!"',
+        '  lollms generate -t 0 -f serving -m talker "Hello!"',
         "To stay with one:",
         "  lollms config set format serving",
         "  lollms config set formats.serving.model talker",

@@ -120,7 +120,7 @@ def test_a_dash_is_what_comes_through_the_pipe(lollms):
         (["pull", "llama3.2"], "`lollms models --pull NAME` downloads a model."),
         (["list"], "`lollms models` lists the models."),
         (["--verison"], "There is no option --verison. Did you mean --version?"),
-        (["-f", "echo", "chat"], "Options stand behind the command: lollms chat -f …"),
+        (["-f", "echo", "chat"], "Put options after the command: lollms chat -f …"),
         (["--model"], "Option '--model' requires an argument."),
         (["--tempratur", "1", "hi"], "--temperature"),  # click words it in several ways
     ],

@@ -30,7 +30,7 @@ MADE = {
     "capabilities that are a dictionary": ("    capabilities = {'vision': True}" + GENERATE, "capabilities are a dict"),
     "an option that there is not": (
         "    capabilities = Capabilities(options=frozenset({'n_predikt'}))" + GENERATE,
-        "'n_predikt' that there is not. Did you mean 'n_predict'",
+        "'n_predikt' that does not exist. Did you mean 'n_predict'",
     ),
     "options that are one text": ("    capabilities = Capabilities(options='stop')" + GENERATE, "options are a str"),
     "capabilities that go wrong later": (

@@ -132,8 +132,8 @@ def test_a_value_hook_that_cancels_itself(made, kind):
         ("usage=5", "usage is a int, not a Usage"),
         ("metadata=5", "metadata is a int, not a mapping"),
         ("metadata=[1]", "metadata is a list, not a mapping"),
-        ("finish_reason=5", "finish reason 5, which is none"),
-        ("finish_reason=[]", r"finish reason \[\], which is none"),
+        ("finish_reason=5", "finish reason 5, which is not one of"),
+        ("finish_reason=[]", r"finish reason \[\], which is not one of"),
         ("type='x'", "type is 'x', which is neither"),
     ],
 )

@@ -488,6 +488,57 @@ def test_ctrl_c_stops_the_server(classic: LollmsStub) -> None:
         assert other.generate("what is next?") == "all well"
 
 
+ENDS = {
+    "a stream is left open": "for _ in client.stream('count'): break",
+    "an error keeps one alive": "def main():\n    chunks = client.stream('count')\n"
+    "    for _ in chunks: raise ValueError\nmain()",
+    "sys.exit while one is open": "chunks = client.stream('count')\nnext(chunks)\nsys.exit()",
+    "the client is closed first": "chunks = client.stream('count')\nnext(chunks)\nclient.close()",
+    "the client is closed at exit": "chunks = client.stream('count')\nnext(chunks)\natexit.register(client.close)",
+    "the with block ends": "with client:\n    chunks = client.stream('count')\n    next(chunks)",
+    "a daemon thread reads": "begun = threading.Event()\n"
+    "threading.Thread(target=client.generate, args=['count'], daemon=True,"
+    " kwargs={'streaming_callback': lambda *_: begun.set()}).start()\nbegun.wait()",
+    "an async client is closed": "async def main():\n    async with client:\n        chunks = client.astream('count')\n"
+    "        await anext(chunks)\n        kept.append(chunks)\nasyncio.run(main())",
+}
+"""How programs end whose answer is not read to its end."""
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_program_that_ends_stops_the_server(classic: LollmsStub, end: str) -> None:
+    begin = f"""
+import asyncio, atexit, sys, threading
+from lollms_core import LollmsClient
+{UNHURRIED}
+client, kept = LollmsClient(host_address=sys.argv[1], raise_errors=True), []
+"""
+    with program([sys.executable, "-c", begin + ENDS[end], classic.address], stdout=-1, stderr=-1, text=True) as asking:
+        said, complaint = asking.communicate(timeout=PATIENCE)
+    assert said == ""
+    assert complaint.replace("Traceback", "").count("Error") == complaint.count("ValueError"), complaint
+    assert (classic.consumed, classic.killed, classic.abandoned) == (1, 0, 0)
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_closing_a_client_stops_the_answer_that_nobody_reads_on(classic: LollmsStub) -> None:
+    ours = client(classic)
+    chunks = ours.stream("count")
+    next(chunks)
+    ours.close()
+    assert (classic.consumed, classic.killed, classic.abandoned) == (1, 0, 0)
+    assert not any(chunk.text for chunk in chunks)
+
+    async def main() -> None:
+        async with client(classic) as ours:
+            chunks = ours.astream("count")
+            await anext(chunks)
+        assert (classic.consumed, classic.killed, classic.abandoned) == (2, 0, 0)
+        assert not any([chunk.text async for chunk in chunks])
+
+    asyncio.run(main())
+
+
 def test_a_reader_who_has_read_enough_stops_the_server(classic: LollmsStub) -> None:
     lollms = f"{UNHURRIED}\nfrom lollms_core.cli import main\nmain()"
     command = [sys.executable, "-c", lollms, "generate", "--host-address", classic.address, "count"]

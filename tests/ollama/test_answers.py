@@ -270,7 +270,7 @@ def test_error_before_the_stream(connect, server, status, error, kind):
     assert "{" not in caught.value.message
     assert caught.value.format == "ollama"
     if kind is ModelNotFoundError:
-        assert "lollms models --pull tiny" in caught.value.hint
+        assert "`client.pull_model('tiny')`" in caught.value.hint
 
 
 def test_busy_server_is_asked_again(connect, server):
@@ -284,7 +284,7 @@ def test_busy_server_is_asked_again(connect, server):
 def test_missing_model_says_how_to_get_it(connect):
     with pytest.raises(ModelNotFoundError, match="nobody/none:7b") as caught:
         connect("nobody/none:7b").generate("Hello")
-    assert "lollms models --pull nobody/none:7b" in caught.value.hint
+    assert "`client.pull_model('nobody/none:7b')`" in caught.value.hint
 
 
 def test_nobody_listens():

@@ -68,7 +68,7 @@ def test_model_info(connect, server):
     assert connect().model_info("tiny-embed").capabilities == ("embedding",)
     with pytest.raises(ModelNotFoundError, match="model 'none:latest' not found") as caught:
         connect().model_info("none")
-    assert "`lollms models --pull none -f ollama`" in caught.value.hint
+    assert "`client.pull_model('none')`" in caught.value.hint
     assert connect().model_info("tiny:latest").capabilities == info.capabilities
     assert [body["model"] for body in server.bodies("/api/show")] == ["tiny", "tiny-embed", "none", "tiny:latest"]
 
@@ -180,7 +180,7 @@ def test_model_that_does_not_embed(connect):
     with pytest.raises(UnsupportedError, match="the model tiny-text does not support embeddings") as caught:
         connect("tiny-text").embed("The sea")
     assert caught.value.status_code == 501
-    assert "`lollms models --pull nomic-embed-text -f ollama`" in caught.value.hint
+    assert "`client.pull_model('nomic-embed-text')`" in caught.value.hint
     assert "--embeddings" not in f"{caught.value} {caught.value.hint}", "that is about another program"
 
 
@@ -194,7 +194,7 @@ def test_model_that_does_not_embed_as_older_servers_say_it(connect, server):
 def test_model_to_embed_with_that_is_not_there(connect):
     with pytest.raises(ModelNotFoundError) as caught:
         connect("none").embed("The sea")
-    assert "--pull none" in caught.value.hint
+    assert "client.pull_model('none')" in caught.value.hint
 
 
 @pytest.mark.parametrize("answer", [{}, {"embeddings": []}, {"embeddings": [["a"]]}, {"embeddings": [3]}, []])

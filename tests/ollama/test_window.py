@@ -297,4 +297,4 @@ def test_the_stand_in_loads_anew_for_another_window(connect, server):
 def test_name_in_the_hint_is_the_one_to_type(connect):
     with pytest.raises(ModelNotFoundError, match=full_name("none")) as caught:
         connect("none").model_info()
-    assert "`lollms models --pull none -f ollama`" in caught.value.hint
+    assert "`client.pull_model('none')`" in caught.value.hint

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from lollms_core import (
+    APITimeoutError,
     Backend,
     BackendSettings,
     Capabilities,
@@ -165,7 +166,11 @@ class LiteLLMBackend(Backend):
         route = self._route(model)
         await self._clients.used()
         values = self._common(route) | {"model": model, "input": list(request.texts)}
-        answer = await self._retried(lambda: litellm().aembedding(**values), model)
+        library = litellm()
+        if route.provider == "openai" or route.provider in library.openai_compatible_providers:
+            # For a client of its own, LiteLLM takes 0 retries for its default.
+            values.setdefault("client", self._clients.openai(route.api_base, route.api_key))
+        answer = await self._retried(lambda: self._in_time(library.aembedding(**values)), model)
         rows = [item if isinstance(item, dict) else item.model_dump() for item in answer.data]
         return read_embeddings({"data": rows}, len(request.texts))
 
@@ -217,6 +222,8 @@ class LiteLLMBackend(Backend):
         for count in range(self.settings.max_retries + 1):
             try:
                 return await attempt()
+            except APITimeoutError:
+                raise  # patience has an end for all attempts together
             except Exception as caught:
                 error = self._error(caught, model=model)
             wait = wait_before_retry(error, count)
@@ -224,6 +231,21 @@ class LiteLLMBackend(Backend):
                 raise error
             await asyncio.sleep(wait)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _in_time(self, answer: Awaitable[T]) -> T:
+        """An answer within the first-token limit: LiteLLM's is for each silence, and not kept by all."""
+        limit = self.settings.timeouts.first_token
+        work = asyncio.ensure_future(answer)
+        try:
+            done, _ = await asyncio.wait({work}, timeout=limit)
+            if done:
+                return work.result()
+        finally:
+            work.cancel()
+        raise APITimeoutError(
+            f"the provider did not answer within {limit:g} seconds",
+            hint="Give it more time: set another limit for the first_token timeout (Timeouts(first_token=...)).",
+        )
 
     def _guarded(self, work: Callable[[], T]) -> T:
         try:

@@ -20,6 +20,7 @@ _FINISH: dict[str, FinishReason] = {
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
 }
+_BROKEN_OFF = frozenset({"abort", "aborted", "canceled", "cancelled"})
 _REASONING = MSG_TYPE.MSG_TYPE_REASONING
 
 
@@ -72,7 +73,7 @@ class ChunkReader:
         """
         books = self._books
         ended = getattr(books, "received_finish_reason", None) or getattr(books, "intermittent_finish_reason", None)
-        if not ended and not self._canned:
+        if ended in _BROKEN_OFF or not (ended or self._canned):
             raise cut_short()
         facts = self._extras.metadata()
         # Some reasons are finer than the four that LiteLLM passes on; tell them untouched.
