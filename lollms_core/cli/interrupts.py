@@ -30,7 +30,7 @@ _PATIENCE = 2.0
 @contextlib.contextmanager
 def announced() -> Iterator[None]:
     """Inside, the first Ctrl-C says "Stopping…" and raises `KeyboardInterrupt`; the second ends the process."""
-    with _handler(_first):
+    with _handler(_first), _ending_in_order():
         yield
 
 
@@ -54,6 +54,29 @@ def _handler(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Inside, a process that is asked to end, or whose terminal closes, stops the answer first."""
+    ours = []
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has one of them
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, _end)
+                ours.append(number)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)
+    current_state().hurry = True
+    raise SystemExit(128 + number)
 
 
 def _first(_: int, __: FrameType | None) -> NoReturn:

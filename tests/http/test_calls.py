@@ -7,10 +7,13 @@ import contextlib
 import gc
 import os
 import signal
+import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import psutil
 import pytest
@@ -25,7 +28,7 @@ from lollms_core.errors import (
     RateLimitError,
 )
 from lollms_core.http import HTTPRequest
-from lollms_core.types import CancelToken, Chunk, CloseRequest, GenerationRequest, ListModelsRequest
+from lollms_core.types import CancelToken, Chunk, CloseRequest, GenerationRequest, ListModelsRequest, Timeouts
 from tests.http.backends import DIALECTS, ChatBackend, make
 from tests.support.dialects import LOLLMS, OPENAI
 from tests.support.fault_server import TEXT, FaultServer, refused_address
@@ -445,4 +448,26 @@ async def test_two_hundred_streams_at_once() -> None:
         backend = make("lollms", server.address("ok"))
         answers = await asyncio.gather(*(atext(backend.generate(ask())) for _ in range(200)))
         assert answers == [WHOLE] * 200
+        backend.close(CloseRequest())
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_connecting_is_not_charged_to_the_first_token(monkeypatch: pytest.MonkeyPatch, asynchronous: bool) -> None:
+    """A name that takes its time to be found has the connect limit for that."""
+    real = socket.getaddrinfo
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        time.sleep(2.5)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    limits = Timeouts(connect=PATIENCE, first_token=2.0, idle=PATIENCE)
+    with FaultServer(OPENAI) as server:
+        backend = make("openai", server.address("ok").replace("127.0.0.1", "localhost"), timeouts=limits)
+        stream = backend.generate(ask())
+
+        async def read() -> str:
+            return await atext(aiter(stream))
+
+        assert (asyncio.run(read()) if asynchronous else text(iter(stream))) == WHOLE
         backend.close(CloseRequest())

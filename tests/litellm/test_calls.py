@@ -9,6 +9,7 @@ from lollms_litellm.faults import from_litellm
 
 from lollms_core import (
     ELF_COMPLETION_FORMAT,
+    APITimeoutError,
     CloseRequest,
     EmbedRequest,
     Image,
@@ -16,12 +17,15 @@ from lollms_core import (
     InvalidRequestError,
     Message,
     ModelRequiredError,
+    ServerError,
+    Timeouts,
     UnsupportedError,
     UnsupportedOptionWarning,
     Usage,
 )
 from tests.litellm.conftest import KEY, Make, asking, collect
 from tests.litellm.stub import answer, delta, serving, text, usage
+from tests.support.waiting import PATIENCE
 
 ROUTES = ["hosted_vllm/m", "openai/m"]
 RAW = ELF_COMPLETION_FORMAT.Instruct
@@ -231,6 +235,19 @@ async def test_embeddings_keep_their_order(make: Make) -> None:
         vectors = await make(stub.address, "openai/m").embed(EmbedRequest(texts=("a", "b")))
     assert vectors == [[0.0, 1.0], [1.0, 1.0]]
     assert stub.body["input"] == ["a", "b"]
+
+
+@pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m"])
+async def test_embeddings_keep_the_limit_and_are_asked_for_once(make: Make, model: str) -> None:
+    with serving(["hang"]) as stub:
+        backend = make(stub.address, model, timeouts=Timeouts(connect=PATIENCE, first_token=1.0, idle=PATIENCE))
+        with pytest.raises(APITimeoutError, match="within 1 seconds"):
+            await backend.embed(EmbedRequest(texts=("a",)))
+        assert len(stub.requests) == 1
+    with serving((503, {}, {"error": "busy"})) as stub:
+        with pytest.raises(ServerError):
+            await make(stub.address, model).embed(EmbedRequest(texts=("a",)))
+        assert len(stub.requests) == 1
 
 
 async def test_closing_twice_and_using_again(make: Make) -> None:

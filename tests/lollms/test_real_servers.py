@@ -539,6 +539,20 @@ def test_closing_a_client_stops_the_answer_that_nobody_reads_on(classic: LollmsS
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_asked_to_end_stops_the_server(classic: LollmsStub, number: int) -> None:
+    lollms = f"{UNHURRIED}\nfrom lollms_core.cli import main\nmain()"
+    command = [sys.executable, "-c", lollms, "generate", "--host-address", classic.address, "count"]
+    with program(command, stdout=-1, stderr=-1) as asking:
+        assert asking.stdout is not None
+        assert asking.stdout.read(4)
+        asking.send_signal(number)
+        _, complaint = asking.communicate(timeout=PATIENCE)
+    assert (asking.returncode, complaint) == (128 + number, b"")
+    wait_until(lambda: classic.consumed == 1, "the end of the answer")
+    assert classic.killed == 0
+
+
 def test_a_reader_who_has_read_enough_stops_the_server(classic: LollmsStub) -> None:
     lollms = f"{UNHURRIED}\nfrom lollms_core.cli import main\nmain()"
     command = [sys.executable, "-c", lollms, "generate", "--host-address", classic.address, "count"]

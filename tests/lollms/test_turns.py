@@ -105,6 +105,22 @@ print(answer.result())
     assert shown.split() == ["hi"]
 
 
+def test_a_stream_that_another_thread_of_a_pool_reads_on_is_waited_for(server: LollmsStub) -> None:
+    """As Starlette reads the generators of its visitors: each piece in whatever thread is free."""
+    shown = run(
+        server,
+        """
+pool = ThreadPoolExecutor(1)
+stream = client.stream("one two three")
+begun = pool.submit(next, stream).result().text
+answer = pool.submit(lambda: client.generate("hi"))
+until_in_line(2)
+print((begun + "".join(chunk.text for chunk in stream)).split(), answer.result())
+""",
+    )
+    assert shown.strip() == "['one', 'two', 'three'] hi"
+
+
 def test_a_child_does_not_wait_for_its_parents_turn(server: LollmsStub) -> None:
     shown = run(
         server,

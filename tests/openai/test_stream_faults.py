@@ -41,6 +41,16 @@ def text(content: str, finish: str | None = None) -> dict[str, Any]:
     return choice(finish, delta={"content": content})
 
 
+@pytest.mark.parametrize("word", ["abort", "cancelled"])
+def test_an_answer_that_the_server_gave_up_is_not_whole(word: str) -> None:
+    answer = event(text("some ")) + event(text("of it", word)) + b"data: [DONE]\n\n"
+    said, last, error = read(ChatDecoder({}), answer, 64)
+    assert (said, last) == ("some of it", None)
+    assert isinstance(error, IncompleteStreamError)
+    assert f"finish reason {word!r}" in error.message
+    assert error.retryable
+
+
 def read(decoder: Decoder, data: bytes, size: int) -> tuple[str, Chunk | None, LollmsError | None]:
     """The text, the closing record and the error of an answer that comes in pieces of this size."""
     said, last = "", None

@@ -168,7 +168,7 @@ class LiteLLMBackend(Backend):
         values = self._common(route) | {"model": model, "input": list(request.texts)}
         library = litellm()
         if route.provider == "openai" or route.provider in library.openai_compatible_providers:
-            # For a client of its own, LiteLLM takes 0 retries for its default.
+            # With a client of its own, LiteLLM takes 0 retries for its default.
             values.setdefault("client", self._clients.openai(route.api_base, route.api_key))
         answer = await self._retried(lambda: self._in_time(library.aembedding(**values)), model)
         rows = [item if isinstance(item, dict) else item.model_dump() for item in answer.data]

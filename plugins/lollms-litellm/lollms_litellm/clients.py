@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ssl
 import threading
 from collections.abc import AsyncGenerator
@@ -102,10 +103,9 @@ class Clients:
             if known is loop and where == address:
                 return client
         context: Any = ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify
-        client = module("openai").AsyncOpenAI(
+        client = _without_retries()(
             api_key=key or "none",
             base_url=address,
-            max_retries=0,
             timeout=self.timeout(self._settings.timeouts),
             http_client=module("httpx").AsyncClient(verify=context),
         )
@@ -121,6 +121,17 @@ class Clients:
             self._keepers.pop(loop, None)
             self._leave(loop)
         self._own.clear()
+
+
+@functools.cache
+def _without_retries() -> Any:
+    """OpenAI's client without retries of its own: LiteLLM sets their number to two in whatever client it gets."""
+    library: Any = module("openai")
+
+    class Client(library.AsyncOpenAI):  # type: ignore[misc]
+        max_retries = property(lambda _: 0, lambda *_: None)
+
+    return Client
 
 
 async def _in_loop(loop: asyncio.AbstractEventLoop, here: asyncio.AbstractEventLoop, work: Any) -> None:
