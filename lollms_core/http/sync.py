@@ -10,6 +10,7 @@ import contextlib
 import functools
 import http.client
 import importlib.util
+import logging
 import queue
 import threading
 import time
@@ -70,6 +71,23 @@ _SLICE = 0.05
 """Seconds between two looks at what else may have happened."""
 _reading = processes.Lock()
 """For deciding who reads on. Nobody waits while holding it."""
+
+
+class _WithoutQueries(logging.Filter):
+    """Keeps the queries of our addresses, which may have a key in them, out of what urllib3 logs of each request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.urls: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(f"{each.partition('?')[0]}?…" if each in self.urls else each for each in record.args)
+        return True
+
+
+_without_queries = _WithoutQueries()
+logging.getLogger("urllib3.connectionpool").addFilter(_without_queries)
 
 
 class SyncTransport:
@@ -242,10 +260,13 @@ class SyncCall:
         # The garbage collector may end an abandoned stream right here, which may send a farewell through this very
         # function: what was there before must come back.
         outer, connection.current.watch = connection.current.watch, watch
+        url = pool.prefix + request.path
+        if "?" in url:
+            _without_queries.urls.add(url)
         try:
             answer = pool.connections.urlopen(
                 request.method,
-                pool.prefix + request.path,
+                url,
                 body,
                 headers,
                 retries=False,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import logging
 import os
 import socket
 import traceback
@@ -15,12 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from lollms_core import LollmsClient
 from lollms_core.errors import LollmsError, ServerError
 from lollms_core.http.secrets import Secrets
 from lollms_core.types import CloseRequest, GenerationRequest
 from tests.http.backends import make
 from tests.support.framing_server import Incoming
+from tests.support.openai_stub import running
 from tests.support.socket_server import SocketServer
+from tests.support.waiting import PATIENT
 
 KEY = 'sk-"é/\\-very-secret'
 """With all that JSON and URLs write in another way."""
@@ -128,3 +133,17 @@ def test_what_is_no_secret_stays():
     error.__cause__ = ValueError("why")
     Secrets(["sk-1234", "", "ab"]).keep_out_of(error)
     assert (error.message, error.hint, str(error.__cause__)) == ("the model llama is gone", "Pull it.", "why")
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_no_log_shows_the_query_of_an_address(caplog: pytest.LogCaptureFixture, asynchronous: bool) -> None:
+    """The openai format takes one, as Azure has it: `…/v1?api_key=…`."""
+    caplog.set_level(logging.DEBUG)
+    limits = {"timeouts": PATIENT, "raise_errors": True}
+    with (
+        running() as stub,
+        LollmsClient(f"{stub.url}/v1?api_key=QUERY-SECRET", "m", default_generation_mode="openai", **limits) as client,
+    ):
+        assert asyncio.run(client.agenerate("hi")) if asynchronous else client.generate("hi")
+        assert "QUERY-SECRET" in stub.requests[-1].path
+    assert "QUERY-SECRET" not in caplog.text
