@@ -33,6 +33,7 @@ from lollms_core.errors import (
 )
 from lollms_core.extension import ClientInfo, Extension
 from lollms_core.layers import Layers
+from lollms_core.log import log_as_asked
 from lollms_core.parameters import (
     DefaultStr,
     GenerateOptions,
@@ -187,6 +188,7 @@ class ClientBase:
         )
         if not isinstance(verify_ssl_certificate, bool):
             verify_ssl_certificate = os.fspath(verify_ssl_certificate)
+        log_as_asked()
         self.default_generation_mode = default_generation_mode
         self.format = format
         self.host_address = host_address

@@ -174,11 +174,21 @@ class Pipeline:
 
     def closing(self) -> Chunk:
         """The closing record. Raises `BackendError` for a whole answer that is not what its JSON schema asks for."""
+        if logger.isEnabledFor(logging.DEBUG):
+            self._log(f"finish reason {self.finish_reason}")
         if self._schema is not None and self.finish_reason != "cancelled":
             problem = schema_problem(self.text, self._schema)
             if problem is not None:
                 raise self._not_as_asked(problem)
         return Chunk(finish_reason=self.finish_reason, usage=self._usage, metadata=self._metadata or None)
+
+    def _log(self, how: str) -> None:
+        parts = [f"{self.format}: {how} after {time.perf_counter() - self._started:.3f} s"]
+        if self._first is not None:
+            parts.append(f"first text after {self._first:.3f} s")
+        if self._usage is not None:
+            parts.append(f"{self._usage.prompt_tokens} tokens in, {self._usage.completion_tokens} out")
+        logger.debug("%s", ", ".join(parts))
 
     def _not_as_asked(self, problem: str) -> LollmsError:
         if self.only_reasoning:
@@ -215,6 +225,8 @@ class Pipeline:
     def failed(self, error: BaseException) -> LollmsError:
         """The error to raise for one that ended the stream: ours, with the text so far."""
         known = as_lollms_error(error, self.format)
+        if logger.isEnabledFor(logging.DEBUG):
+            self._log(known.type)
         if getattr(known, "_raised", False):
             # A backend raises one object for several calls. What the others got must stay as it is.
             traceback, cause = known.__traceback__, known.__cause__

@@ -300,6 +300,15 @@ class GenerationRequest(Request):
             messages = (Message("system", self.system_prompt), *messages)
         return messages
 
+    def as_text(self) -> str:
+        """Everything as raw text, which has no roles: the system prompt and the prompt, or the texts of the messages.
+
+        An empty line stands between two of them.
+        """
+        if self.messages or self.system_prompt:
+            return "\n\n".join(message.content for message in self.as_messages())
+        return self.prompt
+
     @property
     def all_images(self) -> tuple[Image, ...]:
         """Every image of the request, in order."""

@@ -10,7 +10,7 @@ import click
 
 from lollms_core.cli.guard import guarded
 from lollms_core.cli.screen import colours_wanted, columns
-from lollms_core.cli.state import current_state
+from lollms_core.cli.state import say_everything
 from lollms_core.cli.wrapping import wrap
 
 __all__ = ["COMMANDS", "cli"]
@@ -146,7 +146,7 @@ Examples:
 Exit status: 0 done, 1 an error, 2 wrong usage, 130 interrupted.
 """,
 )
-@click.option("--debug", is_flag=True, envvar="LOLLMS_DEBUG", help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, envvar="LOLLMS_DEBUG", help="Show tracebacks, and what is done.")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def cli(debug: bool) -> None:
     """One command for any language model.
@@ -154,4 +154,5 @@ def cli(debug: bool) -> None:
     A format is a way to reach models: a server's protocol, or a library in this process. `lollms formats` lists
     those that are installed, `lollms install FORMAT` adds one, `lollms config` remembers which one to use.
     """
-    current_state().debug = debug
+    if debug:
+        say_everything()

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from lollms_core.cli.interrupts import INTERRUPTED, announced
-from lollms_core.cli.messages import note, print_json, report, report_wrong_usage, tell_as_it_is, warn
+from lollms_core.cli.messages import note, print_json, report, report_wrong_usage, tell_as_it_is, trace, warn
 from lollms_core.cli.screen import printable
 from lollms_core.cli.state import current_state, fresh_state, redacted
 from lollms_core.cli.status_line import status_line
@@ -33,7 +33,10 @@ class _LogLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         from lollms_core.cli.phrases import in_command_words
 
-        warn(in_command_words(record.getMessage()))
+        if record.levelno >= logging.WARNING:
+            warn(in_command_words(record.getMessage()))
+        else:
+            trace(record.getMessage())
 
 
 class _Progress(logging.Handler):
@@ -57,7 +60,7 @@ def _handled(name: str, handler: logging.Handler) -> Iterator[None]:
     propagate, level = logger.propagate, logger.level
     logger.addHandler(handler)
     logger.propagate = False
-    logger.setLevel(min(level, handler.level) or handler.level)
+    logger.setLevel(handler.level or level)
     try:
         yield
     finally:
@@ -79,7 +82,7 @@ def _one_line_warnings() -> Iterator[None]:
             warn(in_command_words(str(message)))
 
     with (
-        _handled("lollms", _LogLines(logging.WARNING)),
+        _handled("lollms", _LogLines()),
         _handled("lollms.progress", _Progress(logging.INFO)),
         warnings.catch_warnings(),
     ):

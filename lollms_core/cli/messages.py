@@ -13,7 +13,17 @@ from lollms_core.cli.state import current_state, redacted
 from lollms_core.cli.status_line import status_line
 from lollms_core.cli.wrapping import wrap
 
-__all__ = ["note", "print_json", "report", "report_wrong_usage", "tell", "tell_as_it_is", "traceback_of", "warn"]
+__all__ = [
+    "note",
+    "print_json",
+    "report",
+    "report_wrong_usage",
+    "tell",
+    "tell_as_it_is",
+    "trace",
+    "traceback_of",
+    "warn",
+]
 
 
 def tell(text: str, *, end: str = "\n") -> None:
@@ -45,6 +55,11 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """Tell something that is probably wrong."""
     _say("Warning:", _in_one_line(text), "yellow")
+
+
+def trace(text: str) -> None:
+    """Tell what helps to find out what went wrong."""
+    _say("Debug:", _in_one_line(text), "bright_black")
 
 
 def traceback_of(error: BaseException) -> str:

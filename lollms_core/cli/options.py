@@ -10,7 +10,7 @@ import click
 
 from lollms_core.cli.completion import complete_extensions, complete_formats, complete_models
 from lollms_core.cli.kinds import INTEGER_OR_TEXT, any_value
-from lollms_core.cli.state import current_state
+from lollms_core.cli.state import current_state, say_everything
 
 __all__ = ["Choices", "connection_options", "debug_option", "image_option", "json_option", "sampling_options"]
 
@@ -24,13 +24,13 @@ Command = Callable[..., None]
 
 def _set_debug(_: click.Context, __: click.Parameter, wanted: bool) -> None:
     if wanted:
-        current_state().debug = True
+        say_everything()
 
 
 def debug_option(command: F) -> F:
     """`--debug` after the command's name, where it is easily added to a line that failed."""
     return click.option(
-        "--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Show the traceback of an error."
+        "--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Show tracebacks, and what is done."
     )(command)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
-__all__ = ["State", "current_state", "fresh_state", "redacted"]
+__all__ = ["State", "current_state", "fresh_state", "redacted", "say_everything"]
 
 
 @dataclass
@@ -39,6 +40,12 @@ _state = State()
 def current_state() -> State:
     """The state of this run. The same in every thread: backends warn and log from threads of their own."""
     return _state
+
+
+def say_everything() -> None:
+    """Show tracebacks, and the log from the level DEBUG on."""
+    _state.debug = True
+    logging.getLogger("lollms").setLevel(logging.DEBUG)
 
 
 def fresh_state() -> State:

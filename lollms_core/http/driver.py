@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -37,6 +39,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+logger = logging.getLogger("lollms")
 
 _ERROR_BODY = 256 * 1024
 _MAX_REVISIONS = 8
@@ -159,7 +163,7 @@ def _fetch(request: HTTPRequest, call: Call, policy: Policy) -> Generator[Step, 
     retries = policy.retries()
     while True:
         try:
-            response = yield functools.partial(call.open, request)
+            response = yield from _opened(request, call)
             if response.status >= 300:
                 raise (yield from _refusal(policy, response))
             return HTTPResponse(response.status, response.headers, (yield response.read_all))
@@ -168,7 +172,29 @@ def _fetch(request: HTTPRequest, call: Call, policy: Policy) -> Generator[Step, 
             wait = None if call.stopping or error.status_code in request.final else retries.wait(error)
             if wait is None:
                 raise
+            _say_again(error, wait)
         yield functools.partial(call.wait, wait)
+
+
+def _opened(request: HTTPRequest, call: Call) -> Generator[Step, Any, Any]:
+    """The response to a request, and a line for the log: where it went, without a query, which may have a key in it."""
+    if not logger.isEnabledFor(logging.DEBUG):
+        return (yield functools.partial(call.open, request))
+    began = time.perf_counter()
+    what = f"{request.method} {call.where}{request.path.partition('?')[0]}"
+    try:
+        response = yield functools.partial(call.open, request)
+    except LollmsError as error:
+        logger.debug("%s: %s after %.3f s", what, error.type, time.perf_counter() - began)
+        raise
+    logger.debug("%s: status %d after %.3f s", what, response.status, time.perf_counter() - began)
+    return response
+
+
+def _say_again(error: LollmsError, wait: float) -> None:
+    # Not what it says: its secrets are taken out later.
+    status = f" (status {error.status_code})" if error.status_code else ""
+    logger.debug("%s%s: asking again in %.1f s", error.type, status, wait)
 
 
 def _refusal(policy: Policy, response: Response) -> Generator[Step, Any, LollmsError]:
@@ -238,12 +264,13 @@ def _attempts(
         if wait is None:
             yield from held
             raise failure
+        _say_again(failure, wait)
         yield functools.partial(call.wait, wait)
 
 
 def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]) -> Generator[Step | Chunk, Any, None]:
     """`held` gets what a decoder had not given out yet when the answer broke."""
-    response = yield functools.partial(call.open, plan.request)
+    response = yield from _opened(plan.request, call)
     if response.status >= 300:
         raise (yield from _refusal(policy, response))
     maybe_page = "text/html" in response.headers.get("content-type", "")

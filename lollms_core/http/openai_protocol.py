@@ -102,8 +102,7 @@ def completion_body(
     include_usage: bool = True,
 ) -> dict[str, Any]:
     """The body of `POST /v1/completions`, the raw prompt untouched, asking for a stream. Arguments as `chat_body`."""
-    prompt = f"{request.system_prompt}\n{request.prompt}" if request.system_prompt else request.prompt
-    return _body({"prompt": prompt}, request, model, fields, include_usage)
+    return _body({"prompt": request.as_text()}, request, model, fields, include_usage)
 
 
 def _body(

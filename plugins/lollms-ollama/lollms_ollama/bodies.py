@@ -18,7 +18,7 @@ from lollms_core.images import base64_text
 from lollms_ollama.option_types import check_options
 from lollms_ollama.options import OLLAMA_NAMES, OllamaOptions, duration
 
-__all__ = ["answer_body", "conversation", "fit_limit", "is_raw", "raw_text"]
+__all__ = ["answer_body", "conversation", "fit_limit", "is_raw"]
 
 _OURS = frozenset({"model", "messages", "prompt", "raw", "stream"})
 """Fields of a body that `extra` may not set: the answer could not be read as it is, or the request would be another."""
@@ -39,13 +39,6 @@ def conversation(request: GenerationRequest) -> tuple[Message, ...]:
             seen = replace(messages[index], images=messages[index].images + request.images)
             return (*messages[:index], seen, *messages[index + 1 :])
     raise ImageError("images need a user message that they belong to")
-
-
-def raw_text(request: GenerationRequest) -> str:
-    """The text of a raw prompt: raw text has no roles, so a system prompt stands before it, and messages in turn."""
-    if request.messages:
-        return "\n\n".join(message.content for message in request.as_messages())
-    return f"{request.system_prompt}\n\n{request.prompt}" if request.system_prompt else request.prompt
 
 
 def answer_body(request: GenerationRequest, model: str, settings: OllamaOptions, num_ctx: int | None) -> dict[str, Any]:
@@ -110,7 +103,7 @@ def _raw(request: GenerationRequest) -> dict[str, Any]:
         raise ImageError(
             "images cannot be sent with raw text", hint="Leave completion_format at ELF_COMPLETION_FORMAT.Chat."
         )
-    text = raw_text(request)
+    text = request.as_text()
     if not text:
         raise EmptyPromptError("the prompt is empty")
     return {"prompt": text, "raw": True}

@@ -7,7 +7,7 @@ from typing import Any
 
 from lollms_core import GenerationRequest
 from lollms_core.errors import warn_caller
-from lollms_ollama.bodies import conversation, is_raw, raw_text
+from lollms_ollama.bodies import conversation, is_raw
 from lollms_ollama.models import Shown
 from lollms_ollama.truncation import TruncatedPromptWarning, size_if_cut
 
@@ -26,7 +26,7 @@ class Ending:
         self._shown = shown
         self._schema = request.json_schema is not None
         self._raw = is_raw(request)
-        self._texts = [raw_text(request)] if self._raw else [m.content for m in conversation(request)]
+        self._texts = [request.as_text()] if self._raw else [m.content for m in conversation(request)]
 
     def __call__(self, last: Mapping[str, Any]) -> dict[str, Any]:
         """What joins the metadata of the closing chunk."""

@@ -50,7 +50,7 @@ def build_prompt(loaded: LoadedModel, request: GenerationRequest) -> Prompt:
     if request.all_images:
         return _with_images(loaded, request, None if raw else variables)
     if raw:
-        text, special = _raw_text(request), True
+        text, special = request.as_text(), True
     else:
         text, special = _rendered(loaded, request.as_messages(), variables), False  # the template writes its own
     with loaded.tokenizer_lock:
@@ -111,13 +111,6 @@ def _template_variables(request: GenerationRequest) -> dict[str, Any]:
     return variables
 
 
-def _raw_text(request: GenerationRequest) -> str:
-    """The prompt as it is; without a template, a conversation is its messages' text, line by line."""
-    if request.completion_format is ELF_COMPLETION_FORMAT.Instruct and not request.messages:
-        return f"{request.system_prompt}\n\n{request.prompt}" if request.system_prompt else request.prompt
-    return "\n\n".join(message.content for message in request.as_messages())
-
-
 def _rendered(loaded: LoadedModel, messages: tuple[Message, ...], variables: Mapping[str, Any]) -> str:
     """The conversation through the chat template. Without a system role, it goes into the first user message."""
     import jinja2
@@ -173,7 +166,7 @@ def _with_images(loaded: LoadedModel, request: GenerationRequest, variables: Map
     images = [_opened(image) for image in request.all_images]
     if variables is None:
         mark = getattr(loaded.processor, "image_token", "<image>")
-        text = request.prompt if mark in request.prompt else mark * len(images) + "\n" + _raw_text(request)
+        text = request.prompt if mark in request.prompt else mark * len(images) + "\n" + request.as_text()
     else:
         messages = request.as_messages()
         conversation = [

@@ -115,8 +115,7 @@ async def _raw(engine: Any, request: GenerationRequest) -> tuple[Any, str]:
         )
     if request.images:
         raise ImageError("a raw prompt (Instruct) cannot carry images", hint="Leave completion_format at Chat.")
-    text = f"{request.system_prompt}\n{request.prompt}" if request.system_prompt else request.prompt
-    parsed = parse_model_prompt(engine.model_config, text)
+    parsed = parse_model_prompt(engine.model_config, request.as_text())
     tokens = dataclasses.replace(engine.renderer.default_cmpl_tok_params, max_total_tokens=None)
     (prompt,) = await engine.renderer.render_cmpl_async([parsed], tokens)
     return prompt, ""

@@ -97,7 +97,7 @@ class VLLMServer(OpenAIBackend):
         if request.completion_format is ELF_COMPLETION_FORMAT.Chat:
             body["messages"] = wire_messages(messages)
         else:
-            body["prompt"] = f"{request.system_prompt}\n{request.prompt}" if request.system_prompt else request.prompt
+            body["prompt"] = request.as_text()
         try:
             response = yield HTTPRequest(path="/tokenize", json=body)
             count = response.json().get("count")

@@ -1,0 +1,28 @@
+"""The log: the logger `lollms`, silent unless somebody asks.
+
+At the level DEBUG it says which request went where, with which status, what is asked again, and how long answers take.
+No prompt, no answer, no key.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+
+__all__ = ["log_as_asked", "logger"]
+
+logger = logging.getLogger("lollms")
+
+
+@functools.cache
+def log_as_asked() -> None:
+    """Write the log to stderr, if the variable `LOLLMS_LOG` names a level (`debug`, `info`, …)."""
+    level = logging.getLevelName(os.environ.get("LOLLMS_LOG", "").strip().upper())
+    if not isinstance(level, int):
+        return
+    logger.setLevel(level)
+    if not logger.handlers:  # the command has its own
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
