@@ -38,6 +38,7 @@ from lollms_core.parameters import (
     DefaultStr,
     GenerateOptions,
     RequestBuilder,
+    answer_check,
     check_settings,
     checked_number,
     default_float,
@@ -287,9 +288,10 @@ class ClientBase:
     ) -> Run:
         self._check_open()
         cancel = CancelToken()
+        check = answer_check(options.get("json_schema"))
         request = self._builder.build(self, prompt, messages, n_predict, options, cancel)
         stop = () if "stop" in self.backend.capabilities.options else request.sampling.stop
-        return Run(request, Pipeline(stop, cancel, self.format, request.json_schema, request.model))
+        return Run(request, Pipeline(stop, cancel, self.format, check, request.model))
 
     def _open(self, request: GenerationRequest) -> Any:
         self._check_open()  # the stream may have been made before the client was closed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -37,6 +37,7 @@ __all__ = [
     "GenerateOptions",
     "RequestBuilder",
     "TextOptions",
+    "answer_check",
     "check_settings",
     "check_text",
     "check_tokens",
@@ -497,11 +498,27 @@ def _images(sources: Sequence[Any] | None) -> tuple[Image, ...]:
     return tuple(load_images(sources))
 
 
-def _schema(schema: Any) -> Mapping[str, Any] | None:
-    if schema is None or isinstance(schema, Mapping):
-        return schema
-    to_schema = getattr(schema, "model_json_schema", None)
-    if to_schema is None:
-        raise TypeError(f"json_schema must be a JSON Schema or a pydantic model class, not {type(schema).__name__}")
-    found: Mapping[str, Any] = to_schema()
-    return found
+def answer_check(asked: Any) -> Callable[[str], Any] | None:
+    """What checks an answer for a `json_schema`: see `lollms_core.text.checker`.
+
+    Raises:
+        TypeError: neither a schema nor a pydantic class.
+        InvalidRequestError: it is no JSON Schema.
+    """
+    if asked is None:
+        return None
+    if not isinstance(asked, Mapping) and not hasattr(asked, "model_json_schema"):
+        raise TypeError(f"json_schema must be a JSON Schema or a pydantic model class, not {type(asked).__name__}")
+    from lollms_core.text.json_schema import checker
+
+    try:
+        return checker(asked)
+    except ValueError as error:
+        raise InvalidRequestError(f"the json_schema is not a valid JSON Schema: {error}") from None
+
+
+def _schema(asked: Any) -> Mapping[str, Any] | None:
+    if asked is None or isinstance(asked, Mapping):
+        return asked
+    schema: Mapping[str, Any] = asked.model_json_schema()
+    return schema

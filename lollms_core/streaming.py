@@ -28,7 +28,6 @@ from typing import Any, get_args
 from lollms_core.bridges.signals import raised_by_handler
 from lollms_core.errors import BackendError, ContractError, LollmsError, described
 from lollms_core.text import ReasoningSplitter, StopFilter, SurrogateJoiner
-from lollms_core.text.json_schema import schema_problem
 from lollms_core.types import MSG_TYPE, CancelToken, Chunk, Completion, FinishReason, Timings, Usage
 
 __all__ = [
@@ -61,7 +60,7 @@ class Pipeline:
         stop: sequences that the backend does not look for itself.
         cancel: the request's token; decides whether an end counts as cancelled.
         format: the format's name, for errors.
-        schema: JSON Schema that the whole answer must satisfy.
+        check: gives the value in a whole answer, or raises `ValueError` that says what is wrong with it.
         model: the model's name, for the completion.
     """
 
@@ -70,10 +69,11 @@ class Pipeline:
         stop: tuple[str, ...],
         cancel: CancelToken,
         format: str,
-        schema: Mapping[str, Any] | None = None,
+        check: Callable[[str], Any] | None = None,
         model: str | None = None,
     ) -> None:
-        self._schema = schema
+        self._check = check
+        self._parsed: Any = None
         self._model = model
         self.cancel = cancel
         self.format = format
@@ -176,10 +176,11 @@ class Pipeline:
         """The closing record. Raises `BackendError` for a whole answer that is not what its JSON schema asks for."""
         if logger.isEnabledFor(logging.DEBUG):
             self._log(f"finish reason {self.finish_reason}")
-        if self._schema is not None and self.finish_reason != "cancelled":
-            problem = schema_problem(self.text, self._schema)
-            if problem is not None:
-                raise self._not_as_asked(problem)
+        if self._check is not None and self.finish_reason != "cancelled":
+            try:
+                self._parsed = self._check(self.text)
+            except ValueError as error:
+                raise self._not_as_asked(str(error)) from None
         return Chunk(finish_reason=self.finish_reason, usage=self._usage, metadata=self._metadata or None)
 
     def _log(self, how: str) -> None:
@@ -246,6 +247,7 @@ class Pipeline:
             usage=self._usage or Usage(),
             timings=Timings(total=time.perf_counter() - self._started, first_chunk=self._first),
             model=self._model,
+            parsed=self._parsed,
             metadata=self._metadata,
         )
 

@@ -438,6 +438,8 @@ class Completion:
     usage: Usage = field(default_factory=Usage)
     timings: Timings
     model: str | None = None
+    parsed: Any = None
+    """What the text says, where a `json_schema` was asked for: the value, or the object of the pydantic class."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:

@@ -1,48 +1,93 @@
-"""Whether an answer satisfies the JSON Schema that was asked for.
+"""Whether an answer is what a JSON Schema, or a pydantic model, asks for.
 
 Servers promise to follow a schema and some leave it out for some models without a word (ollama/ollama#14645, #15260,
-#10929, #17183; pydantic/pydantic-ai#4917). So the answer is looked at. The look covers the keywords that say what
-shape a value has; others are taken as satisfied. A validator that covers them all would bring four packages, one of
-them compiled, into the core.
+#10929, #17183; pydantic/pydantic-ai#4917). So the answer is looked at, by `jsonschema-rs` or by pydantic itself.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from lollms_core.text.reasoning import remove_thinking_blocks
 
-__all__ = ["schema_problem"]
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
-_DEEPEST = 100
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "object": (dict,),
-    "array": (list,),
-    "string": (str,),
-    "number": (int, float),
-    "integer": (int, float),
-    "boolean": (bool,),
-    "null": (type(None),),
-}
+__all__ = ["checker", "model_checker", "schema_checker"]
+
+_MOST = 20_000
+"""How many schemas may apply to one value. The validator looks at each, and nothing could end it early."""
+_LONGEST = 200
 
 
-def schema_problem(text: str, schema: Mapping[str, Any]) -> str | None:
-    """What is wrong with the answer, in a few words; `None` if nothing is.
+def checker(asked: Mapping[str, Any] | type[BaseModel] | None) -> Callable[[str], Any] | None:
+    """What checks an answer for what was asked: gives the value in it, or raises `ValueError` that says what is wrong.
 
-    The answer must be JSON as it is, so that whoever gets it can read it: reasoning in it is a fault.
-
-    >>> schema_problem('{"a": 1}', {"type": "object", "required": ["a", "b"]})
-    "$ lacks 'b'"
-    >>> schema_problem("Sure! Here it is", {"type": "object"})
-    'it is not JSON'
+    Raises `ValueError` for a schema that is none.
     """
+    if asked is None:
+        return None
+    return schema_checker(asked) if isinstance(asked, Mapping) else model_checker(asked)
+
+
+def schema_checker(schema: Mapping[str, Any]) -> Callable[[str], Any]:
+    """What checks whether a text is JSON that satisfies a schema, and gives the value.
+
+    The text must be JSON as it is, so that whoever gets it can read it: reasoning in it is a fault.
+
+    >>> schema_checker({"type": "object", "required": ["a"]})('{"a": 1}')
+    {'a': 1}
+    >>> schema_checker({"type": "object", "properties": {"a": {"minimum": 0}}})('{"a": -5}')
+    Traceback (most recent call last):
+        ...
+    ValueError: $.a: -5 is less than the minimum of 0
+
+    Raises:
+        ValueError: it is no JSON Schema, refers to something that is not in it, or takes too long to check.
+    """
+    import jsonschema_rs
+
     try:
-        value = _parsed(text)
+        if _cost(schema, schema, {}) > _MOST:
+            raise ValueError(f"more than {_MOST} schemas apply to one value")
+        validator = jsonschema_rs.validator_for(dict(schema), offline=True)  # what it refers to is never fetched
+    except jsonschema_rs.ValidationError as error:
+        raise ValueError(_said(error)) from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+    def check(text: str) -> Any:
+        value = _value_in(text)
+        error = next(validator.iter_errors(value), None)
+        if error is not None:
+            raise ValueError(_said(error))
+        return value
+
+    return check
+
+
+def model_checker(model: type[BaseModel]) -> Callable[[str], Any]:
+    """What makes an object of a pydantic class of a text. Its `ValueError` says what is wrong first."""
+    from pydantic import ValidationError
+
+    def check(text: str) -> Any:
+        _value_in(text)
+        try:
+            return model.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise ValueError(f"{_place(first['loc'])}{first['msg']}") from None
+
+    return check
+
+
+def _value_in(text: str) -> Any:
+    try:
+        return _parsed(text)
     except (ValueError, RecursionError):
-        return _why_not_json(text)
-    return _problem(value, schema, _Look(schema, {}), "$", _DEEPEST)
+        raise ValueError(_why_not_json(text)) from None
 
 
 def _parsed(text: str) -> Any:
@@ -65,112 +110,57 @@ def _why_not_json(text: str) -> str:
     return "it is not JSON"
 
 
-class _Look(NamedTuple):
-    root: Mapping[str, Any]
-    seen: dict[tuple[str, int], str | None]
-    """What was found for a place and a part of the schema, by its identity: alternatives that refer to the same parts
-    would be looked at again and again otherwise, twice as often with every level."""
+def _said(error: Any) -> str:
+    message = str(error.message)
+    if len(message) > _LONGEST:  # it repeats the value
+        message = f"{message[: _LONGEST // 2]} … {message[-_LONGEST // 2 :]}"
+    return f"{_place(error.instance_path)}{message}"
 
 
-def _problem(value: Any, schema: Any, look: _Look, at: str, depth: int) -> str | None:
-    if schema is False:
-        return f"{at} must not be there"
-    if not isinstance(schema, Mapping) or not depth:
-        return None
-    key = at, id(schema)
-    if key not in look.seen:
-        look.seen[key] = None  # a part that refers to itself says nothing more
-        look.seen[key] = _problem_here(value, schema, look, at, depth)
-    return look.seen[key]
+def _place(path: Any) -> str:
+    """Where in a value something is, before what is said of it; empty for the value as a whole."""
+    place = ""
+    for step in path:
+        if isinstance(step, str) and step.isidentifier():
+            place += f".{step}"
+        else:
+            place += f"[{step!r}]"
+    return f"${place}: " if place else ""
 
 
-def _problem_here(value: Any, schema: Mapping[str, Any], look: _Look, at: str, depth: int) -> str | None:
+def _cost(schema: Any, root: Mapping[str, Any], known: dict[int, int]) -> int:
+    """How many schemas apply to a value besides those that apply to its parts. References are followed."""
+    if not isinstance(schema, Mapping):
+        return 1
+    if id(schema) not in known:
+        known[id(schema)] = 0  # a circle comes to nothing: the validator notices it
+        known[id(schema)] = 1 + sum(_cost(inner, root, known) for inner in _beside(schema, root))
+    return known[id(schema)]
+
+
+def _beside(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Any]:
+    """The schemas that apply to the same value."""
+    for name in ("not", "if", "then", "else"):
+        if name in schema:
+            yield schema[name]
+    for name in ("allOf", "anyOf", "oneOf"):
+        if isinstance(inner := schema.get(name), list):
+            yield from inner
+    if isinstance(inner := schema.get("dependentSchemas"), Mapping):
+        yield from inner.values()
     reference = schema.get("$ref")
-    if isinstance(reference, str):
-        return _problem(value, _resolved(reference, look.root), look, at, depth - 1)
-    kinds = schema.get("type")
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    if isinstance(kinds, list) and not any(_is(value, kind) for kind in kinds):
-        return f"{at} is not {' or '.join(map(str, kinds))}"
-    if "const" in schema and not _equal(value, schema["const"]):
-        return f"{at} is not {schema['const']!r}"
-    options = schema.get("enum")
-    if isinstance(options, list) and not any(_equal(value, option) for option in options):
-        return f"{at} is none of {options!r}"
-    return (
-        _in_combination(value, schema, look, at, depth - 1)
-        or _in_object(value, schema, look, at, depth - 1)
-        or _in_array(value, schema, look, at, depth - 1)
-    )
+    if isinstance(reference, str) and reference.startswith("#"):
+        yield _at(root, reference[1:])
 
 
-def _is(value: Any, kind: Any) -> bool:
-    if isinstance(value, bool):
-        return bool(kind == "boolean")
-    if kind == "integer" and isinstance(value, float):
-        return value.is_integer()
-    known = _TYPES.get(str(kind))
-    return known is None or isinstance(value, known)
-
-
-def _equal(value: Any, other: Any) -> bool:
-    same: bool = value == other
-    return same and isinstance(value, bool) is isinstance(other, bool)
-
-
-def _in_combination(value: Any, schema: Mapping[str, Any], look: _Look, at: str, depth: int) -> str | None:
-    for keyword in ("anyOf", "oneOf"):
-        choices = schema.get(keyword)
-        if isinstance(choices, list) and choices:
-            found = [_problem(value, choice, look, at, depth) for choice in choices]
-            if all(found):
-                return found[0]
-    for part in _list(schema.get("allOf")):
-        if found_here := _problem(value, part, look, at, depth):
-            return found_here
-    return None
-
-
-def _in_object(value: Any, schema: Mapping[str, Any], look: _Look, at: str, depth: int) -> str | None:
-    if not isinstance(value, dict):
-        return None
-    for name in _list(schema.get("required")):
-        if isinstance(name, str) and name not in value:
-            return f"{at} lacks {name!r}"
-    properties = schema.get("properties")
-    properties = properties if isinstance(properties, Mapping) else {}
-    others = schema.get("additionalProperties", True) if "patternProperties" not in schema else True
-    for name, item in value.items():
-        # Quoted where needed: places are told apart by their text.
-        inner = f"{at}.{name}" if name.isidentifier() else f"{at}[{name!r}]"
-        if found := _problem(item, properties.get(name, others), look, inner, depth):
-            return found
-    return None
-
-
-def _in_array(value: Any, schema: Mapping[str, Any], look: _Look, at: str, depth: int) -> str | None:
-    if not isinstance(value, list):
-        return None
-    least = schema.get("minItems")
-    if isinstance(least, int) and len(value) < least:
-        return f"{at} has fewer than {least} items"
-    prefix = _list(schema.get("prefixItems"))
-    for index, item in enumerate(value):
-        part = prefix[index] if index < len(prefix) else schema.get("items")
-        if found := _problem(item, part, look, f"{at}[{index}]", depth):
-            return found
-    return None
-
-
-def _list(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list) else ()
-
-
-def _resolved(reference: str, root: Mapping[str, Any]) -> Any:
-    """The part of the schema that `#/$defs/Name` points to; what cannot be found says nothing."""
-    part: Any = root
-    for step in reference.lstrip("#").strip("/").split("/"):
-        if not step:
-            continue
-        part = part.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(part, Mapping) else None
-    return part
+def _at(root: Any, pointer: str) -> Any:
+    """What a JSON pointer (RFC 6901) in a URL's fragment names; `None` if there is nothing."""
+    for step in pointer.split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(root, Mapping):
+            root = root.get(name)
+        elif isinstance(root, list) and name.isdigit() and int(name) < len(root):
+            root = root[int(name)]
+        else:
+            return None
+    return root

@@ -253,11 +253,12 @@ model = "in a list"
     ("path", "value", "before", "after"),
     [
         (("format",), "echo", 'format = "ollama"  # the one', 'format = "echo"  # the one'),
-        (("formats", "ollama", "model"), "c", 'model = "a # b" # with', 'model = "c"  # with'),
+        (("formats", "ollama", "model"), "c", 'model = "a # b" # with', 'model = "c" # with'),
         (("seed",), 1, "'''\n\n[formats.ollama]", "'''\nseed = 1\n\n[formats.ollama]"),
         (("formats", "ollama", "seed"), 1, "comment\n\n[formats", "comment\nseed = 1\n\n[formats"),
         (("formats", "ollama", "options", "a b"), 1, "]\n\n[[other]]", ']\n"a b" = 1\n\n[[other]]'),
-        (("formats", "x", "model"), "m", 'in a list"\n', 'in a list"\n\n[formats.x]\nmodel = "m"\n'),
+        (("formats", "x", "model"), "m", "]\n\n[[other]]", ']\n\n[formats.x]\nmodel = "m"\n[[other]]'),
+        (("formats", "ollama", "options", "stop"), "new", 'stop = [\n  "x",\n]\n', 'stop = "new"\n'),
     ],
 )
 def test_everything_else_stays_as_it_is(path, value, before, after):
@@ -266,16 +267,20 @@ def test_everything_else_stays_as_it_is(path, value, before, after):
 
 
 @pytest.mark.parametrize(
-    ("text", "path"),
+    ("text", "after"),
     [
-        (DOCUMENT, ("formats", "ollama", "options", "stop")),
-        ("formats.openai.model = 'x'\n", ("formats", "openai", "model")),
-        ("formats = { openai = { model = 'x' } }\n", ("formats", "openai", "model")),
-        ("format = 'x'\n", ("format", "openai")),
+        ("formats.openai.model = 'x'\n", 'formats.openai.model = "new"\n'),
+        ("formats = { openai = { model = 'x' } }\n", 'formats = { openai = { model = "new" } }\n'),
+        ("formats = { openai = {} }\n", 'formats = { openai = {model = "new"} }\n'),
     ],
 )
+def test_tables_may_be_written_in_any_way(text, after):
+    assert toml_edit.set_value(text, ("formats", "openai", "model"), "new") == after
+
+
+@pytest.mark.parametrize(("text", "path"), [("format = 'x'\n", ("format", "openai")), ("format =\n", ("format",))])
 def test_what_is_not_understood_is_refused(text, path):
-    with pytest.raises(toml_edit.EditError):
+    with pytest.raises(ValueError, match=r"format|Invalid"):
         toml_edit.set_value(text, path, "new")
 
 
