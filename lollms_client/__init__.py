@@ -62,22 +62,29 @@ if TYPE_CHECKING:
     from lollms_core import ModelLoadError as ModelLoadError
     from lollms_core import ModelNotFoundError as ModelNotFoundError
     from lollms_core import ModelRequiredError as ModelRequiredError
+    from lollms_core import Part as Part
     from lollms_core import Pending as Pending
     from lollms_core import PermissionDeniedError as PermissionDeniedError
     from lollms_core import Personality as Personality
     from lollms_core import ProtocolError as ProtocolError
+    from lollms_core import ProviderPart as ProviderPart
     from lollms_core import PullModelRequest as PullModelRequest
     from lollms_core import PullProgress as PullProgress
     from lollms_core import RateLimitError as RateLimitError
     from lollms_core import Ready as Ready
+    from lollms_core import ReasoningPart as ReasoningPart
     from lollms_core import Request as Request
+    from lollms_core import Role as Role
     from lollms_core import SamplingParams as SamplingParams
     from lollms_core import ServerError as ServerError
     from lollms_core import Stream as Stream
+    from lollms_core import TextPart as TextPart
     from lollms_core import Timeouts as Timeouts
     from lollms_core import Timings as Timings
     from lollms_core import TokenCount as TokenCount
     from lollms_core import TokenizeRequest as TokenizeRequest
+    from lollms_core import ToolCall as ToolCall
+    from lollms_core import ToolResult as ToolResult
     from lollms_core import UnfinishedCodeWarning as UnfinishedCodeWarning
     from lollms_core import UnknownExtensionError as UnknownExtensionError
     from lollms_core import UnknownFormatError as UnknownFormatError

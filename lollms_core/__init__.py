@@ -47,8 +47,9 @@ _TYPES = (
     "DEFAULTS", "ELF_COMPLETION_FORMAT", "ELF_GENERATION_FORMAT", "MSG_TYPE", "BackendSettings", "CancelToken",
     "Capabilities", "Chunk", "CloseRequest", "CodeBlock", "Completion", "DetokenizeRequest", "EmbedRequest",
     "FinishReason", "GenerationRequest", "Image", "ListModelsRequest", "ListPersonalitiesRequest", "Message",
-    "ModelInfo", "ModelInfoRequest", "Personality", "PullModelRequest", "PullProgress", "Request", "SamplingParams",
-    "Timeouts", "Timings", "TokenCount", "TokenizeRequest", "Usage",
+    "ModelInfo", "ModelInfoRequest", "Part", "Personality", "ProviderPart", "PullModelRequest", "PullProgress",
+    "ReasoningPart", "Request", "Role", "SamplingParams", "TextPart", "Timeouts", "Timings", "TokenCount",
+    "TokenizeRequest", "ToolCall", "ToolResult", "Usage",
 )  # fmt: skip
 
 _HOMES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -22,8 +22,14 @@ from lollms_core.types import (
     GenerationRequest,
     Image,
     Message,
+    Part,
+    ProviderPart,
+    ReasoningPart,
     SamplingParams,
+    TextPart,
     Timeouts,
+    ToolCall,
+    ToolResult,
     coerce_stop,
 )
 
@@ -198,6 +204,7 @@ class RequestBuilder:
             cancel=cancel,
         )
         self._check(request, messages is not None)
+        request = self._with_what_can_be_said(request)
         if conversation and "messages" not in self._backend.capabilities.options:
             return _as_prompt(request)
         return request
@@ -253,13 +260,39 @@ class RequestBuilder:
         if request.completion_format is ELF_COMPLETION_FORMAT.Instruct and not capabilities.raw_prompt:
             self._backend.not_honoured({"completion_format"})
 
+    def _with_what_can_be_said(self, request: GenerationRequest) -> GenerationRequest:
+        """The request without those parts of its messages that the backend has no way to say; it is told which."""
+        can = self._backend.capabilities.parts
+        lost: dict[type, str] = {kind: told for kind, (name, told) in _NAMES_OF_PARTS.items() if name not in can}
+        if not any(type(part) in lost for message in request.messages for part in message.parts):
+            return request
+        if told := {lost[type(part)] for message in request.messages for part in message.parts if lost.get(type(part))}:
+            self._backend.not_honoured(told)
+        kept = [
+            Message(message.role, [part for part in message.parts if type(part) not in lost])
+            for message in request.messages
+        ]
+        messages = tuple(message for message in kept if message.parts)
+        if not messages:
+            raise EmptyPromptError("nothing is left of the conversation that could be sent", format=self._format)
+        return replace(request, messages=messages)
+
+
+_NAMES_OF_PARTS: Mapping[type, tuple[str, str]] = {
+    # Reasoning is for whoever reads it; that it does not go back to the model is nothing to tell.
+    ReasoningPart: ("reasoning", ""),
+    ToolCall: ("tool_call", "tool calls in messages"),
+    ToolResult: ("tool_result", "results of tools in messages"),
+    ProviderPart: ("provider", "other parts of messages"),
+}
+
 
 def _with_images(messages: tuple[Message, ...], images: tuple[Image, ...]) -> tuple[Message, ...]:
     """Images given beside a conversation belong to its last message of the user."""
     for position in range(len(messages) - 1, -1, -1):
         message = messages[position]
         if message.role == "user":
-            seen = replace(message, images=message.images + images)
+            seen = Message(message.role, message.parts, images)
             return (*messages[:position], seen, *messages[position + 1 :])
     raise ImageError("images were given, but the conversation has no user message that they could belong to")
 
@@ -268,7 +301,7 @@ def _as_prompt(request: GenerationRequest) -> GenerationRequest:
     """A conversation as one text, for a backend that knows prompts only."""
     only = request.messages[0]
     alone = len(request.messages) == 1 and only.role == "user"
-    prompt = only.content if alone else conversation_text(request.messages)
+    prompt = only.text if alone else conversation_text(request.messages)
     return replace(request, prompt=prompt, messages=(), images=request.all_images)
 
 
@@ -421,28 +454,34 @@ def check_tokens(tokens: Iterable[int]) -> tuple[int, ...]:
 def as_message(value: Message | Mapping[str, Any]) -> Message:
     """A message from ours or from the dictionary form `{"role", "content", "images"}`.
 
-    `content` may be a list of parts as OpenAI's protocol has them: `{"type": "text", "text"}` and
-    `{"type": "image_url", "image_url": {"url"}}`.
+    The dictionary may be one of OpenAI's protocol, with `tool_calls`, `tool_call_id` and `reasoning_content`; its
+    `content` may be a list of parts: `{"type": "text", "text"}`, `{"type": "image_url", "image_url": {"url"}}`, and
+    others, which are kept for their provider.
     """
     if isinstance(value, Message):
-        role, content, images = value.role, value.content, value.images
-        if not isinstance(images, (tuple, list)) or not all(isinstance(image, Image) for image in images):
-            raise TypeError(
-                "the images of a Message must be a tuple of Image; lollms_core.images.load_images makes them of paths, "
-                "bytes and addresses"
-            )
-        images = tuple(images)
+        role, parts = value.role, value.parts
+        for part in parts:
+            if not isinstance(part, _PARTS):
+                raise TypeError(
+                    f"a part of a Message must be one of lollms_core's parts, not {type(part).__name__}; "
+                    "lollms_core.images.load_images makes images of paths, bytes and addresses"
+                )
     elif isinstance(value, Mapping):
-        role, content = _field(value, "role"), _field(value, "content")
-        sources = _image_sources(value)
-        if isinstance(content, list):
-            content = _text_of_parts(content, sources)
-        images = _images(sources)
+        role = _field(value, "role")
+        parts = tuple(_parts_of(value, role))
     else:
         raise TypeError(f"a message must be a Message or a dictionary, not {type(value).__name__}")
-    if role not in ("system", "user", "assistant"):
-        raise InvalidRequestError(f"a message's role must be system, user or assistant, not {role!r}")
-    return Message(role, check_text(content, "a message's content"), images)
+    if role not in ("system", "user", "assistant", "tool"):
+        raise InvalidRequestError(f"a message's role must be system, user, assistant or tool, not {role!r}")
+    if role == "tool" and not any(isinstance(part, ToolResult) for part in parts):
+        parts = tuple(ToolResult(text=part.text) if isinstance(part, TextPart) else part for part in parts)
+    for part in parts:
+        if isinstance(part, (TextPart, ReasoningPart, ToolResult)):
+            check_text(part.text, "a message's content")
+    return Message(role, parts)
+
+
+_PARTS = (TextPart, ReasoningPart, Image, ToolCall, ToolResult, ProviderPart)
 
 
 def _field(message: Mapping[str, Any], name: str) -> Any:
@@ -452,30 +491,58 @@ def _field(message: Mapping[str, Any], name: str) -> Any:
         raise InvalidRequestError(f"a message lacks {name!r}") from None
 
 
+def _parts_of(message: Mapping[str, Any], role: Any) -> Iterator[Part]:
+    """The parts of a message in the dictionary form."""
+    calls = message.get("tool_calls") or ()
+    content = message.get("content") if calls else _field(message, "content")
+    thought = next((message[name] for name in ("reasoning", "reasoning_content", "thinking") if message.get(name)), "")
+    if thought:
+        yield ReasoningPart(check_text(thought, "a message's reasoning"))
+    texts = content if isinstance(content, list) else [] if content is None and calls else [content]
+    found = [_as_part(each) for each in texts if each != ""]
+    if role == "tool":
+        text = "\n".join(part.text for part in found if isinstance(part, TextPart))
+        name = message.get("name") or message.get("tool_name") or ""
+        yield ToolResult(text=text, id=str(message.get("tool_call_id") or ""), name=str(name))
+        found = [part for part in found if not isinstance(part, TextPart)]
+    yield from found
+    yield from _images(_image_sources(message))
+    for call in calls:
+        yield _as_call(call)
+
+
+def _as_part(part: Any) -> Part:
+    if not isinstance(part, Mapping):
+        return TextPart(check_text(part, "a message's content"))
+    kind = part.get("type")
+    if kind == "text":
+        return TextPart(check_text(_part(part, "text"), "the text of a message's part"))
+    if kind == "image_url":
+        image = _part(part, "image_url")
+        return _images([_part(image, "url") if isinstance(image, Mapping) else image])[0]
+    if not isinstance(kind, str):
+        raise InvalidRequestError(f"a message's part must be of type text or image_url, not {kind!r}")
+    return ProviderPart(part)
+
+
+def _as_call(call: Any) -> ToolCall:
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(name := function.get("name"), str):
+        raise InvalidRequestError(
+            "a tool call of a message lacks its function's name",
+            hint='It looks like {"id": …, "type": "function", "function": {"name": …, "arguments": …}}.',
+        )
+    given, id_ = function.get("arguments") or {}, str(call.get("id") or "")
+    if isinstance(given, str):
+        return ToolCall.from_text(name, given, id_)
+    return ToolCall(name=name, arguments=given, id=id_)
+
+
 def _image_sources(message: Mapping[str, Any]) -> list[Any]:
     sources = message.get("images") or ()
     if isinstance(sources, (str, bytes)) or not isinstance(sources, Sequence):
         raise TypeError(f"a message's images must be a list, not {type(sources).__name__}")
     return list(sources)
-
-
-def _text_of_parts(parts: list[Any], sources: list[Any]) -> str:
-    texts = []
-    for part in parts:
-        if isinstance(part, str):
-            texts.append(part)
-            continue
-        kind = part.get("type") if isinstance(part, Mapping) else None
-        if kind == "text":
-            texts.append(_part(part, "text"))
-        elif kind == "image_url":
-            image = _part(part, "image_url")
-            sources.append(_part(image, "url") if isinstance(image, Mapping) else image)
-        else:
-            raise InvalidRequestError(f"a message's part must be of type text or image_url, not {kind!r}")
-    for text in texts:
-        check_text(text, "the text of a message's part")
-    return "\n".join(texts)
 
 
 def _part(part: Mapping[str, Any], name: str) -> Any:

@@ -28,7 +28,22 @@ from typing import Any, get_args
 from lollms_core.bridges.signals import raised_by_handler
 from lollms_core.errors import BackendError, ContractError, LollmsError, described
 from lollms_core.text import ReasoningSplitter, StopFilter, SurrogateJoiner
-from lollms_core.types import MSG_TYPE, CancelToken, Chunk, Completion, FinishReason, Timings, Usage
+from lollms_core.types import (
+    MSG_TYPE,
+    CancelToken,
+    Chunk,
+    Completion,
+    FinishReason,
+    Image,
+    Part,
+    ProviderPart,
+    ReasoningPart,
+    TextPart,
+    Timings,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
 
 __all__ = [
     "ONLY_REASONING",
@@ -84,6 +99,8 @@ class Pipeline:
         self._halves = False
         self._text: list[str] = []
         self._reasoning: list[str] = []
+        self._further: list[tuple[int, int, Part]] = []
+        """Parts that are neither, each with how many pieces of text and of reasoning stand before it."""
         self._finish: FinishReason | None = None
         self._usage: Usage | None = None
         self._metadata: dict[str, Any] = {}
@@ -96,7 +113,7 @@ class Pipeline:
         """The caller's chunks for one of the backend's."""
         if type(chunk) is not Chunk or type(chunk.text) is not str:
             raise self._broken(chunk)
-        text, kind, finish, usage, metadata = chunk
+        text, kind, finish, usage, metadata, part = chunk
         if text and self._first is None:
             self._first = time.perf_counter() - self._started
         if self._halves or not text.isascii():
@@ -104,7 +121,7 @@ class Pipeline:
             chunk = chunk._replace(text=text)
         if kind != _TEXT and kind != _REASONING:
             raise self._broken(chunk)
-        if finish is None and usage is None and metadata is None and not self._filtering:
+        if finish is None and usage is None and metadata is None and part is None and not self._filtering:
             (self._text if kind == _TEXT else self._reasoning).append(text)
             return (chunk,)
         if chunk_problem(chunk, ended=self._finish is not None):
@@ -116,6 +133,10 @@ class Pipeline:
         if metadata:
             self._metadata.update(metadata)
         out = self._filter(text, kind) if text else ()
+        if part is not None and not self.ended:
+            # What is held back of the text before it may still become a stop sequence.
+            out = [*out, *self.flush(), Chunk(part=part)]
+            self._further.append((len(self._text), len(self._reasoning), part))
         if self._finish is not None:
             self._filtering = True  # what comes after the end is looked at
         return out
@@ -248,8 +269,20 @@ class Pipeline:
             timings=Timings(total=time.perf_counter() - self._started, first_chunk=self._first),
             model=self._model,
             parsed=self._parsed,
+            parts=tuple(self._parts()),
             metadata=self._metadata,
         )
+
+    def _parts(self) -> Iterator[Part]:
+        texts = thoughts = 0
+        for more_texts, more_thoughts, part in (*self._further, (len(self._text), len(self._reasoning), None)):
+            if thought := "".join(self._reasoning[thoughts:more_thoughts]):
+                yield ReasoningPart(thought)
+            if text := "".join(self._text[texts:more_texts]):
+                yield TextPart(text)
+            texts, thoughts = more_texts, more_thoughts
+            if part is not None:
+                yield part
 
 
 def chunk_problem(chunk: Any, *, ended: bool) -> str:
@@ -262,12 +295,12 @@ def chunk_problem(chunk: Any, *, ended: bool) -> str:
     if type(chunk) is not Chunk:
         return f"yielded a {type(chunk).__name__} where a Chunk is due"
     whole: tuple[Any, ...] = chunk  # what is in it may be anything
-    text, kind, finish, usage, metadata = whole
+    text, kind, finish, usage, metadata, part = whole
     if type(text) is not str:
         return f"yielded a Chunk whose text is a {type(text).__name__}, not a str"
     if kind != _TEXT and kind != _REASONING:
         return f"yielded a Chunk whose type is {kind!r}, which is neither text nor reasoning"
-    if text and ended:
+    if (text or part is not None) and ended:
         return "yielded text after the chunk that ended its answer"
     if finish is not None and (not isinstance(finish, str) or finish not in _FINISH_REASONS):
         known = ", ".join(sorted(_FINISH_REASONS))
@@ -276,6 +309,8 @@ def chunk_problem(chunk: Any, *, ended: bool) -> str:
         return f"yielded a Chunk whose usage is a {type(usage).__name__}, not a Usage"
     if metadata and not isinstance(metadata, Mapping):
         return f"yielded a Chunk whose metadata is a {type(metadata).__name__}, not a mapping"
+    if part is not None and (text or not isinstance(part, (Image, ToolCall, ToolResult, ProviderPart))):
+        return f"yielded a Chunk whose part is a {type(part).__name__}" + (" beside a text" if text else "")
     return ""
 
 

@@ -14,6 +14,17 @@ from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lollms_core.errors import InvalidRequestError
+from lollms_core.messages import (
+    Image,
+    Message,
+    Part,
+    ProviderPart,
+    ReasoningPart,
+    Role,
+    TextPart,
+    ToolCall,
+    ToolResult,
+)
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -40,15 +51,22 @@ __all__ = [
     "Message",
     "ModelInfo",
     "ModelInfoRequest",
+    "Part",
     "Personality",
+    "ProviderPart",
     "PullModelRequest",
     "PullProgress",
+    "ReasoningPart",
     "Request",
+    "Role",
     "SamplingParams",
+    "TextPart",
     "Timeouts",
     "Timings",
     "TokenCount",
     "TokenizeRequest",
+    "ToolCall",
+    "ToolResult",
     "Usage",
 ]
 
@@ -132,6 +150,8 @@ class Chunk(NamedTuple):
     usage: Usage | None = None
     metadata: Mapping[str, Any] | None = None
     """Whatever else the provider said, untouched."""
+    part: Part | None = None
+    """A part of the answer that is neither text nor reasoning, whole: a tool call, say. Then `text` is empty."""
 
     def __str__(self) -> str:
         return self.text
@@ -140,27 +160,6 @@ class Chunk(NamedTuple):
     def is_answer(self) -> bool:
         """Whether its text belongs to the answer, and not to what the model thinks before."""
         return self.type is not MSG_TYPE.MSG_TYPE_REASONING
-
-
-class Image(NamedTuple):
-    """A checked image: the bytes and their media type, or a URL that only a server may resolve."""
-
-    data: bytes | None
-    media_type: str | None
-    url: str | None = None
-
-    def __repr__(self) -> str:
-        what = self.url if self.data is None else f"{len(self.data)} bytes"
-        return f"Image({self.media_type}, {what})"
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message of a conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-    images: tuple[Image, ...] = ()
 
 
 class CancelToken:
@@ -306,7 +305,7 @@ class GenerationRequest(Request):
         An empty line stands between two of them.
         """
         if self.messages or self.system_prompt:
-            return "\n\n".join(message.content for message in self.as_messages())
+            return "\n\n".join(message.text for message in self.as_messages())
         return self.prompt
 
     @property
@@ -440,10 +439,22 @@ class Completion:
     model: str | None = None
     parsed: Any = None
     """What the text says, where a `json_schema` was asked for: the value, or the object of the pydantic class."""
+    parts: tuple[Part, ...] = ()
+    """All of the answer in order: reasoning, text, tool calls, and what only the provider understands."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.text
+
+    @property
+    def message(self) -> Message:
+        """The answer as a message, to go on with."""
+        return Message("assistant", self.parts)
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The functions that the model wants to be called."""
+        return self.message.tool_calls
 
 
 CodeBlock = dict[str, Any]
@@ -513,6 +524,9 @@ class Capabilities:
     """What changes the outcome: names in `SamplingParams`, and `system_prompt`, `messages`, `json_schema`, `think`,
     `personality`, `ctx_size`. Conversations are flattened to a prompt for a backend that does not name `messages`."""
     vision: bool = False
+    parts: frozenset[str] = frozenset()
+    """Which parts of messages reach the model, besides text and images: `reasoning`, `tool_call`, `tool_result`,
+    `provider`."""
     embeddings: bool = False
     personalities: bool = False
     exact_tokens: bool = False

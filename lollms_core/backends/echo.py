@@ -86,7 +86,7 @@ class EchoBackend(Backend):
 
     @hookimpl
     def generate(self, request: GenerationRequest) -> Iterator[Chunk]:
-        text = request.messages[-1].content if request.messages else request.prompt
+        text = request.messages[-1].text if request.messages else request.prompt
         if request.system_prompt:
             text = f"{request.system_prompt}\n\n{text}"
         if request.all_images:

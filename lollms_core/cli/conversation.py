@@ -86,7 +86,7 @@ class Conversation:
                 f"{path} is not a saved conversation: {why}", hint="Save conversations that are to be loaded as .json."
             ) from None
         self.reset()
-        self.system = "\n\n".join(message.content for message in messages if message.role == "system")
+        self.system = "\n\n".join(message.text for message in messages if message.role == "system")
         self.messages = [message for message in messages if message.role != "system"]
         self._last = next((each for each in reversed(self.messages) if each.role == "user"), None)
         if self._as_json() == text:  # else it holds more, which saving would lose
@@ -129,14 +129,14 @@ class Conversation:
 
         records = []
         for message in self._all():
-            record: dict[str, object] = {"role": message.role, "content": message.content}
+            record: dict[str, object] = {"role": message.role, "content": message.text}
             if message.images:
                 record["images"] = [data_url(image) for image in message.images]
             records.append(record)
         return json.dumps(records, ensure_ascii=False, indent=2) + "\n"
 
     def _as_markdown(self) -> str:
-        return "\n".join(f"## {message.role}\n\n{message.content}\n" for message in self._all())
+        return "\n".join(f"## {message.role}\n\n{message.text}\n" for message in self._all())
 
 
 def _replace(file: Path, text: str) -> None:

@@ -40,6 +40,11 @@ class Extras:
         """Whether the model called a function, in the present form or in the former one."""
         return bool(self.tool_calls or self._function_call)
 
+    @property
+    def all_calls(self) -> list[dict[str, Any]]:
+        """The model's calls of functions, in either form."""
+        return self.tool_calls or ([self._function_call] if self._function_call else [])
+
     def read_event(self, event: Mapping[str, Any]) -> None:
         """Take the answer's own fields, such as `id` and `system_fingerprint`."""
         for name, value in event.items():

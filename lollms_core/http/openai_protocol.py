@@ -17,7 +17,19 @@ from lollms_core.http.failures import answer_error, html_error, not_due
 from lollms_core.http.messages import Decoder, excerpt, parse_json
 from lollms_core.http.shapes import objects, shown, wrong_shape
 from lollms_core.http.sse import MAX_SIZE, NamedEvent, SSEDecoder
-from lollms_core.types import MSG_TYPE, Chunk, FinishReason, GenerationRequest, Image, Message, SamplingParams, Usage
+from lollms_core.types import (
+    MSG_TYPE,
+    Chunk,
+    FinishReason,
+    GenerationRequest,
+    Image,
+    Message,
+    ProviderPart,
+    SamplingParams,
+    TextPart,
+    ToolCall,
+    Usage,
+)
 
 __all__ = [
     "CORE_FIELDS",
@@ -138,14 +150,51 @@ def response_format(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def wire_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
-    """Messages as the chat route takes them; one with images has a list of parts for its content."""
-    return [{"role": m.role, "content": _parts(m) if m.images else m.content} for m in messages]
+    """Messages as the chat route takes them. Reasoning is left out: the protocol has no place for it."""
+    return [wire for message in messages for wire in _wire_forms(message)]
 
 
-def _parts(message: Message) -> list[dict[str, Any]]:
-    parts: list[dict[str, Any]] = [{"type": "text", "text": message.content}] if message.content else []
-    parts += [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in message.images]
+def _wire_forms(message: Message) -> Iterator[dict[str, Any]]:
+    for result in message.tool_results:
+        yield {"role": "tool", "tool_call_id": result.id, "content": result.text}
+    calls = [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.as_text()}}
+        for call in message.tool_calls
+    ]
+    content = _wire_content(message)
+    if content or calls or not message.tool_results:
+        wire: dict[str, Any] = {"role": message.role, "content": content or (None if calls else "")}
+        yield wire | {"tool_calls": calls} if calls else wire
+
+
+def _wire_content(message: Message) -> str | list[Any]:
+    """Plain text where there is nothing else: not every server takes lists."""
+    if not any(isinstance(part, (Image, ProviderPart)) for part in message.parts):
+        return message.text
+    parts: list[Any] = []
+    for part in message.parts:
+        if isinstance(part, TextPart):
+            parts.append({"type": "text", "text": part.text})
+        elif isinstance(part, Image):
+            parts.append({"type": "image_url", "image_url": {"url": data_url(part)}})
+        elif isinstance(part, ProviderPart):
+            parts.append(dict(part.data))
     return parts
+
+
+def called_functions(calls: Any) -> Iterator[ToolCall]:
+    """Tool calls from the list that stands on the wire. What has no function's name is none."""
+    for call in objects(calls):
+        function = call.get("function")
+        name = function.get("name") if isinstance(function, dict) else None
+        if not isinstance(function, dict) or not isinstance(name, str) or not name:
+            continue
+        given, id_ = function.get("arguments"), call.get("id")
+        known = id_ if isinstance(id_, str) else ""
+        if isinstance(given, dict):
+            yield ToolCall(name=name, arguments=given, id=known)
+        else:
+            yield ToolCall.from_text(name, given if isinstance(given, str) else "", known)
 
 
 def data_url(image: Image) -> str:
@@ -215,7 +264,7 @@ class ChatDecoder(Decoder):
                 _raise_if_error(event)
             said = event.strip()
             if said == "[DONE]":
-                yield self._closing()
+                yield from self._ending()
                 return
             if not said:
                 continue  # a sign of life
@@ -261,7 +310,7 @@ class ChatDecoder(Decoder):
         for event in self._events.close():
             _raise_if_error(event)
             if event.strip() == "[DONE]":
-                yield self._closing()
+                yield from self._ending()
                 return
             try:
                 value = parse_json(event)
@@ -270,7 +319,7 @@ class ChatDecoder(Decoder):
             yield from self._read(value)
         if self._reason is None and self._whole is None:  # what is one JSON object is complete
             raise IncompleteStreamError("the server's answer ended before it was complete")
-        yield self._closing()
+        yield from self._ending()
 
     def _begin(self, data: bytes) -> bytes:
         data = self._mark + data
@@ -286,6 +335,12 @@ class ChatDecoder(Decoder):
             if begin[:1] in b"{[":
                 self._whole = []
         return data
+
+    def _ending(self) -> Iterator[Chunk]:
+        closing = self._closing()
+        for call in called_functions(self._extras.all_calls):
+            yield Chunk(part=call)
+        yield closing
 
     def _closing(self) -> Chunk:
         if self._reason is None and self._needs_finish_reason:

@@ -130,7 +130,7 @@ class Answers(Setting):
             require(
                 not missing, f"of the conversation, {missing} was not sent", "the model forgets what was said before."
             )
-        dictionaries = [{"role": m.role, "content": m.content} for m in conversation]
+        dictionaries = [{"role": m.role, "content": m.text} for m in conversation]
         again = self.client.chat(dictionaries, **self.settings())
         if self.deterministic:
             require(

@@ -51,7 +51,7 @@ def conversation_text(messages: Iterable[Message]) -> str:
     role = None
     for message in messages:
         role = message.role
-        lines.append(_HEADERS[role] + quoted(message.content))
+        lines.append(_HEADERS[role] + quoted(message.text))
     if role != "assistant":
         lines.append(ai_full_header.rstrip())
     return "\n".join(lines)

@@ -40,7 +40,7 @@ RECORDER = """
             sampling = request.sampling
             yield Chunk(json.dumps({
                 "prompt": request.prompt,
-                "messages": [[m.role, m.content] for m in request.messages],
+                "messages": [[m.role, m.text] for m in request.messages],
                 "system": request.system_prompt,
                 "images": len(request.all_images),
                 "model": request.model,

@@ -232,7 +232,7 @@ def test_the_completion_body() -> None:
 def test_a_conversation_in_the_chat_body() -> None:
     messages = (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
     body = chat_body(GenerationRequest(messages=messages), model="m")
-    assert body["messages"] == [{"role": m.role, "content": m.content} for m in messages]
+    assert body["messages"] == [{"role": m.role, "content": m.text} for m in messages]
 
 
 def test_embeddings_in_the_order_of_the_texts() -> None:

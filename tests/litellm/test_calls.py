@@ -19,6 +19,8 @@ from lollms_core import (
     ModelRequiredError,
     ServerError,
     Timeouts,
+    ToolCall,
+    ToolResult,
     UnsupportedError,
     UnsupportedOptionWarning,
     Usage,
@@ -65,6 +67,23 @@ async def test_calls_of_tools_are_put_together(make: Make) -> None:
     assert last.metadata is not None
     (made,) = last.metadata["tool_calls"]
     assert (made["id"], made["function"]) == ("1", {"name": "look", "arguments": '{"at": "it"}'})
+
+
+async def test_a_conversation_with_tools(make: Make) -> None:
+    call = {"index": 0, "id": "1", "type": "function", "function": {"name": "look", "arguments": '{"at": "it"}'}}
+    made = ToolCall.from_text("look", '{"at": "it"}', "1")
+    with serving([delta(tool_calls=[call]), delta("tool_calls"), "[DONE]"]) as stub:
+        chunks = [chunk async for chunk in make(stub.address).generate(asking())]
+        assert [chunk.part for chunk in chunks if chunk.part] == [made]
+        talk = (
+            Message("user", "Look!"),
+            Message("assistant", [made]),
+            Message("tool", [ToolResult(text="there", id="1", name="look")]),
+        )
+        await collect(make(stub.address), asking("", messages=talk))
+    assert stub.body["messages"][1]["tool_calls"][0]["function"] == {"name": "look", "arguments": '{"at": "it"}'}
+    assert stub.body["messages"][2]["tool_call_id"] == "1"
+    assert stub.body["messages"][2]["content"] == "there"
 
 
 async def test_what_stands_beside_the_text_is_kept(make: Make) -> None:

@@ -22,10 +22,14 @@ from lollms_core import (
     InvalidRequestError,
     LollmsClient,
     LollmsError,
+    Message,
     ModelLoadError,
     ModelNotFoundError,
     ProtocolError,
     ServerError,
+    TextPart,
+    ToolCall,
+    ToolResult,
     UnsupportedError,
     UnsupportedOptionError,
     Usage,
@@ -114,6 +118,23 @@ def test_tool_calls_that_nobody_asked_for_are_kept(connect, server):
     assert (last.finish_reason, last.metadata["tool_calls"]) == ("tool_calls", calls)
     raw = client.complete("Any ships?", completion_format=ELF_COMPLETION_FORMAT.Instruct)
     assert (raw.finish_reason, raw.metadata["tool_calls"]) == ("tool_calls", calls)
+
+
+def test_a_conversation_with_tools(connect, server):
+    calls = [{"id": "call_1", "function": {"name": "search", "arguments": {"q": "ships"}}}]
+    script(server, piece("Let me look."), piece("", tool_calls=calls), DONE)
+    client = connect()
+    completion = client.complete("Any ships?")
+    call = ToolCall(name="search", arguments={"q": "ships"}, id="call_1")
+    assert completion.parts == (TextPart("Let me look."), call)
+    script(server, piece("Two."), DONE)
+    result = Message("tool", [ToolResult(text="2", id="call_1", name="search")])
+    client.chat([Message("user", "Any ships?"), completion.message, result])
+    assert server.bodies("/api/chat")[-1]["messages"] == [
+        {"role": "user", "content": "Any ships?"},
+        {"role": "assistant", "content": "Let me look.", "tool_calls": calls},
+        {"role": "tool", "content": "2", "tool_name": "search", "tool_call_id": "call_1"},
+    ]
 
 
 def test_whatever_else_is_said_is_kept(connect, server):

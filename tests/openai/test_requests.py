@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 
 import pytest
 
@@ -12,11 +13,16 @@ from lollms_core import (
     ImageError,
     IncompleteStreamError,
     InvalidRequestError,
+    Message,
+    ProviderPart,
     ServerError,
+    TextPart,
+    ToolCall,
+    ToolResult,
     Usage,
 )
 from tests.openai.conftest import MakeClient
-from tests.support.openai_stub import OpenAIStub, error, sse
+from tests.support.openai_stub import OpenAIStub, Reply, error, sse
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -193,3 +199,37 @@ def test_errors_have_the_guides_form_by_default(client: MakeClient, stub: OpenAI
     assert isinstance(answer, dict)
     assert (answer["status"], answer["type"], answer["status_code"]) == (False, "InvalidRequestError", 400)
     assert "no such thing" in answer["error"]
+
+
+def test_a_conversation_with_tools(client: MakeClient, stub: OpenAIStub) -> None:
+    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "search", "arguments": '{"q": 1}'}}
+    events = [
+        {"choices": [{"index": 0, "delta": {"content": "Let me look."}, "finish_reason": None}]},
+        {"choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}]},
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]},
+    ]
+    body = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+    stub.on("/v1/chat/completions", lambda _: Reply(body, content_type="text/event-stream"))
+    ours = client()
+    completion = ours.complete("Any ships?")
+    made = ToolCall.from_text("search", '{"q": 1}', "call_1")
+    assert completion.parts == (TextPart("Let me look."), made)
+    sound = ProviderPart({"type": "input_audio", "input_audio": {"data": "x", "format": "wav"}})
+    ours.chat(
+        [
+            Message("user", [TextPart("Any ships?"), sound]),
+            completion.message,
+            Message("tool", [ToolResult(text="2", id="call_1", name="search")]),
+        ]
+    )
+    assert stub.bodies[-1]["messages"] == [
+        {"role": "user", "content": [{"type": "text", "text": "Any ships?"}, dict(sound.data)]},
+        {
+            "role": "assistant",
+            "content": "Let me look.",
+            "tool_calls": [
+                {"id": "call_1", "type": "function", "function": {"name": "search", "arguments": '{"q": 1}'}}
+            ],
+        },
+        {"role": "tool", "tool_call_id": "call_1", "content": "2"},
+    ]

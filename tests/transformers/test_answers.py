@@ -6,7 +6,11 @@ from lollms_core import (
     ContextWindowError,
     GenerationRequest,
     Message,
+    ReasoningPart,
     SamplingParams,
+    TextPart,
+    ToolCall,
+    ToolResult,
     UnsupportedOptionError,
     UnsupportedOptionWarning,
 )
@@ -78,6 +82,28 @@ def test_a_template_without_system_role_gets_it_in_the_first_message(smol):
         tokenizer.chat_template = template
         loaded = dataclasses.replace(smol, tokenizer=tokenizer)
         assert _rendered(loaded, conversation, {}) == "[user]Be brief.\n\nHi"
+
+
+def test_a_template_gets_tools_and_reasoning(smol):
+    import copy
+    import dataclasses
+
+    from lollms_transformers.prompts import _rendered
+
+    tokenizer = copy.copy(smol.tokenizer)
+    tokenizer.chat_template = (
+        "{% for m in messages %}[{{ m.role }}]{% if m.reasoning_content %}({{ m.reasoning_content }}){% endif %}"
+        "{{ m.content }}{% for c in m.tool_calls or [] %}<{{ c.function.name }} {{ c.function.arguments.q }}>"
+        "{% endfor %}{% if m.role == 'tool' %}={{ m.name }}{% endif %}{% endfor %}"
+    )
+    call = ToolCall.from_text("search", '{"q": "ships"}', "1")
+    talk = (
+        Message("user", "Any?"),
+        Message("assistant", [ReasoningPart("hm"), TextPart("I look."), call]),
+        Message("tool", [ToolResult(text="2", id="1", name="search")]),
+    )
+    loaded = dataclasses.replace(smol, tokenizer=tokenizer)
+    assert _rendered(loaded, talk, {}) == "[user]Any?[assistant](hm)I look.<search ships>[tool]2=search"
 
 
 def test_the_limit_ends_the_answer(backend):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,12 +9,11 @@ from typing import Any
 from lollms_core import (
     ELF_COMPLETION_FORMAT,
     GenerationRequest,
-    Image,
     ImageError,
     InvalidRequestError,
-    Message,
     UnsupportedError,
 )
+from lollms_core.http.openai_protocol import wire_messages
 from lollms_litellm.catalogue import Route
 
 __all__ = ["RESERVED", "Arguments", "arguments"]
@@ -65,7 +63,7 @@ def arguments(
         values |= _raw(request, route)
     else:
         values["model"] = route.model
-        values["messages"] = [_message(message) for message in request.as_messages()]
+        values["messages"] = wire_messages(request.as_messages())
     call = Arguments(values, chosen=request.sampling.chosen, raw=raw)
     ignored = [*_sampling(request, route, refused, call), *_further(request, route, refused, values)]
     if num_ctx is not None:
@@ -88,23 +86,7 @@ def _raw(request: GenerationRequest, route: Route) -> dict[str, Any]:
         )
     if request.all_images:
         raise ImageError("images cannot be sent with raw text; use ELF_COMPLETION_FORMAT.Chat", format="litellm")
-    text = "\n".join(message.content for message in request.as_messages())
-    return {"model": model, "messages": [{"role": "user", "content": text}], "text_completion": True}
-
-
-def _message(message: Message) -> dict[str, Any]:
-    if not message.images:
-        return {"role": message.role, "content": message.content}
-    parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": _url(image)}} for image in message.images]
-    if message.content:
-        parts.insert(0, {"type": "text", "text": message.content})
-    return {"role": message.role, "content": parts}
-
-
-def _url(image: Image) -> str:
-    if image.data is None:
-        return image.url or ""
-    return f"data:{image.media_type};base64,{base64.b64encode(image.data).decode()}"
+    return {"model": model, "messages": [{"role": "user", "content": request.as_text()}], "text_completion": True}
 
 
 def _sampling(request: GenerationRequest, route: Route, refused: frozenset[str], call: Arguments) -> list[str]:

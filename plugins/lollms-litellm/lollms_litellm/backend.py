@@ -91,6 +91,7 @@ class LiteLLMBackend(Backend):
             }
         ),
         vision=True,
+        parts=frozenset({"provider", "tool_call", "tool_result"}),
         embeddings=True,
         raw_prompt=True,
         needs_model=True,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lollms_core import (
+    Chunk,
     ContextWindowError,
     InvalidRequestError,
     LollmsError,
@@ -102,7 +103,10 @@ class Call:
                     pipe.patience(self._timeouts.idle, "go on answering")
             # At the end LiteLLM builds a summary, which is no waiting.
             pipe.patience(None, "")
-            await pipe.send(reader.close())
+            closing = reader.close()
+            for call in reader.tool_calls():
+                await pipe.send(Chunk(part=call))
+            await pipe.send(closing)
         finally:
             await stream.aclose()
 

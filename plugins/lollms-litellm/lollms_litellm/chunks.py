@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lollms_core import MSG_TYPE, Chunk, FinishReason, Usage
+from lollms_core import MSG_TYPE, Chunk, FinishReason, ToolCall, Usage
 from lollms_core.http.extras import Extras
+from lollms_core.http.openai_protocol import called_functions
 from lollms_litellm.faults import cut_short
 
 __all__ = ["ChunkReader", "usage_of"]
@@ -64,6 +65,10 @@ class ChunkReader:
             self._finish = choice.finish_reason
         said = choice.model_dump(exclude_none=True, include={"delta", "logprobs"})
         self._extras.read_choice(said, said["delta"])
+
+    def tool_calls(self) -> Iterator[ToolCall]:
+        """The functions that the model wants to be called."""
+        return called_functions(self._extras.all_calls)
 
     def close(self) -> Chunk:
         """The closing record.

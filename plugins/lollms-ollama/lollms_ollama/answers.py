@@ -16,6 +16,7 @@ from lollms_core import (
     Usage,
 )
 from lollms_core.http import Decoder, NDJSONDecoder, not_due
+from lollms_core.http.openai_protocol import called_functions
 from lollms_ollama.errors import looping
 
 __all__ = ["AnswerDecoder", "PullDecoder"]
@@ -100,7 +101,10 @@ class AnswerDecoder(Decoder):
             if item.get("done"):
                 self._keep(item, _TEXT | _NOWHERE)
                 self.finished = True
-                yield self._closing(item)
+                closing = self._closing(item)
+                for call in called_functions(self._further.get("tool_calls")):
+                    yield Chunk(part=call)
+                yield closing
                 return  # before the next line is even read: what follows the end is nobody's business
             self._keep(item, _TEXT | _EACH)
 

@@ -61,6 +61,7 @@ class OllamaBackend(HTTPBackend):
             }
         ),
         vision=True,
+        parts=frozenset({"reasoning", "tool_call", "tool_result"}),
         embeddings=True,
         raw_prompt=True,
         needs_model=True,

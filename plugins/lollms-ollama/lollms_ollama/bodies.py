@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import Any
 
 from lollms_core import (
@@ -13,6 +13,7 @@ from lollms_core import (
     ImageError,
     InvalidRequestError,
     Message,
+    ToolCall,
 )
 from lollms_core.images import base64_text
 from lollms_ollama.option_types import check_options
@@ -36,7 +37,7 @@ def conversation(request: GenerationRequest) -> tuple[Message, ...]:
         return messages
     for index in range(len(messages) - 1, -1, -1):
         if messages[index].role == "user":
-            seen = replace(messages[index], images=messages[index].images + request.images)
+            seen = Message(messages[index].role, messages[index].parts, request.images)
             return (*messages[:index], seen, *messages[index + 1 :])
     raise ImageError("images need a user message that they belong to")
 
@@ -57,7 +58,10 @@ def answer_body(request: GenerationRequest, model: str, settings: OllamaOptions,
             f"extra cannot set {', '.join(reserved)}", hint="These fields come from the arguments of the call itself."
         )
     body: dict[str, Any] = {"model": model}
-    body |= _raw(request) if is_raw(request) else {"messages": [_message(m) for m in conversation(request)]}
+    if is_raw(request):
+        body |= _raw(request)
+    else:
+        body["messages"] = [wire for message in conversation(request) for wire in _wire_forms(message)]
     body["stream"] = True
     if request.think is not None:
         body["think"] = request.think
@@ -109,11 +113,24 @@ def _raw(request: GenerationRequest) -> dict[str, Any]:
     return {"prompt": text, "raw": True}
 
 
-def _message(message: Message) -> dict[str, Any]:
-    body: dict[str, Any] = {"role": message.role, "content": message.content}
+def _wire_forms(message: Message) -> Iterator[dict[str, Any]]:
+    for result in message.tool_results:
+        told = {"role": "tool", "content": result.text, "tool_name": result.name, "tool_call_id": result.id}
+        yield {name: value for name, value in told.items() if value or name == "content"}
+    body: dict[str, Any] = {"role": message.role, "content": message.text}
+    if message.reasoning:
+        body["thinking"] = message.reasoning
     if message.images:
         body["images"] = [base64_text(image) for image in message.images]
-    return body
+    if message.tool_calls:
+        body["tool_calls"] = [_wire_call(call) for call in message.tool_calls]
+    if len(body) > 2 or message.text or not message.tool_results:
+        yield body
+
+
+def _wire_call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": dict(call.arguments or {})}
+    return {"id": call.id, "function": function} if call.id else {"function": function}
 
 
 def _sampling(request: GenerationRequest) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class Ending:
         self._shown = shown
         self._schema = request.json_schema is not None
         self._raw = is_raw(request)
-        self._texts = [request.as_text()] if self._raw else [m.content for m in conversation(request)]
+        self._texts = [request.as_text()] if self._raw else [m.text for m in conversation(request)]
 
     def __call__(self, last: Mapping[str, Any]) -> dict[str, Any]:
         """What joins the metadata of the closing chunk."""

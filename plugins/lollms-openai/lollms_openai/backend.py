@@ -79,6 +79,7 @@ class OpenAIBackend(HTTPBackend):
             {"n_predict", "temperature", "top_p", "seed", "stop", "system_prompt", "messages", "json_schema", "think"}
         ),
         vision=True,
+        parts=frozenset({"provider", "tool_call", "tool_result"}),
         embeddings=True,
         raw_prompt=True,
     )

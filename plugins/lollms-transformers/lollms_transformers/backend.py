@@ -62,6 +62,7 @@ class TransformersBackend(Backend):
                 "think",  # where the chat template takes it; the engine says so where it does not
             }
         ),
+        parts=frozenset({"reasoning", "tool_call", "tool_result"}),
         vision=True,
         embeddings=True,
         exact_tokens=True,

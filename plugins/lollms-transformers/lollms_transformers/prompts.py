@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,8 +115,8 @@ def _rendered(loaded: LoadedModel, messages: tuple[Message, ...], variables: Map
     """The conversation through the chat template. Without a system role, it goes into the first user message."""
     import jinja2
 
-    conversation = [{"role": message.role, "content": message.content} for message in messages]
-    system = messages[0].content if messages[0].role == "system" else ""
+    conversation = [form for message in messages for form in _template_forms(message, message.text)]
+    system = messages[0].text if messages[0].role == "system" else ""
     try:
         text = _apply(loaded, conversation, variables)
         if not system or system.strip() in text:
@@ -128,6 +128,26 @@ def _rendered(loaded: LoadedModel, messages: tuple[Message, ...], variables: Map
         return _apply(loaded, _system_in_user(conversation), variables)
     except jinja2.TemplateError as error:
         raise _refused(error) from error
+
+
+def _template_forms(message: Message, content: Any) -> Iterator[dict[str, Any]]:
+    """A message as chat templates know it (transformers, "Tool use": the arguments are an object there)."""
+    for result in message.tool_results:
+        yield {"role": "tool", "name": result.name, "tool_call_id": result.id, "content": result.text}
+    form: dict[str, Any] = {"role": message.role, "content": content}
+    if message.reasoning:
+        form["reasoning_content"] = message.reasoning
+    if message.tool_calls:
+        form["tool_calls"] = [
+            {
+                "type": "function",
+                "id": call.id,
+                "function": {"name": call.name, "arguments": dict(call.arguments or {})},
+            }
+            for call in message.tool_calls
+        ]
+    if len(form) > 2 or message.text or message.images or not message.tool_results:
+        yield form
 
 
 def _refused(error: Exception) -> InvalidRequestError:
@@ -168,13 +188,12 @@ def _with_images(loaded: LoadedModel, request: GenerationRequest, variables: Map
         mark = getattr(loaded.processor, "image_token", "<image>")
         text = request.prompt if mark in request.prompt else mark * len(images) + "\n" + request.as_text()
     else:
-        messages = request.as_messages()
         conversation = [
-            {
-                "role": message.role,
-                "content": [{"type": "image"}] * len(message.images) + [{"type": "text", "text": message.content}],
-            }
-            for message in messages
+            form
+            for message in request.as_messages()
+            for form in _template_forms(
+                message, [{"type": "image"}] * len(message.images) + [{"type": "text", "text": message.text}]
+            )
         ]
         text = _apply(loaded, conversation, variables)
     with loaded.tokenizer_lock:

@@ -90,7 +90,7 @@ class VLLMServer(OpenAIBackend):
         if window is None or limit is None or request.all_images:
             return
         messages = request.as_messages()
-        most = _TEMPLATE_ROOM + sum(len(message.content.encode()) + _MESSAGE_ROOM for message in messages)
+        most = _TEMPLATE_ROOM + sum(len(message.text.encode()) + _MESSAGE_ROOM for message in messages)
         if most + limit <= window:
             return
         body: dict[str, Any] = {"model": model}

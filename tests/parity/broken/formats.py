@@ -41,7 +41,7 @@ class Echo(Backend):
 
     def words(self, request):
         messages = request.as_messages()
-        return [word + " " for message in messages for word in message.content.split(" ")]
+        return [word + " " for message in messages for word in message.text.split(" ")]
 
     @hookimpl
     def generate(self, request):
@@ -142,7 +142,7 @@ class DeclaresEverything(Echo):
     capabilities = Capabilities(local=True, options=frozenset(ALL_OPTIONS))
 
     def words(self, request):
-        text = request.messages[-1].content if request.messages else request.prompt
+        text = request.messages[-1].text if request.messages else request.prompt
         return [word + " " for word in text.split(" ")]
 
 
