@@ -20,7 +20,7 @@ def main():
 
         print("\n--- iterator")
         for chunk in client.stream("The capital of France?"):
-            if chunk.type is MSG_TYPE.MSG_TYPE_CHUNK:
+            if chunk.is_answer:
                 print(chunk.text, end="")
         print(f"\n[{chunk.finish_reason}, {chunk.usage.completion_tokens} tokens]")
 
@@ -46,7 +46,8 @@ def show(piece, msg_type):
 async def show_async(client):
     """Print the answer from async code."""
     async for chunk in client.astream("The capital of France?"):
-        print(chunk.text, end="")
+        if chunk.is_answer:
+            print(chunk.text, end="")
     print()
 
 

@@ -236,6 +236,8 @@ class ClientBase:
         self._portal = LoopThread()
         active = active_extensions(extensions, self._info(settings)) if extensions else []
         self._layers = Layers(active, _Backend(self))
+        self.extensions: tuple[Extension, ...] = tuple(each.extension for each in active)
+        """The active extensions, outermost first: this client's own copies."""
         # Without a lock: `cancel` may be called by a signal handler, or while the collector ends an abandoned stream.
         # What is done to it is one step for the interpreter.
         self._running: dict[CancelToken, object] = {}
@@ -567,6 +569,9 @@ _ELSEWHERE = {
     "api_base": "host_address",
     "api_key": "service_key",
     "base_url": "host_address",
+    "backend": "default_generation_mode",
+    "format": "default_generation_mode",
+    "provider": "default_generation_mode",
     "endpoint": "host_address",
     "host": "host_address",
     "max_tokens": "n_predict",

@@ -188,7 +188,7 @@ class _Watcher:
         except Exception as failure:
             if isinstance(failure, Warning) or raised_by_handler(failure):
                 raise
-            logger.warning("%s failed at the end of an answer", self._owner, exc_info=True)
+            logger.debug("%s failed at the end of an answer", self._owner, exc_info=True)
             warn_caller(f"{self._owner} failed at the end of an answer: {described(failure)}", ExtensionWarning)
 
 
@@ -360,6 +360,10 @@ class Layers:
         def proceed(other: Any = request) -> Any:
             if type(other) is not type(request):
                 raise layer.complain(f"proceeds with a {type(other).__name__}, not with a {type(request).__name__}")
+            if isinstance(other, GenerationRequest) and other.messages and other.prompt:
+                raise layer.complain(
+                    "proceeds with a request that has both a prompt and messages; `request.with_text(…)` changes either"
+                )
             # Whoever cancels the call cancels this too. An extension that has read enough of it does not end the call.
             token = CancelToken()
             request.cancel.on_cancel(token.cancel)

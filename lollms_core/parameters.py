@@ -173,7 +173,10 @@ class RequestBuilder:
         """
         if not _KNOWN.issuperset(options):
             unknown = next(name for name in options if name not in _KNOWN)
-            meant = near_misses(unknown, _KNOWN | {"n_predict", "streaming_callback"})
+            known = _KNOWN | {"n_predict", "streaming_callback"}
+            meant = near_misses(unknown, known)
+            if unknown in _ELSEWHERE:
+                meant = f"Did you mean {_ELSEWHERE[unknown]!r}?"
             raise TypeError(f"{unknown!r} is not an option of a generating call. {meant}")
         sampling = self._sampling(client, n_predict, options)
         personality = options.get("personality")
@@ -277,6 +280,19 @@ class RequestBuilder:
             raise EmptyPromptError("nothing is left of the conversation that could be sent", format=self._format)
         return replace(request, messages=messages)
 
+
+_ELSEWHERE = {
+    "callback": "streaming_callback",
+    "format": "json_schema",
+    "max_new_tokens": "n_predict",
+    "max_tokens": "n_predict",
+    "model": "model_name",
+    "repetition_penalty": "repeat_penalty",
+    "response_format": "json_schema",
+    "schema": "json_schema",
+    "system": "system_prompt",
+}
+"""What other libraries call the options of a call."""
 
 _NAMES_OF_PARTS: Mapping[type, tuple[str, str]] = {
     # Reasoning is for whoever reads it; that it does not go back to the model is nothing to tell.

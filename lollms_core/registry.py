@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
-from lollms_core.backend import ALL_HOOKS, Backend, capabilities_problem, near_misses
+from lollms_core.backend import ALL_HOOKS, Backend, capabilities_problem, checked_options, near_misses
 from lollms_core.errors import (
     ContractError,
     ExtensionError,
@@ -456,6 +456,7 @@ def _made_extensions(item: Any) -> Iterator[ActiveExtension]:
 def _made_by_name(name: str, options: Mapping[str, Any]) -> ActiveExtension:
     info, kind = load_extension(name)
     nameless = ActiveExtension(kind, name, info.distribution)  # type: ignore[arg-type]
+    checked_options(kind.Options, options, f"the extension {name!r}")  # by the name that was used for it
     active = _attempt(nameless, lambda: ActiveExtension(kind(**options), name, info.distribution))
     if not hasattr(active.extension, "options"):
         raise active.complain("has an __init__ that does not call super().__init__(**options)")

@@ -6,10 +6,12 @@ defaults without breaking a backend that was written before; that is why every h
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -308,10 +310,53 @@ class GenerationRequest(Request):
             return "\n\n".join(message.text for message in self.as_messages())
         return self.prompt
 
+    def with_text(self, change: Callable[[str], str]) -> GenerationRequest:
+        """The request with what the user says passed through a function: the prompt, or the texts of user messages."""
+        if not self.messages:
+            return replace(self, prompt=change(self.prompt))
+        messages = tuple(
+            Message(
+                message.role,
+                [TextPart(change(part.text)) if isinstance(part, TextPart) else part for part in message.parts],
+            )
+            if message.role == "user"
+            else message
+            for message in self.messages
+        )
+        return replace(self, messages=messages)
+
+    def fingerprint(self) -> str:
+        """A text of 64 characters that is the same for requests that ask the same, in every process: for caches.
+
+        Raises `TypeError` for values in `extra` or the schema that are no JSON.
+        """
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("cancel", "sampling")}
+        values["sampling"] = {name: getattr(self.sampling, name) for name in self.sampling.__dataclass_fields__}
+        values["json_schema"] = self.json_schema
+        text = json.dumps(values, sort_keys=True, default=_plain_value)
+        return hashlib.sha256(text.encode()).hexdigest()
+
     @property
     def all_images(self) -> tuple[Image, ...]:
         """Every image of the request, in order."""
         return self.images + tuple(image for message in self.messages for image in message.images)
+
+
+def _plain_value(value: Any) -> Any:
+    """What JSON has no word for, for a fingerprint."""
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if isinstance(value, bytes):
+        return hashlib.sha256(value).hexdigest()
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Image):
+        return list(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"": type(value).__name__, **{each.name: getattr(value, each.name) for each in fields(value)}}
+    raise TypeError(f"a {type(value).__name__} has no fingerprint")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

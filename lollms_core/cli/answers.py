@@ -9,8 +9,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from lollms_core.cli.messages import note
+from lollms_core.cli.messages import note, tell_as_it_is
 from lollms_core.cli.screen import colours_wanted, columns, is_terminal, printable
+from lollms_core.cli.state import current_state
 from lollms_core.cli.status_line import Waiting
 from lollms_core.cli.wrapping import WordWrap
 
@@ -54,6 +55,8 @@ class AnswerPrinter:
     def __call__(self, piece: str, kind: MSG_TYPE) -> None:
         if not piece:
             return
+        if current_state().held is None and is_terminal(sys.stdout):
+            current_state().held = []  # a warning must not break a line of the answer
         if kind == 0:
             self._waiting.stop()
             self._leave_reasoning()
@@ -84,6 +87,9 @@ class AnswerPrinter:
             self._answer.end_line()
             if self._thoughts is not None:
                 self._thoughts.end_line()
+        held, current_state().held = current_state().held, None
+        for text in held or ():
+            tell_as_it_is(text)
 
 
 class _Writer:

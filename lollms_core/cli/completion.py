@@ -20,6 +20,7 @@ __all__ = [
     "complete_packages",
     "complete_values",
     "in_time",
+    "options_of",
 ]
 
 _PATIENCE = 2.0
@@ -66,7 +67,7 @@ def complete_keys(_: click.Context, __: click.Parameter, incomplete: str) -> lis
     prefix = f"formats.{name}."
     keys = [prefix + key for key in SETTINGS if key != "format"]
     if rest.startswith("options."):
-        keys = [f"{prefix}options.{option}" for option in in_time(lambda: _options(name))]
+        keys = [f"{prefix}options.{option}" for option in in_time(lambda: options_of(name))]
     return _beginning([*keys, f"{prefix}options.", f"{prefix}headers."], incomplete)
 
 
@@ -99,7 +100,8 @@ def _models(choices: dict[str, Any]) -> Iterable[str]:
         return cast("list[str]", client.list_models())
 
 
-def _options(format: str) -> Iterable[str]:
+def options_of(format: str) -> Iterable[str]:
+    """The options of a format's backend."""
     from lollms_core.registry import load_format
 
     options = load_format(format).Options

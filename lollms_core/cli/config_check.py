@@ -82,11 +82,24 @@ class _Sieve:
             self.settings(settings, prefix, {name: each for name, each in SETTINGS.items() if name != "format"}) | inner
         )
 
+    def _table_for_another(self, key: str, value: dict[str, Any]) -> None:
+        """What looks like a table of tables under the name of a setting is one under another name."""
+        meant = {"format": "formats", "extensions": "extension"}[key]
+        name = next((str(inner) for inner in value), "NAME")
+        self.problems.append(
+            ConfigurationError(
+                f"the configuration file {self._path} has an unknown table [{key}.{name}]",
+                hint=f"It is called [{meant}.{name}].",
+            )
+        )
+
     def settings(self, values: Mapping[str, Any], prefix: str, known: Mapping[str, Setting]) -> dict[str, Any]:
         right = {}
         for key, value in values.items():
             if key not in known:
                 self._unknown(key, value, prefix, known)
+            elif key in ("format", "extensions") and isinstance(value, dict):
+                self._table_for_another(key, value)
             elif not known[key].kind.accepts(value):
                 self.wrong(prefix + key, known[key].kind.name)
             elif problem := out_of_range(key, value):

@@ -148,6 +148,7 @@ def _examine(names: tuple[str, ...], everything: bool, timeout: float, choices: 
         except LollmsError as error:
             report.findings[name] = Finding("broken", error.message, error.hint, error)
         else:
+            arguments.pop("extensions", None)  # they are looked at by themselves
             checks[name] = functools.partial(check_format, arguments | {"max_retries": 0})
     extensions = dict.fromkeys((*(chosen.get("extensions") or ()), *installed_extensions()))
     look = functools.partial(check_extensions, chosen)

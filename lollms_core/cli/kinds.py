@@ -9,6 +9,7 @@ from typing import Any
 
 __all__ = [
     "FLAG",
+    "FLAG_OR_LEVEL",
     "FLAG_OR_PATH",
     "INTEGER",
     "INTEGER_OR_TEXT",
@@ -63,12 +64,19 @@ def _integer_or_text(text: str) -> int | str:
         return text
 
 
+def _names(text: str) -> list[str]:
+    plain = text.strip().removeprefix("[").removesuffix("]")
+    names = [name for each in plain.split(",") if (name := each.strip().strip("'\""))]
+    return [] if names == ["none"] else names
+
+
 TEXT = Kind("text", (str,), str)
 INTEGER = Kind("an integer", (int,), int)
 INTEGER_OR_TEXT = Kind("an integer or text", (int, str), _integer_or_text)
 NUMBER = Kind("a number", (int, float), float)
-NAMES = Kind("a list of names", (list,), lambda text: [name for each in text.split(",") if (name := each.strip())])
+NAMES = Kind("a list of names", (list,), _names)
 FLAG = Kind("true or false", (bool,), _flag)
+FLAG_OR_LEVEL = Kind("true, false or a level", (bool, str), _flag_or_path)
 FLAG_OR_PATH = Kind("true, false or a path", (bool, str), _flag_or_path)
 
 

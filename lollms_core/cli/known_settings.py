@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lollms_core.cli.kinds import FLAG, FLAG_OR_PATH, INTEGER, INTEGER_OR_TEXT, NAMES, NUMBER, TEXT, Kind
+from lollms_core.cli.kinds import FLAG, FLAG_OR_LEVEL, FLAG_OR_PATH, INTEGER, INTEGER_OR_TEXT, NAMES, NUMBER, TEXT, Kind
 
 __all__ = ["SETTINGS", "Setting", "out_of_range"]
 
@@ -48,6 +48,7 @@ _ALL = (
     Setting("repeat_last_n", INTEGER, "--repeat-last-n"),
     Setting("seed", INTEGER, "--seed"),
     Setting("n_threads", INTEGER, "--n-threads"),
+    Setting("think", FLAG_OR_LEVEL, "--think"),
     Setting("strict", FLAG, "--strict"),
     Setting("extensions", NAMES, "--extension"),
     Setting("max_retries", INTEGER),

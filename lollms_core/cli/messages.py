@@ -33,6 +33,9 @@ def tell(text: str, *, end: str = "\n") -> None:
 
 def tell_as_it_is(text: str) -> None:
     """Write to stderr. If nothing can be written there, the work still goes on."""
+    if (held := current_state().held) is not None:
+        held.append(text)
+        return
     with contextlib.suppress(OSError), status_line.aside():
         click.echo(text, err=True, nl=False)
 

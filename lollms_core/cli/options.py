@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from lollms_core.cli.completion import complete_extensions, complete_formats, complete_models
-from lollms_core.cli.kinds import INTEGER_OR_TEXT, any_value
+from lollms_core.cli.kinds import INTEGER_OR_TEXT, NAMES, any_value
 from lollms_core.cli.state import current_state, say_everything
 
 __all__ = ["Choices", "connection_options", "debug_option", "image_option", "json_option", "sampling_options"]
@@ -60,7 +60,7 @@ def _number_or_name(_: click.Context, __: click.Parameter, given: str | None) ->
 
 
 def _names(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> list[str] | None:
-    return list(given) or None
+    return NAMES.from_text(",".join(given)) if given else None
 
 
 def _ask_key(_: click.Context, __: click.Parameter, wanted: bool) -> str | None:
@@ -100,7 +100,8 @@ _CONNECTION = (
     ),
     click.option(
         "-x", "--extension", "extensions", metavar="NAME", multiple=True, callback=_names,
-        shell_complete=complete_extensions, help="An installed extension to use; repeatable, the first is outermost.",
+        shell_complete=complete_extensions,
+        help="An installed extension to use; repeatable, outermost first. `none` uses none.",
     ),
 )  # fmt: skip
 
@@ -117,6 +118,10 @@ _SAMPLING = (
     click.option("--ctx-size", type=int, metavar="N", help="The context window to ask for, in tokens."),
     click.option("--personality", metavar="ID", callback=_number_or_name, help="A personality of a LoLLMS server."),
     click.option("-s", "--system", metavar="TEXT", help="The system prompt."),
+    click.option(
+        "--think/--no-think", default=None, help="Ask the model to reason first, or not to.",
+    ),
+    click.option("--think-level", metavar="LEVEL", help="How much to reason, where the model knows levels."),
     click.option("--strict", is_flag=True, default=None, help="An option without effect is an error, not a warning."),
 )  # fmt: skip
 
@@ -126,6 +131,10 @@ def _shared(options: tuple[Callable[[Command], Command], ...], names: tuple[str,
         @functools.wraps(command)
         def gathered(*args: Any, **kwargs: Any) -> None:
             choices = {name: kwargs.pop(name) for name in names}
+            if (level := choices.pop("think_level", None)) is not None:
+                if choices["think"] is False:
+                    raise click.UsageError("--no-think and --think-level exclude each other.")
+                choices["think"] = level
             choices |= kwargs.pop("choices", {})
             command(*args, choices=choices, **kwargs)
 
@@ -145,7 +154,7 @@ _gather_sampling = _shared(
     _SAMPLING,
     (
         "n_predict", "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "seed", "n_threads",
-        "ctx_size", "personality", "system", "strict",
+        "ctx_size", "personality", "system", "think", "think_level", "strict",
     ),
 )  # fmt: skip
 

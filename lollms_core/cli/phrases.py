@@ -109,6 +109,7 @@ _SENTENCES = (
      "Run the command again"),
     (r"Its coroutine must let `asyncio\.CancelledError` through", "This is a fault of the format's package"),
     (r"The original exception is in `__cause__`; the command prints it with --debug", "--debug shows the traceback"),
+    (r"The original exception is in `__cause__`", "--debug shows the traceback"),
     (r" and that process imports the script again: put what the script does under .*", " and it could not start."),
     (r": `tokenizer\.save_pretrained\(folder\)`", ""),
 )  # fmt: skip

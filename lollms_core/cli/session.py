@@ -30,7 +30,7 @@ from lollms_core.cli.state import current_state
 if TYPE_CHECKING:
     from lollms_core import LollmsClient, Timeouts
 
-__all__ = ["Session", "client_arguments", "made_client", "open_session", "resolved_settings", "system_prompt"]
+__all__ = ["Session", "call_options", "client_arguments", "made_client", "open_session", "resolved_settings"]
 
 _BY_NAME = (
     "personality", "n_predict", "ctx_size", "temperature", "top_k", "top_p", "min_p", "repeat_penalty",
@@ -116,6 +116,19 @@ def made_client(arguments: Mapping[str, Any]) -> LollmsClient:
     except UnknownFormatError as error:
         error.hint = suggestion(error.format or "") or error.hint
         raise
+    except LollmsError as error:
+        if error.message.startswith(("the extension ", "no extension ")):
+            error.hint = f"{error.hint} {_of_extensions(arguments)}".strip()
+        raise
+
+
+def _of_extensions(arguments: Mapping[str, Any]) -> str:
+    named = current_state().sources.get("extensions")
+    where = f"It is used because of: {named}. " if named else ""
+    options = any(each for item in arguments.get("extensions", ()) for each in item.values())
+    return (
+        f"{where}{'Its options are in the table [extension.NAME] of the file. ' if options else ''}`-x none` uses none."
+    )
 
 
 def client_arguments(settings: Resolved, timeouts: Timeouts | None = None) -> dict[str, Any]:
@@ -179,10 +192,10 @@ def _place_of(parameter: str) -> str:
     return f"Use {option + ', ' if option else ''}{known.variable} or {known.name} in the configuration file."
 
 
-def system_prompt(settings: Resolved) -> dict[str, str]:
-    """The `system_prompt` option of a call, if there is one to give."""
-    text = settings.get("system")
-    return {"system_prompt": text} if text else {}
+def call_options(settings: Resolved) -> dict[str, Any]:
+    """The options of every call that settings give: `system_prompt` and `think`."""
+    found = {"system_prompt": settings.get("system") or None, "think": settings.get("think")}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _timeouts(settings: Resolved) -> Timeouts:

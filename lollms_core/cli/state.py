@@ -25,6 +25,8 @@ class State:
     """Where settings come from that no option of this command has set."""
     where: str = ""
     """The options of this command that another one needs, too, in order to reach the same server."""
+    held: list[str] | None = None
+    """What is to be told when the answer that is being printed has ended; `None` while there is none."""
     secrets: set[str] = field(default_factory=set)
     """Keys and passwords that were read; they are taken out of everything that is said."""
 

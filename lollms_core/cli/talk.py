@@ -81,6 +81,7 @@ class Talk:
                     streaming_callback=printer,
                     system_prompt=self.conversation.system,
                     model_name=self.conversation.model,
+                    think=self._session.settings.get("think"),
                 )
         except LollmsError:
             raise  # a question that ended in an error was not answered

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lollms_core import ConfigurationError, InvalidRequestError, UnknownFormatError, installed_formats
+from lollms_core.backend import checked_options
 from lollms_core.cli import config_file
 from lollms_core.cli.config_file import ConfigFile
 from lollms_core.cli.known_settings import SETTINGS, out_of_range
@@ -12,7 +13,7 @@ from lollms_core.cli.messages import note
 from lollms_core.cli.providers import suggestion
 from lollms_core.cli.session import client_arguments, made_client
 from lollms_core.cli.settings import resolve
-from lollms_core.registry import OFFICIAL_PACKAGES, installed_extensions, load_extension
+from lollms_core.registry import OFFICIAL_PACKAGES, load_extension
 
 __all__ = ["check_workable"]
 
@@ -32,11 +33,9 @@ def check_workable(path: tuple[str, ...], value: Any) -> None:
     is_option = len(path) == 4 and path[2] == "options"
     if not is_option and name in SETTINGS and (problem := out_of_range(name, value)):
         raise InvalidRequestError(problem)
-    if name == "extensions":
-        installed = installed_extensions()
-        for extension in value:
-            if extension not in installed:
-                load_extension(extension)  # which says what is
+    if name == "extensions" or path[0] == "extension":
+        _try_extensions(path, value)
+        return
     if path == ("format",):
         _there(value)
     elif path[0] == "formats":
@@ -46,6 +45,23 @@ def check_workable(path: tuple[str, ...], value: Any) -> None:
         chosen = resolve({}, {}, config_file.load_what_is_right()[0]).format.value
         if _there(chosen):
             _try(chosen, {name: value})
+
+
+def _try_extensions(path: tuple[str, ...], value: Any) -> None:
+    """Make what would be used, with the options that it has, and one more. Raises what that raises."""
+    options = {name: dict(each) for name, each in config_file.load_what_is_right()[0].extensions.items()}
+    names = value if path[0] == "extensions" or len(path) != 3 else [path[1]]
+    if path[0] == "extension":
+        options.setdefault(path[1], {})[path[2]] = value
+    for name in names:
+        _, kind = load_extension(name)
+        given = options.get(name, {})
+        known = {} if kind.Options is None else kind.Options.model_fields
+        if path[0] == "extension" and any(each.is_required() and field not in given for field, each in known.items()):
+            given = {field: each for field, each in given.items() if field not in known}  # more is to come
+            if not given:
+                continue
+        checked_options(kind.Options, given, f"the extension {name!r}")
 
 
 def _there(name: str) -> bool:

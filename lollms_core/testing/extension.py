@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any, ClassVar
@@ -11,12 +12,15 @@ from typing import Any, ClassVar
 import pytest
 
 from lollms_core import (
+    ELF_COMPLETION_FORMAT,
     Backend,
     BackendError,
+    Capabilities,
     Chunk,
     Completion,
     LollmsClient,
     LollmsError,
+    Message,
     Usage,
     hookimpl,
     installed_formats,
@@ -90,6 +94,26 @@ class _Whole(_Sync):
     @hookimpl
     def generate(self, request: Any) -> Any:
         return self._words(request)
+
+
+class _Telling(_Sync):
+    """Answers with how it was asked."""
+
+    capabilities = Capabilities(
+        options=frozenset({"messages", "system_prompt", "think", "json_schema", "temperature", "seed", "personality"}),
+        raw_prompt=True,
+    )
+
+    @hookimpl
+    def generate(self, request: Any) -> Iterator[Chunk]:
+        sampling = request.sampling
+        told = [
+            request.prompt, [message.text for message in request.messages], request.system_prompt, request.model,
+            request.completion_format.name, sampling.temperature, sampling.seed, request.json_schema, request.think,
+            request.personality, dict(request.extra),
+        ]  # fmt: skip
+        yield Chunk(json.dumps(told))
+        yield Chunk(finish_reason="stop")
 
 
 class _EndlessSync(_Sync):
@@ -254,6 +278,27 @@ class ExtensionConformance:
                 f"calls at the same time got the answers {list(got.values())} and {there}",
                 "one user reads what another one was told.",
             )
+
+    @behaviour
+    def test_whatever_is_asked_makes_a_difference(self) -> None:
+        asked: list[dict[str, Any]] = [
+            {}, {"system_prompt": "s"}, {"model_name": "m"}, {"completion_format": ELF_COMPLETION_FORMAT.Instruct},
+            {"temperature": 0.7}, {"seed": 7}, {"think": True}, {"think": "high"}, {"personality": 3},
+            {"extra": {"x": 1}},
+        ]  # fmt: skip
+        if self.transparent:
+            asked.append({"json_schema": {}})
+        with self.client(_Telling) as client:
+            for _ in range(2):  # the second time, a cache has something to give
+                got = [str(client.generate("x", **options)) for options in asked]
+                got.append(str(client.chat([Message("user", "x"), Message("assistant", "y"), Message("user", "x")])))
+                if self.transparent:
+                    same = {text for text in got if got.count(text) > 1}
+                    require(
+                        not same,
+                        f"different questions got the same answer: {same}",
+                        "whoever asks something else reads what another question was answered.",
+                    )
 
     # --- ends ---------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -13,6 +16,7 @@ import pytest
 from pydantic import BaseModel
 
 from lollms_core import (
+    ELF_COMPLETION_FORMAT,
     Backend,
     BackendError,
     Capabilities,
@@ -25,10 +29,14 @@ from lollms_core import (
     ExtensionError,
     ExtensionWarning,
     GenerationRequest,
+    Image,
     InvalidRequestError,
     LollmsClient,
+    Message,
     Pending,
     RateLimitError,
+    ReasoningPart,
+    SamplingParams,
     Stream,
     TokenizeRequest,
     UnknownExtensionError,
@@ -523,8 +531,6 @@ def test_installed_is_not_active(strangers: Any) -> None:
     assert installed_extensions()["marking"].distribution == module
     with echo() as client:
         assert client.generate("a") == "a"
-    import sys
-
     assert module not in sys.modules
     with echo(extensions=["marking"]) as client:
         assert client.generate("a") == "a!"
@@ -714,3 +720,71 @@ def test_reading_enough_of_one_stream_does_not_end_the_call(over: Over, backend:
     client = over(backend, extensions=[Twice])
     assert both(client, "generate", "x") == ["xx"] * 2
     assert client.complete("x").finish_reason == "stop"
+
+
+def test_what_the_user_says_is_changed_wherever_it_stands(over: Over) -> None:
+    class Loud(Extension):
+        @hookimpl
+        def generate(self, request: GenerationRequest, proceed: Any) -> Any:
+            return proceed(request.with_text(str.upper))
+
+    with LollmsClient(default_generation_mode="echo", raise_errors=True, extensions=[Loud]) as client:
+        assert client.generate("hi") == "HI"
+        assert client.chat([{"role": "assistant", "content": "no"}, {"role": "user", "content": "hi"}]) == "HI"
+
+    class Careless(Extension):
+        @hookimpl
+        def generate(self, request: GenerationRequest, proceed: Any) -> Any:
+            return proceed(replace(request, prompt="instead"))
+
+    with LollmsClient(default_generation_mode="echo", raise_errors=True, extensions=[Careless]) as client:
+        assert client.generate("hi") == "instead"
+        with pytest.raises(ContractError, match=r"the extension 'Careless' of tests .* both a prompt and messages"):
+            client.chat([{"role": "user", "content": "hi"}, {"role": "user", "content": "hi"}])
+
+
+def test_the_active_ones_can_be_looked_at() -> None:
+    with echo(extensions=[Watching(), Marking]) as client:
+        client.generate("a")
+        watching, marking = client.extensions
+        assert [end.completion.text for end in watching.ends] == ["a!"]
+        assert isinstance(marking, Marking)
+    with echo() as client:
+        assert client.extensions == ()
+
+
+PRINT_FINGERPRINT = """
+from lollms_core import GenerationRequest, Image, Message, SamplingParams, ToolCall
+message = Message("user", [*Message("user", "hi").parts, Image(b"x", "image/png"), ToolCall(name="f", id="1")])
+sampling = SamplingParams(stop=("a",), chosen=frozenset({"temperature", "stop", "seed", "top_k", "top_p"}))
+print(GenerationRequest(messages=(message,), sampling=sampling, extra={"b": {1}, "a": 2}).fingerprint())
+"""
+
+
+def test_a_fingerprint_is_the_same_in_every_process() -> None:
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", PRINT_FINGERPRINT], env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(seen) == 1
+    assert len(seen.pop().strip()) == 64
+
+
+def test_other_questions_have_other_fingerprints() -> None:
+    base = GenerationRequest(prompt="a")
+    others = [
+        replace(base, prompt="b"), replace(base, system_prompt="s"), replace(base, model="m"),
+        replace(base, think=True), replace(base, json_schema={}), replace(base, extra={"a": 1}),
+        replace(base, completion_format=ELF_COMPLETION_FORMAT.Instruct), replace(base, personality=1),
+        replace(base, images=(Image(b"x", "image/png"),)), replace(base, images=(Image(b"y", "image/png"),)),
+        replace(base, sampling=SamplingParams(seed=1)),
+        GenerationRequest(messages=(Message("user", "a"),)), GenerationRequest(messages=(Message("assistant", "a"),)),
+        GenerationRequest(messages=(Message("assistant", [ReasoningPart("a")]),)),
+    ]  # fmt: skip
+    assert len({each.fingerprint() for each in [base, *others]}) == len(others) + 1
+    assert GenerationRequest(prompt="a").fingerprint() == base.fingerprint()
+    with pytest.raises(TypeError, match="a object has no fingerprint"):
+        replace(base, extra={"a": object()}).fingerprint()

@@ -55,6 +55,12 @@ class TestDoesNothing(ExtensionConformance):
         return Extension
 
 
+class TestRemembers(ExtensionConformance):
+    @pytest.fixture
+    def extension(self) -> Extension:
+        return Remembers()
+
+
 # --- wrong ones -------------------------------------------------------------------------------------------------------
 
 
@@ -100,6 +106,40 @@ class Renames(Extension):
             raise BackendError("something went wrong") from error
 
 
+class RemembersTooLittle(Extension):
+    """A cache whose key is the prompt alone."""
+
+    def start(self) -> None:
+        self.kept: dict[str, list[Chunk]] = {}
+
+    @hookimpl
+    def generate(self, request: Any, proceed: Any) -> Any:
+        if request.prompt in self.kept:
+            return self.kept[request.prompt]
+
+        def keep(end: End) -> None:
+            self.kept[request.prompt] = [Chunk(end.completion.text), Chunk(finish_reason="stop")]
+
+        return proceed(request).at_end(keep)
+
+
+class Remembers(RemembersTooLittle):
+    """A cache whose key is right."""
+
+    @hookimpl
+    def generate(self, request: Any, proceed: Any) -> Any:
+        key = request.fingerprint()
+        if key in self.kept:
+            return self.kept[key]
+
+        def keep(end: End) -> None:
+            if end.status == "completed":
+                usage = end.completion.usage
+                self.kept[key] = [Chunk(end.completion.text), Chunk(finish_reason="stop", usage=usage)]
+
+        return proceed(request).at_end(keep)
+
+
 class LeavesThread(Extension):
     """Starts a thread for every client that nobody ends."""
 
@@ -108,6 +148,7 @@ class LeavesThread(Extension):
 
 
 CAUGHT = {
+    "RemembersTooLittle": "test_whatever_is_asked_makes_a_difference",
     "Changes": "test_answers",
     "Mixes": "test_many_calls_at_once_do_not_mix",
     "Hides": "test_errors_of_the_backend_stay_its_own",

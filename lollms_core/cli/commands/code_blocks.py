@@ -16,7 +16,7 @@ from lollms_core.cli.options import Choices, connection_options, json_option, sa
 from lollms_core.cli.prompts import text_from
 from lollms_core.cli.questions import confirm
 from lollms_core.cli.screen import printable
-from lollms_core.cli.session import open_session, system_prompt
+from lollms_core.cli.session import call_options, open_session
 from lollms_core.cli.state import current_state
 from lollms_core.cli.status_line import Waiting
 
@@ -62,7 +62,7 @@ def command(
         if not force:
             _confirm_overwriting(output)
     with open_session(choices) as session:
-        options |= system_prompt(session.settings)
+        options |= call_options(session.settings)
         options["streaming_callback"] = current_state().collect
         try:
             with Waiting(f"Waiting for code from {session.subject}"):

@@ -15,7 +15,7 @@ import click
 
 from lollms_core import ConfigurationError
 from lollms_core.cli import config_file, toml_edit
-from lollms_core.cli.completion import complete_keys, complete_values
+from lollms_core.cli.completion import complete_keys, complete_values, in_time, options_of
 from lollms_core.cli.config_check import sift
 from lollms_core.cli.kinds import TEXT, any_value, is_secret_name
 from lollms_core.cli.known_settings import SETTINGS
@@ -236,6 +236,8 @@ def _target(key: str) -> tuple[tuple[str, ...], Callable[[str], Any], bool]:
         return path, any_value, is_secret_name(path[2])
     if len(path) == 1 and key in SETTINGS:
         return path, SETTINGS[key].kind.from_text, SETTINGS[key].secret
+    if path[0] == "formats" and len(path) == 3 and path[2] in in_time(lambda: options_of(path[1])):
+        raise click.UsageError(f"{key!r} is not a key. Did you mean 'formats.{path[1]}.options.{path[2]}'?")
     *place, name = key.lower().split(".")
     if len(place) == 1:
         place.insert(0, "formats")

@@ -14,7 +14,7 @@ from lollms_core.cli.answers import AnswerPrinter, explain_end
 from lollms_core.cli.messages import print_json
 from lollms_core.cli.options import Choices, connection_options, image_option, json_option, sampling_options
 from lollms_core.cli.prompts import text_from
-from lollms_core.cli.session import Session, open_session, system_prompt
+from lollms_core.cli.session import Session, call_options, open_session
 from lollms_core.cli.state import current_state
 from lollms_core.cli.status_line import Waiting
 
@@ -43,8 +43,6 @@ Examples:
     metavar="FILE",
     help="JSON Schema that the answer must satisfy.",
 )
-@click.option("--think/--no-think", default=None, help="Ask the model to reason first, or not to.")
-@click.option("--think-level", metavar="LEVEL", help="How much to reason, where the model knows levels.")
 @click.option("--show-reasoning", is_flag=True, help="Print reasoning on stderr when stdout is not a terminal.")
 @sampling_options
 @connection_options
@@ -55,8 +53,6 @@ def command(
     stop: tuple[str, ...],
     raw: bool,
     schema_file: str | None,
-    think: bool | None,
-    think_level: str | None,
     show_reasoning: bool,
     choices: Choices,
 ) -> None:
@@ -65,16 +61,14 @@ def command(
     The answer is printed as it arrives. Without PROMPT it is read from standard input; with both, what comes
     through the pipe follows PROMPT, or takes the place of a lone "-" in it. The word "generate" may be left out.
     """
-    if think_level and think is False:
-        raise click.UsageError("--no-think and --think-level exclude each other.")
     text = text_from(prompt, "prompt")
-    options: dict[str, Any] = {"stop": stop, "images": images, "think": think_level or think}
+    options: dict[str, Any] = {"stop": stop, "images": images}
     if raw:
         options["completion_format"] = ELF_COMPLETION_FORMAT.Instruct
     if schema_file:
         options["json_schema"] = _schema(schema_file)
     with open_session(choices) as session:
-        options |= system_prompt(session.settings)
+        options |= call_options(session.settings)
         if as_json:
             _print_as_json(session, text, options)
         else:
