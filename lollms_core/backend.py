@@ -25,6 +25,10 @@ _OPTIONS = frozenset(SamplingParams.__dataclass_fields__) - {"chosen"} | {
 """What `Capabilities.options` may name."""
 
 
+_PARTS = frozenset({"provider", "reasoning", "tool_call", "tool_result"})
+"""What `Capabilities.parts` may name."""
+
+
 class Backend:
     """A way to reach models. Subclasses implement hooks of `BackendSpec`, marked with `@hookimpl`.
 
@@ -152,6 +156,12 @@ def capabilities_problem(capabilities: Any) -> str:
     for name in sorted(map(str, options)):
         if name not in _OPTIONS:
             return f"its capabilities name an option {name!r} that does not exist. {near_misses(name, _OPTIONS)}"
+    parts: Any = capabilities.parts
+    if not isinstance(parts, (frozenset, set)):
+        return f"its capabilities' parts are a {type(parts).__name__}, not a set of names"
+    for name in sorted(map(str, parts)):
+        if name not in _PARTS:
+            return f"its capabilities name a part {name!r} that does not exist. {near_misses(name, _PARTS)}"
     return ""
 
 

@@ -108,14 +108,21 @@ class Message:
     role: Role
     parts: tuple[Part, ...]
 
-    def __init__(self, role: Role, content: str | Iterable[Part] = "", images: Iterable[Image] = ()) -> None:
-        """Raises `TypeError` for content that is neither text nor parts."""
+    def __init__(
+        self, role: Role, content: str | Iterable[Part] = "", images: tuple[Image, ...] | list[Image] = ()
+    ) -> None:
+        """Raises `TypeError` for content that is neither text nor parts, and for images that are none."""
         if isinstance(content, str):
             parts: tuple[Part, ...] = (TextPart(content),) if content else ()
         elif isinstance(content, (bytes, Mapping)) or not isinstance(content, Iterable):
             raise TypeError(f"a message's content must be text or parts, not {type(content).__name__}")
         else:
             parts = tuple(content)
+        if not isinstance(images, (tuple, list)) or not all(isinstance(image, Image) for image in images):
+            raise TypeError(
+                "the images of a Message must be a tuple of Image; lollms_core.images.load_images makes them of paths, "
+                "bytes and addresses"
+            )
         object.__setattr__(self, "role", role)
         object.__setattr__(self, "parts", (*parts, *images))
 

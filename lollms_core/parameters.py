@@ -14,6 +14,7 @@ from lollms_core.errors import (
     ImageError,
     InvalidRequestError,
 )
+from lollms_core.sampling import PARAMETERS
 from lollms_core.text.layouts import conversation_text
 from lollms_core.types import (
     DEFAULTS,
@@ -124,18 +125,7 @@ def is_chosen(value: object) -> bool:
     return value is not None and not isinstance(value, (DefaultInt, DefaultFloat, DefaultStr))
 
 
-_FLOATS = ("temperature", "top_p", "min_p", "repeat_penalty")
-_SAMPLING = ("n_predict", "top_k", "repeat_last_n", "seed", "n_threads", *_FLOATS)
-_LIMITS: Mapping[str, tuple[float, float]] = {
-    "n_predict": (1, float("inf")),
-    "top_k": (0, float("inf")),
-    "repeat_last_n": (-1, float("inf")),
-    "n_threads": (1, float("inf")),
-    "ctx_size": (1, float("inf")),
-    "temperature": (0, float("inf")),
-    "top_p": (0, 1),
-    "min_p": (0, 1),
-}
+_SAMPLING = tuple(name for name in PARAMETERS if name != "ctx_size")
 _LARGEST = 2**64
 _KNOWN = frozenset((*TextOptions.__annotations__, *GenerateOptions.__annotations__))
 
@@ -269,15 +259,20 @@ class RequestBuilder:
         lost: dict[type, str] = {kind: told for kind, (name, told) in _NAMES_OF_PARTS.items() if name not in can}
         if not any(type(part) in lost for message in request.messages for part in message.parts):
             return request
-        if told := {lost[type(part)] for message in request.messages for part in message.parts if lost.get(type(part))}:
-            self._backend.not_honoured(told)
+        told = {lost[type(part)] for message in request.messages for part in message.parts if lost.get(type(part))}
         kept = [
             Message(message.role, [part for part in message.parts if type(part) not in lost])
             for message in request.messages
         ]
         messages = tuple(message for message in kept if message.parts)
         if not messages:
-            raise EmptyPromptError("nothing is left of the conversation that could be sent", format=self._format)
+            why = ", ".join(sorted(told)) or "reasoning"
+            raise EmptyPromptError(
+                f"nothing is left of the conversation: the {self._format} format has no way to send {why}",
+                format=self._format,
+            )
+        if told:
+            self._backend.not_honoured(told)
         return replace(request, messages=messages)
 
 
@@ -325,7 +320,8 @@ def checked_number(name: str, value: Any) -> int | float:
     """A parameter's value as a number within its limits. Raises `TypeError` or `InvalidRequestError`."""
     if isinstance(value, bool):
         raise TypeError(f"{name} must be a number, not bool")
-    if name not in _FLOATS:
+    parameter = PARAMETERS.get(name)
+    if parameter is None or parameter.kind is int:
         try:
             number: int | float = operator.index(value)
         except TypeError:
@@ -343,12 +339,9 @@ def checked_number(name: str, value: Any) -> int | float:
             number = float("inf")
         if number != number or number in (float("inf"), float("-inf")):
             raise InvalidRequestError(f"{name} must be a finite number, not {number}")
-    low, high = _LIMITS.get(name, (float("-inf"), float("inf")))
-    if not low <= number <= high:
-        span = f"between {low:g} and {high:g}" if high != float("inf") else f"at least {low:g}"
-        raise InvalidRequestError(f"{name} must be {span}, not {number:g}")
-    if name == "repeat_penalty" and number <= 0:
-        raise InvalidRequestError(f"repeat_penalty must be above 0, not {number:g}", hint="1.0 is neutral.")
+    if parameter is not None and (problem := parameter.problem(number)):
+        neutral = "" if parameter.neutral is None else f"{float(parameter.neutral)} is neutral."
+        raise InvalidRequestError(problem, hint=neutral if parameter.above else None)
     return number
 
 
@@ -514,8 +507,12 @@ def _parts_of(message: Mapping[str, Any], role: Any) -> Iterator[Part]:
     thought = next((message[name] for name in ("reasoning", "reasoning_content", "thinking") if message.get(name)), "")
     if thought:
         yield ReasoningPart(check_text(thought, "a message's reasoning"))
-    texts = content if isinstance(content, list) else [] if content is None and calls else [content]
-    found = [_as_part(each) for each in texts if each != ""]
+    found: list[Part]
+    if isinstance(content, list):
+        found = [_as_part(each) for each in content if each != ""]
+    else:
+        text = "" if content is None and calls else check_text(content, "a message's content")
+        found = [TextPart(text)] if text else []
     if role == "tool":
         text = "\n".join(part.text for part in found if isinstance(part, TextPart))
         name = message.get("name") or message.get("tool_name") or ""
@@ -528,9 +525,9 @@ def _parts_of(message: Mapping[str, Any], role: Any) -> Iterator[Part]:
 
 
 def _as_part(part: Any) -> Part:
-    if not isinstance(part, Mapping):
-        return TextPart(check_text(part, "a message's content"))
-    kind = part.get("type")
+    if isinstance(part, str):
+        return TextPart(check_text(part, "the text of a message's part"))
+    kind = part.get("type") if isinstance(part, Mapping) else None
     if kind == "text":
         return TextPart(check_text(_part(part, "text"), "the text of a message's part"))
     if kind == "image_url":

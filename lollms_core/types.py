@@ -27,6 +27,7 @@ from lollms_core.messages import (
     ToolCall,
     ToolResult,
 )
+from lollms_core.sampling import PARAMETERS
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -222,14 +223,7 @@ def _copied_token(cancelled: bool) -> CancelToken:
 
 
 DEFAULTS: Mapping[str, Any] = {
-    "ctx_size": 32000,
-    "n_predict": 4096,
-    "temperature": 0.1,
-    "top_k": 50,
-    "top_p": 0.95,
-    "repeat_penalty": 0.8,
-    "repeat_last_n": 40,
-    "n_threads": 8,
+    name: parameter.default for name, parameter in PARAMETERS.items() if parameter.default is not None
 }
 """The client's default for each parameter that nobody chose."""
 

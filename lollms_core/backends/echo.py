@@ -88,7 +88,7 @@ class EchoBackend(Backend):
     def generate(self, request: GenerationRequest) -> Iterator[Chunk]:
         text = request.messages[-1].text if request.messages else request.prompt
         if request.system_prompt:
-            text = f"{request.system_prompt}\n\n{text}"
+            text = f"{request.system_prompt}\n{text}"
         if request.all_images:
             text += f" [{len(request.all_images)} image(s)]"
         words = _WORDS.findall(text) if self.options.script is None else self.options.script

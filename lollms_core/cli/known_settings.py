@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lollms_core.cli.kinds import FLAG, FLAG_OR_LEVEL, FLAG_OR_PATH, INTEGER, INTEGER_OR_TEXT, NAMES, NUMBER, TEXT, Kind
+from lollms_core.sampling import PARAMETERS
 
 __all__ = ["SETTINGS", "Setting", "out_of_range"]
 
@@ -38,16 +39,10 @@ _ALL = (
     Setting("verify_ssl_certificate", FLAG_OR_PATH, "--insecure", bound=True),
     Setting("personality", INTEGER_OR_TEXT, "--personality", bound=True),
     Setting("system", TEXT, "--system"),
-    Setting("n_predict", INTEGER, "--n-predict"),
-    Setting("ctx_size", INTEGER, "--ctx-size"),
-    Setting("temperature", NUMBER, "--temperature"),
-    Setting("top_k", INTEGER, "--top-k"),
-    Setting("top_p", NUMBER, "--top-p"),
-    Setting("min_p", NUMBER, "--min-p"),
-    Setting("repeat_penalty", NUMBER, "--repeat-penalty"),
-    Setting("repeat_last_n", INTEGER, "--repeat-last-n"),
-    Setting("seed", INTEGER, "--seed"),
-    Setting("n_threads", INTEGER, "--n-threads"),
+    *(
+        Setting(name, INTEGER if parameter.kind is int else NUMBER, f"--{name.replace('_', '-')}")
+        for name, parameter in PARAMETERS.items()
+    ),
     Setting("think", FLAG_OR_LEVEL, "--think"),
     Setting("strict", FLAG, "--strict"),
     Setting("extensions", NAMES, "--extension"),

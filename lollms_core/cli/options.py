@@ -11,6 +11,7 @@ import click
 from lollms_core.cli.completion import complete_extensions, complete_formats, complete_models
 from lollms_core.cli.kinds import INTEGER_OR_TEXT, NAMES, any_value
 from lollms_core.cli.state import current_state, say_everything
+from lollms_core.sampling import PARAMETERS, Parameter
 
 __all__ = ["Choices", "connection_options", "debug_option", "image_option", "json_option", "sampling_options"]
 
@@ -105,17 +106,16 @@ _CONNECTION = (
     ),
 )  # fmt: skip
 
+
+def _number(parameter: Parameter) -> Callable[[Command], Command]:
+    """The option that sets a number."""
+    names = [f"-{parameter.letter}"] if parameter.letter else []
+    names.append(f"--{parameter.name.replace('_', '-')}")
+    return click.option(*names, type=parameter.kind, metavar="N" if parameter.kind is int else "X", help=parameter.help)
+
+
 _SAMPLING = (
-    click.option("-n", "--n-predict", type=int, metavar="N", help="At most N new tokens."),
-    click.option("-t", "--temperature", type=float, metavar="X", help="0 is greedy."),
-    click.option("--top-k", type=int, metavar="N", help="Sample among the N best tokens; 0 is off."),
-    click.option("--top-p", type=float, metavar="X", help="Sample among the best tokens that have this probability."),
-    click.option("--min-p", type=float, metavar="X", help="Leave out what is less probable than this share."),
-    click.option("--repeat-penalty", type=float, metavar="X", help="Above 1 discourages repetition."),
-    click.option("--repeat-last-n", type=int, metavar="N", help="How many last tokens the penalty looks at."),
-    click.option("--seed", type=int, metavar="N", help="The same seed, the same answer, where the backend can."),
-    click.option("--n-threads", type=int, metavar="N", help="Threads for the model."),
-    click.option("--ctx-size", type=int, metavar="N", help="The context window to ask for, in tokens."),
+    *map(_number, PARAMETERS.values()),
     click.option("--personality", metavar="ID", callback=_number_or_name, help="A personality of a LoLLMS server."),
     click.option("-s", "--system", metavar="TEXT", help="The system prompt."),
     click.option(
@@ -153,8 +153,7 @@ _gather_connection = _shared(
 _gather_sampling = _shared(
     _SAMPLING,
     (
-        "n_predict", "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "seed", "n_threads",
-        "ctx_size", "personality", "system", "think", "think_level", "strict",
+        *PARAMETERS, "personality", "system", "think", "think_level", "strict",
     ),
 )  # fmt: skip
 

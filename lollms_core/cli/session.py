@@ -26,16 +26,14 @@ from lollms_core.cli.known_settings import SETTINGS
 from lollms_core.cli.providers import suggestion
 from lollms_core.cli.settings import Resolved, resolve
 from lollms_core.cli.state import current_state
+from lollms_core.sampling import PARAMETERS
 
 if TYPE_CHECKING:
     from lollms_core import LollmsClient, Timeouts
 
 __all__ = ["Session", "call_options", "client_arguments", "made_client", "open_session", "resolved_settings"]
 
-_BY_NAME = (
-    "personality", "n_predict", "ctx_size", "temperature", "top_k", "top_p", "min_p", "repeat_penalty",
-    "repeat_last_n", "seed", "n_threads", "strict", "max_retries", "verify_ssl_certificate",
-)  # fmt: skip
+_BY_NAME = (*PARAMETERS, "personality", "strict", "max_retries", "verify_ssl_certificate")
 """The settings that the client's constructor has under the same name."""
 
 

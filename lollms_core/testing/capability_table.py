@@ -60,6 +60,14 @@ _ABILITIES = {
 }
 
 
+_PARTS = {
+    "tool_call": "tool calls in messages",
+    "tool_result": "results of tools in messages",
+    "reasoning": "reasoning in messages",
+    "provider": "other parts of messages",
+}
+
+
 def table(capabilities: Mapping[str, Capabilities]) -> str:
     """The Markdown table; the keys are the names of the formats, in the order of the columns."""
     unknown = {option for declared in capabilities.values() for option in declared.options} - set(_OPTIONS)
@@ -70,6 +78,8 @@ def table(capabilities: Mapping[str, Capabilities]) -> str:
         rows.append([f"`{option}`", *("yes" if option in c.options else otherwise for c in capabilities.values())])
     for field, words in _ABILITIES.items():
         rows.append([words, *("yes" if getattr(c, field) else "–" for c in capabilities.values())])
+    for part, words in _PARTS.items():
+        rows.append([words, *("yes" if part in c.parts else "–" for c in capabilities.values())])
     lines = [f"| {' | '.join(row)} |" for row in rows]
     legend = "".join(words for word, words in _LEGEND.items() if any(word in row for row in rows))
     return "\n".join(

@@ -127,7 +127,7 @@ def test_loading_goes_on_where_it_was_saved(lollms, recorder, tmp_path):
         ("## user\n\nhi\n", "it is not a list of messages"),
         ("3", "it is not a list of messages"),
         ("[3]", "it is not a list of messages"),
-        ('[{"role": "nobody", "content": ""}]', "role must be system, user or assistant"),
+        ('[{"role": "nobody", "content": ""}]', "role must be system, user, assistant or tool"),
         ('[{"role": "user"}]', "lacks 'content'"),
     ],
 )

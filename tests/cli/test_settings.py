@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lollms_core.cli.config_file import ConfigFile
+from lollms_core.cli.kinds import FLAG_OR_LEVEL, FLAG_OR_PATH, INTEGER_OR_TEXT, NAMES, TEXT
 from lollms_core.cli.known_settings import SETTINGS
 from lollms_core.cli.settings import resolve
 
@@ -85,14 +86,11 @@ def test_blanks_around_the_name_of_a_format_mean_nothing():
     assert not found.ignored
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [
-        s
-        for s in SETTINGS.values()
-        if s.kind.name not in ("text", "an integer or text", "true, false or a path", "a list of names")
-    ],
-)
+ANYTHING = (FLAG_OR_LEVEL, FLAG_OR_PATH, INTEGER_OR_TEXT, NAMES, TEXT)
+"""Kinds that every text is of."""
+
+
+@pytest.mark.parametrize("setting", [s for s in SETTINGS.values() if s.kind not in ANYTHING])
 def test_a_variable_of_the_wrong_kind_is_named(lollms, setting):
     result = lollms("generate", "-f", "echo", "hi", env={setting.variable: "warm"})
     assert result.exit_code == 1

@@ -32,6 +32,10 @@ MADE = {
         "    capabilities = Capabilities(options=frozenset({'n_predikt'}))" + GENERATE,
         "'n_predikt' that does not exist. Did you mean 'n_predict'",
     ),
+    "a part that there is not": (
+        "    capabilities = Capabilities(parts=frozenset({'tool_cal'}))" + GENERATE,
+        "'tool_cal' that does not exist. Did you mean 'tool_call'",
+    ),
     "options that are one text": ("    capabilities = Capabilities(options='stop')" + GENERATE, "options are a str"),
     "capabilities that go wrong later": (
         GENERATE

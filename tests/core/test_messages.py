@@ -226,7 +226,9 @@ def test_what_a_format_cannot_say_is_told_and_the_rest_is_sent() -> None:
             "tool calls in messages"
         )
         assert Remembering.seen == (TALK[0], Message("assistant", "I look."), TALK[3])
-        with pytest.raises(EmptyPromptError, match="nothing is left"):
+        with pytest.raises(
+            EmptyPromptError, match="the Remembering format has no way to send results of tools in messages"
+        ):
             client.chat([Message("tool", [RESULT])])
 
 

@@ -25,7 +25,7 @@ from lollms_core.http.openai_protocol import (
     finish_reason,
     read_embeddings,
 )
-from lollms_core.types import MSG_TYPE, Chunk, GenerationRequest, Image, Message, SamplingParams, Usage
+from lollms_core.types import MSG_TYPE, Chunk, GenerationRequest, Image, Message, SamplingParams, ToolCall, Usage
 from tests.http.test_decoders import cuts, split
 
 THINK = MSG_TYPE.MSG_TYPE_REASONING
@@ -335,8 +335,9 @@ def test_calls_of_tools_however_the_bytes_are_split(places: list[int]) -> None:
         delta(tool_calls=[call(0, arguments='{"city": "Zürich"}')]),
         delta("tool_calls"),
     )
-    text, last = decode(*split(data, places))
+    text, made_call, last = decode(*split(data, places))
     assert text == Chunk("I look. ")
+    assert made_call.part == ToolCall.from_text("wet", '{"city": "Zürich"}', "1")
     assert last.metadata == {"tool_calls": [made("1", "wet", '{"city": "Zürich"}')]}
 
 
@@ -348,7 +349,8 @@ def test_a_whole_answer_with_calls_of_tools() -> None:
         "annotations": [{"url": "u"}],
     }
     body = {"id": "c", "model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
-    (last,) = decode(json.dumps(body).encode(), content_type="application/json")
+    called, last = decode(json.dumps(body).encode(), content_type="application/json")
+    assert called.part == ToolCall.from_text("f", "{}", "1")
     assert last.finish_reason == "tool_calls"
     assert last.metadata == {
         "id": "c",

@@ -38,7 +38,10 @@ def test_every_option_of_a_request_has_a_row():
     for field in fields(SamplingParams):
         assert field.name == "chosen" or f"| `{field.name}` |" in text
     for field in fields(Capabilities):
-        if field.name != "options":
+        if field.name == "parts":
+            for part in ("reasoning", "tool_call", "tool_result", "provider"):
+                assert table({"x": Capabilities(parts=frozenset({part}))}) != table({"x": Capabilities()})
+        elif field.name != "options":
             assert table({"x": Capabilities(**{field.name: True})}) != table({"x": Capabilities()})
 
 

@@ -70,7 +70,11 @@ def _as_json(info: FormatInfo, loaded: Capabilities | LollmsError | None) -> dic
     if isinstance(loaded, LollmsError):
         record["error"] = loaded.message
     elif loaded is not None:
-        record["capabilities"] = {**dataclasses.asdict(loaded), "options": sorted(loaded.options)}
+        record["capabilities"] = {
+            **dataclasses.asdict(loaded),
+            "options": sorted(loaded.options),
+            "parts": sorted(loaded.parts),
+        }
     elif problem := _problem(info):
         record["error"] = problem
     return record
@@ -84,11 +88,11 @@ def _print_capabilities(formats: dict[str, FormatInfo], loaded: dict[str, Capabi
         if isinstance(found, LollmsError):
             click.echo("  cannot be loaded; see the errors below")
             continue
-        flags = [
-            field.name for field in dataclasses.fields(found) if field.name != "options" and getattr(found, field.name)
-        ]
+        flags = [field.name for field in dataclasses.fields(found) if getattr(found, field.name) is True]
         _print_list("can", [flag.replace("_", " ") for flag in flags] or ["generate"])
         _print_list("honours", sorted(found.options) or ["no options"])
+        if found.parts:
+            _print_list("sends back", [part.replace("_", " ") for part in sorted(found.parts)])
     for found in loaded.values():
         if isinstance(found, LollmsError):
             report(found)
