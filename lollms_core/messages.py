@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
@@ -108,9 +108,7 @@ class Message:
     role: Role
     parts: tuple[Part, ...]
 
-    def __init__(
-        self, role: Role, content: str | Iterable[Part] = "", images: tuple[Image, ...] | list[Image] = ()
-    ) -> None:
+    def __init__(self, role: Role, content: str | Iterable[Part] = "", images: Sequence[Image] = ()) -> None:
         """Raises `TypeError` for content that is neither text nor parts, and for images that are none."""
         if isinstance(content, str):
             parts: tuple[Part, ...] = (TextPart(content),) if content else ()

@@ -6,7 +6,7 @@ import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from lollms_core.backend import Backend, near_misses
 from lollms_core.errors import (
@@ -511,7 +511,7 @@ def _parts_of(message: Mapping[str, Any], role: Any) -> Iterator[Part]:
     if isinstance(content, list):
         found = [_as_part(each) for each in content if each != ""]
     else:
-        text = "" if content is None and calls else check_text(content, "a message's content")
+        text = "" if content is None and calls else check_text(cast("str", content), "a message's content")
         found = [TextPart(text)] if text else []
     if role == "tool":
         text = "\n".join(part.text for part in found if isinstance(part, TextPart))

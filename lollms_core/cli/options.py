@@ -107,7 +107,7 @@ _CONNECTION = (
 )  # fmt: skip
 
 
-def _number(parameter: Parameter) -> Callable[[Command], Command]:
+def _number(parameter: Parameter) -> Callable[[Any], Any]:
     """The option that sets a number."""
     names = [f"-{parameter.letter}"] if parameter.letter else []
     names.append(f"--{parameter.name.replace('_', '-')}")
@@ -126,7 +126,7 @@ _SAMPLING = (
 )  # fmt: skip
 
 
-def _shared(options: tuple[Callable[[Command], Command], ...], names: tuple[str, ...]) -> Callable[[Command], Command]:
+def _shared(options: tuple[Callable[[Any], Any], ...], names: tuple[str, ...]) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def gathered(*args: Any, **kwargs: Any) -> None:
