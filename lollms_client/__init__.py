@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lollms_core import APIConnectionError as APIConnectionError
     from lollms_core import APIStatusError as APIStatusError
     from lollms_core import APITimeoutError as APITimeoutError
+    from lollms_core import Ask as Ask
     from lollms_core import AuthenticationError as AuthenticationError
     from lollms_core import Backend as Backend
     from lollms_core import BackendError as BackendError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from lollms_core import ContextWindowError as ContextWindowError
     from lollms_core import ContractError as ContractError
     from lollms_core import DetokenizeRequest as DetokenizeRequest
+    from lollms_core import Dialogue as Dialogue
     from lollms_core import EmbedRequest as EmbedRequest
     from lollms_core import EmptyAnswerWarning as EmptyAnswerWarning
     from lollms_core import EmptyPromptError as EmptyPromptError
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from lollms_core import Image as Image
     from lollms_core import ImageError as ImageError
     from lollms_core import IncompleteStreamError as IncompleteStreamError
+    from lollms_core import InvalidAnswerError as InvalidAnswerError
     from lollms_core import InvalidRequestError as InvalidRequestError
     from lollms_core import ListModelsRequest as ListModelsRequest
     from lollms_core import ListPersonalitiesRequest as ListPersonalitiesRequest
@@ -92,6 +95,7 @@ if TYPE_CHECKING:
     from lollms_core import UnsupportedOptionError as UnsupportedOptionError
     from lollms_core import UnsupportedOptionWarning as UnsupportedOptionWarning
     from lollms_core import Usage as Usage
+    from lollms_core import ask_until_valid as ask_until_valid
     from lollms_core import hookimpl as hookimpl
     from lollms_core import installed_extensions as installed_extensions
     from lollms_core import installed_formats as installed_formats

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from lollms_core.bridges.pending import Pending as Pending
     from lollms_core.bridges.pending import Ready as Ready
     from lollms_core.client import LollmsClient as LollmsClient
+    from lollms_core.dialogues import Ask as Ask
+    from lollms_core.dialogues import Dialogue as Dialogue
+    from lollms_core.dialogues import ask_until_valid as ask_until_valid
     from lollms_core.errors import *  # noqa: F403
     from lollms_core.extension import ClientInfo as ClientInfo
     from lollms_core.extension import End as End
@@ -37,7 +40,7 @@ _ERRORS = (
     "CallCancelledError", "ClientClosedError", "ConfigurationError", "ContextWindowError", "ContractError",
     "EmptyAnswerWarning", "EmptyPromptError", "ErrorDict", "ExtensionError", "ExtensionWarning", "FormatLoadError",
     "ImageError",
-    "IncompleteStreamError", "InvalidRequestError", "LollmsError",
+    "IncompleteStreamError", "InvalidAnswerError", "InvalidRequestError", "LollmsError",
     "MissingDependencyError", "ModelLoadError", "ModelNotFoundError", "ModelRequiredError", "PermissionDeniedError",
     "ProtocolError", "RateLimitError", "ServerError", "UnfinishedCodeWarning", "UnknownExtensionError",
     "UnknownFormatError",
@@ -55,9 +58,11 @@ _TYPES = (
 _HOMES = {
     **dict.fromkeys(_ERRORS, "lollms_core.errors"),
     **dict.fromkeys(_TYPES, "lollms_core.types"),
+    "Ask": "lollms_core.dialogues",
     "Backend": "lollms_core.backend",
     "CONTRACT_VERSION": "lollms_core.hookspecs",
     "ClientInfo": "lollms_core.extension",
+    "Dialogue": "lollms_core.dialogues",
     "End": "lollms_core.extension",
     "Extension": "lollms_core.extension",
     "FuturePending": "lollms_core.bridges.pending",
@@ -66,6 +71,7 @@ _HOMES = {
     "Pending": "lollms_core.bridges.pending",
     "Ready": "lollms_core.bridges.pending",
     "Stream": "lollms_core.layers",
+    "ask_until_valid": "lollms_core.dialogues",
     "hookimpl": "lollms_core.hookspecs",
     "installed_extensions": "lollms_core.registry",
     "installed_formats": "lollms_core.registry",

@@ -12,8 +12,9 @@ from lollms_core import queries
 from lollms_core import text as text_tools
 from lollms_core.bridges.tasks import iterate_in_loop
 from lollms_core.client_async import AsyncCalls
-from lollms_core.client_base import Run, as_text, prompt_or_messages
-from lollms_core.code_generation import CodeConversation, ask_for_codes
+from lollms_core.client_base import Run, as_text, next_question, prompt_or_messages, question_parts
+from lollms_core.code_generation import ask_for_codes
+from lollms_core.dialogues import Dialogue
 from lollms_core.errors import ErrorDict, LollmsError
 from lollms_core.parameters import GenerateOptions, TextOptions
 from lollms_core.queries import Query
@@ -175,6 +176,36 @@ class LollmsClient(AsyncCalls):
                     break
         return run.pipeline.completion()
 
+    # --- dialogues ------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        dialogue: Dialogue[T],
+        n_predict: int | None = None,
+        *,
+        streaming_callback: Callback | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> T | ErrorDict:
+        """Run a dialogue: ask what it yields, send it the answers, and return what it returns.
+
+        Args:
+            dialogue: see `Dialogue`.
+            n_predict: limit of new tokens in each answer.
+            streaming_callback: gets the model's text as it arrives.
+            **options: of every call; see `GenerateOptions`. A question may have options of its own.
+        """
+        answer: Completion | LollmsError | None = None
+        while True:
+            try:
+                ask = next_question(dialogue, answer)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            except LollmsError as error:
+                return self._error(self._known(error))
+            text, messages, limit, chosen = question_parts(ask, n_predict, options)
+            answer = self._answer(text, messages, limit, streaming_callback, chosen)
+
     # --- code -----------------------------------------------------------------------------------------------------
 
     def generate_code(
@@ -202,10 +233,10 @@ class LollmsClient(AsyncCalls):
         Returns:
             The code. An answer without a code block is an error whose `partial_text` is the answer.
         """
-        conversation = ask_for_codes(
+        dialogue = ask_for_codes(
             prompt, language=language, template=template, single=True, max_continuations=max_continuations
         )
-        blocks = self._converse(conversation, n_predict, streaming_callback, options)
+        blocks = self.run(dialogue, n_predict, streaming_callback=streaming_callback, **options)
         return blocks if isinstance(blocks, dict) else str(blocks[0]["content"])
 
     def generate_codes(
@@ -220,28 +251,10 @@ class LollmsClient(AsyncCalls):
         **options: Unpack[GenerateOptions],
     ) -> list[CodeBlock] | ErrorDict:
         """Generate code blocks, as `extract_code_blocks` returns them; parameters as in `generate_code`."""
-        conversation = ask_for_codes(
+        dialogue = ask_for_codes(
             prompt, language=language, template=template, single=False, max_continuations=max_continuations
         )
-        return self._converse(conversation, n_predict, streaming_callback, options)
-
-    def _converse(
-        self,
-        conversation: CodeConversation,
-        n_predict: int | None,
-        callback: Callback | None,
-        options: GenerateOptions,
-    ) -> list[CodeBlock] | ErrorDict:
-        answer: Completion | LollmsError | None = None
-        while True:
-            try:
-                question = conversation.throw(answer) if isinstance(answer, LollmsError) else conversation.send(answer)
-            except StopIteration as end:
-                blocks: list[CodeBlock] = end.value
-                return blocks
-            except LollmsError as error:
-                return self._error(self._known(error))
-            answer = self._answer(question.prompt, question.messages, n_predict, callback, options)
+        return self.run(dialogue, n_predict, streaming_callback=streaming_callback, **options)
 
     @staticmethod
     def extract_code_blocks(text: str | ErrorDict) -> list[CodeBlock]:

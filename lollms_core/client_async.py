@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from lollms_core import queries
 from lollms_core.bridges.tasks import iterate_unless_cancelled
 from lollms_core.bridges.threads import iterate_in_thread, run_in_thread
-from lollms_core.client_base import ClientBase, Run, as_text, prompt_or_messages
-from lollms_core.code_generation import CodeConversation, ask_for_codes
+from lollms_core.client_base import ClientBase, Run, as_text, next_question, prompt_or_messages, question_parts
+from lollms_core.code_generation import ask_for_codes
+from lollms_core.dialogues import Dialogue
 from lollms_core.errors import ErrorDict, LollmsError
 from lollms_core.parameters import GenerateOptions, TextOptions
 from lollms_core.queries import Query
@@ -143,6 +144,29 @@ class AsyncCalls(ClientBase):
                         break
         return run.pipeline.completion()
 
+    # --- dialogues ------------------------------------------------------------------------------------------------
+
+    async def arun(
+        self,
+        dialogue: Dialogue[T],
+        n_predict: int | None = None,
+        *,
+        streaming_callback: AsyncCallback | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> T | ErrorDict:
+        """`run` for async callers."""
+        answer: Completion | LollmsError | None = None
+        while True:
+            try:
+                ask = next_question(dialogue, answer)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            except LollmsError as error:
+                return self._error(self._known(error))
+            text, messages, limit, chosen = question_parts(ask, n_predict, options)
+            answer = await self._aanswer(text, messages, limit, streaming_callback, chosen)
+
     # --- code -----------------------------------------------------------------------------------------------------
 
     async def agenerate_code(
@@ -157,10 +181,10 @@ class AsyncCalls(ClientBase):
         **options: Unpack[GenerateOptions],
     ) -> str | ErrorDict:
         """`generate_code` for async callers."""
-        conversation = ask_for_codes(
+        dialogue = ask_for_codes(
             prompt, language=language, template=template, single=True, max_continuations=max_continuations
         )
-        blocks = await self._aconverse(conversation, n_predict, streaming_callback, options)
+        blocks = await self.arun(dialogue, n_predict, streaming_callback=streaming_callback, **options)
         return blocks if isinstance(blocks, dict) else str(blocks[0]["content"])
 
     async def agenerate_codes(
@@ -175,28 +199,10 @@ class AsyncCalls(ClientBase):
         **options: Unpack[GenerateOptions],
     ) -> list[CodeBlock] | ErrorDict:
         """`generate_codes` for async callers."""
-        conversation = ask_for_codes(
+        dialogue = ask_for_codes(
             prompt, language=language, template=template, single=False, max_continuations=max_continuations
         )
-        return await self._aconverse(conversation, n_predict, streaming_callback, options)
-
-    async def _aconverse(
-        self,
-        conversation: CodeConversation,
-        n_predict: int | None,
-        callback: AsyncCallback | None,
-        options: GenerateOptions,
-    ) -> list[CodeBlock] | ErrorDict:
-        answer: Completion | LollmsError | None = None
-        while True:
-            try:
-                question = conversation.throw(answer) if isinstance(answer, LollmsError) else conversation.send(answer)
-            except StopIteration as end:
-                blocks: list[CodeBlock] = end.value
-                return blocks
-            except LollmsError as error:
-                return self._error(self._known(error))
-            answer = await self._aanswer(question.prompt, question.messages, n_predict, callback, options)
+        return await self.arun(dialogue, n_predict, streaming_callback=streaming_callback, **options)
 
     # --- tokens, models, personalities ----------------------------------------------------------------------------
 

@@ -11,8 +11,8 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from lollms_core.backend import capabilities_problem
 from lollms_core.bridges import processes
@@ -21,6 +21,7 @@ from lollms_core.bridges.pending import Pending
 from lollms_core.bridges.signals import raised_by_handler
 from lollms_core.bridges.tasks import await_unless_cancelled, iterate_in_loop, iterate_unless_cancelled
 from lollms_core.bridges.threads import iterate_in_thread, run_in_thread
+from lollms_core.dialogues import Ask
 from lollms_core.errors import (
     CallCancelledError,
     ClientClosedError,
@@ -610,6 +611,26 @@ def _why_empty(completion: Completion) -> str:
     if completion.reasoning:
         return f"{ONLY_REASONING[0].upper()}{ONLY_REASONING[1:]}. {ONLY_REASONING_HINT}"
     return ""
+
+
+def next_question(dialogue: Any, answer: Completion | LollmsError | None) -> Ask:
+    """What a dialogue asks next. Raises `StopIteration` with its value, or what it raises."""
+    if not isinstance(dialogue, Generator):
+        raise TypeError(f"a dialogue is a generator that yields Ask, not {type(dialogue).__name__}")
+    ask = dialogue.throw(answer) if isinstance(answer, LollmsError) else dialogue.send(answer)
+    if not isinstance(ask, Ask):
+        dialogue.close()
+        raise TypeError(f"a dialogue must yield Ask, not {type(ask).__name__}")
+    return ask
+
+
+def question_parts(
+    ask: Ask, n_predict: int | None, options: GenerateOptions
+) -> tuple[str | None, Iterable[Message | Mapping[str, Any]] | None, int | None, GenerateOptions]:
+    """A question of a dialogue as a call has it: prompt, messages, limit, options."""
+    own = dict(ask.options)
+    limit = own.pop("n_predict", n_predict)
+    return (*prompt_or_messages(ask.content), limit, cast("GenerateOptions", {**options, **own}))
 
 
 def prompt_or_messages(

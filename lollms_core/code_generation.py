@@ -1,14 +1,10 @@
-"""How `generate_code` and `generate_codes` talk to a model, without IO: a generator that asks and is answered.
-
-The sync and the async client run the same conversation, so both continue an unfinished block in the same way.
-"""
+"""The dialogue behind `generate_code` and `generate_codes`: ask for code, and continue it where it was cut off."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
-from typing import Any, NamedTuple
 
+from lollms_core.dialogues import Ask, Dialogue
 from lollms_core.errors import (
     BackendError,
     CallCancelledError,
@@ -22,23 +18,12 @@ from lollms_core.text.captions import language_of
 from lollms_core.text.continuation import behind_continuation
 from lollms_core.types import CodeBlock, Completion, Message
 
-__all__ = ["CodeConversation", "Question", "ask_for_codes"]
-
-
-class Question(NamedTuple):
-    """What to send next: a prompt at first, the conversation so far when a block must be continued."""
-
-    prompt: str | None
-    messages: tuple[Message, ...] | None
-
-
-CodeConversation = Generator[Question, Any, list[CodeBlock]]
-"""It is sent the `Completion` of each question; `None` first."""
+__all__ = ["ask_for_codes"]
 
 
 def ask_for_codes(
     prompt: str, *, language: str, template: str, single: bool, max_continuations: int
-) -> CodeConversation:
+) -> Dialogue[list[CodeBlock]]:
     """Ask for code and continue a last block that was cut off.
 
     Args:
@@ -65,7 +50,7 @@ def ask_for_codes(
     if prompt is None or not (prompt or template):
         raise EmptyPromptError("the prompt is empty")
     question = _instructions(prompt, language, template, single)
-    completion: Completion = yield Question(question, None)
+    completion: Completion = yield Ask(question)
     answer = completion.text
     blocks = _with_code(extract_code_blocks(answer))
     if not blocks:
@@ -78,7 +63,7 @@ def ask_for_codes(
         if last["is_complete"] or completion.finish_reason == "cancelled":
             break
         try:
-            completion = yield Question(None, _please_continue(question, answer, last["type"]))
+            completion = yield Ask(_please_continue(question, answer, last["type"]))
         except LollmsError as error:
             if error.partial_text.strip():
                 blocks = _continued(blocks, error.partial_text, single)

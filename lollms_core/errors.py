@@ -35,6 +35,7 @@ __all__ = [
     "FormatLoadError",
     "ImageError",
     "IncompleteStreamError",
+    "InvalidAnswerError",
     "InvalidRequestError",
     "LollmsError",
     "MissingDependencyError",
@@ -312,6 +313,13 @@ class ProtocolError(BackendError):
 
 class APIStatusError(BackendError):
     """The server refused the request; `status_code` says how."""
+
+
+class InvalidAnswerError(BackendError):
+    """The whole answer is not what its JSON schema asks for. `problem` says what is wrong, `partial_text` has it."""
+
+    default_retryable = True
+    problem = ""
 
 
 class AuthenticationError(APIStatusError):

@@ -26,7 +26,7 @@ from collections.abc import (
 from typing import Any, get_args
 
 from lollms_core.bridges.signals import raised_by_handler
-from lollms_core.errors import BackendError, ContractError, LollmsError, described
+from lollms_core.errors import BackendError, ContractError, InvalidAnswerError, LollmsError, described
 from lollms_core.text import ReasoningSplitter, StopFilter, SurrogateJoiner
 from lollms_core.types import (
     MSG_TYPE,
@@ -219,7 +219,9 @@ class Pipeline:
             message = f"the answer does not satisfy the JSON schema: {problem}"
             hint = "Raise n_predict." if self.finish_reason == "length" else "Ask again, or simplify the schema."
             hint += " The answer is in partial_text."
-        return BackendError(message, hint=hint, retryable=True, partial_text=self.text, format=self.format)
+        error = InvalidAnswerError(message, hint=hint, partial_text=self.text, format=self.format)
+        error.problem = problem
+        return error
 
     @property
     def only_reasoning(self) -> bool:

@@ -18,6 +18,7 @@ TWINS = {
         for name in (
             "generate", "generate_with_images", "chat", "complete", "stream", "generate_code", "generate_codes",
             "tokenize", "detokenize", "count_tokens", "embed", "list_models", "model_info", "pull_model", "close",
+            "run",
         )
     },
 }  # fmt: skip

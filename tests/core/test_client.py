@@ -262,7 +262,7 @@ def test_an_answer_that_should_be_json_is_checked(schema):
     with echo() as client:
         assert client.generate('{"capital": "Paris"}', json_schema=schema) == '{"capital": "Paris"}'
         error = client.generate("The capital is Paris", json_schema=schema)
-        assert (error["type"], error["partial_text"]) == ("BackendError", "The capital is Paris")
+        assert (error["type"], error["partial_text"]) == ("InvalidAnswerError", "The capital is Paris")
         assert asyncio.run(client.agenerate("nonsense", json_schema=schema))["status"] is False
 
 

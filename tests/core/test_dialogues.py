@@ -1,0 +1,151 @@
+"""Dialogues: several questions that are one task, run by sync and async clients alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import pytest
+from pydantic import BaseModel
+
+from lollms_core import (
+    Ask,
+    Backend,
+    BackendError,
+    Capabilities,
+    Chunk,
+    Completion,
+    Dialogue,
+    GenerationRequest,
+    InvalidAnswerError,
+    LollmsClient,
+    LollmsError,
+    Message,
+    ask_until_valid,
+    hookimpl,
+)
+
+
+class Remembering(Backend):
+    """Answers with the next of its answers, and keeps what it was asked."""
+
+    capabilities = Capabilities(options=frozenset({"messages", "temperature", "n_predict", "json_schema"}))
+    answers: Iterator[str] = iter(())
+    seen: ClassVar[list[GenerationRequest]] = []
+
+    @hookimpl
+    def generate(self, request: GenerationRequest) -> Iterator[Chunk]:
+        Remembering.seen.append(request)
+        answer = next(Remembering.answers)
+        if answer == "fail":
+            raise BackendError("no more", partial_text="half")
+        yield Chunk(answer)
+        yield Chunk(finish_reason="stop")
+
+
+@pytest.fixture(params=["sync", "async"])
+def run(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Runs a dialogue over given answers."""
+    Remembering.seen = []
+    with LollmsClient(default_generation_mode=Remembering, raise_errors=True) as client:
+
+        def go(dialogue: Any, *answers: str, **options: Any) -> Any:
+            Remembering.answers = iter(answers)
+            if request.param == "sync":
+                return client.run(dialogue, **options)
+            return asyncio.run(client.arun(dialogue, **options))
+
+        yield go
+
+
+def twice(first: str) -> Dialogue[tuple[str, str]]:
+    one: Completion = yield Ask(first, {"temperature": 0.5})
+    two: Completion = yield Ask([Message("user", first), one.message, Message("user", "And?")], {"n_predict": 7})
+    return one.text, two.text
+
+
+def test_asks_is_answered_and_returns(run: Any) -> None:
+    pieces: list[str] = []
+    assert run(twice("Hi"), "a", "b", n_predict=5, streaming_callback=lambda piece, _: pieces.append(piece)) == (
+        "a",
+        "b",
+    )
+    first, second = Remembering.seen
+    assert (first.prompt, first.sampling.temperature, first.sampling.n_predict) == ("Hi", 0.5, 5)
+    assert second.messages == (Message("user", "Hi"), Message("assistant", "a"), Message("user", "And?"))
+    assert (second.sampling.temperature, second.sampling.n_predict) == (0.1, 7)
+    assert pieces == ["a", "b"]
+
+
+def test_an_error_is_thrown_in(run: Any) -> None:
+    def careful() -> Dialogue[str]:
+        try:
+            yield Ask("x")
+        except LollmsError as error:
+            return f"kept {error.partial_text}"
+        return "never"
+
+    assert run(careful(), "fail") == "kept half"
+    with pytest.raises(BackendError, match="no more"):
+        run(twice("x"), "fail")
+
+
+def test_an_error_of_the_dialogue_reaches_the_caller(run: Any) -> None:
+    def wrong() -> Dialogue[str]:
+        yield Ask("x")
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        run(wrong(), "a")
+
+
+def test_what_is_no_dialogue(run: Any) -> None:
+    with pytest.raises(TypeError, match="a dialogue is a generator that yields Ask, not list"):
+        run([Ask("x")])
+    with pytest.raises(TypeError, match="a dialogue must yield Ask, not str"):
+        run(iter_of_texts())
+    with pytest.raises(TypeError, match="'temprature' is not an option"):
+        run(misspelt(), "a")
+
+
+def iter_of_texts() -> Any:
+    yield "text"
+
+
+def misspelt() -> Dialogue[None]:
+    yield Ask("x", {"temprature": 1})
+
+
+class City(BaseModel):
+    name: str
+
+
+def test_asks_until_the_answer_is_valid(run: Any) -> None:
+    assert run(ask_until_valid("A city?", City), "Rome", '{"nam": "Rome"}', '{"name": "Rome"}') == City(name="Rome")
+    last = Remembering.seen[-1].messages
+    assert [message.role for message in last] == ["user", "assistant", "user", "assistant", "user"]
+    assert last[1].text == "Rome"
+    assert last[2].text.startswith("That is not valid: it is not JSON.")
+    assert "$.name: Field required" in last[4].text
+    assert run(ask_until_valid([Message("user", "A number?")], {"type": "integer"}), "7") == 7
+
+
+def test_gives_up_after_some_attempts(run: Any) -> None:
+    with pytest.raises(InvalidAnswerError, match="it is not JSON") as caught:
+        run(ask_until_valid("A city?", City, attempts=2), "a", "b", "c")
+    assert (caught.value.partial_text, caught.value.problem, caught.value.retryable) == ("b", "it is not JSON", True)
+    assert len(Remembering.seen) == 2
+
+
+def test_another_error_is_not_asked_again(run: Any) -> None:
+    with pytest.raises(BackendError, match="no more"):
+        run(ask_until_valid("A city?", City), "fail", '{"name": "Rome"}')
+
+
+@pytest.mark.filterwarnings("ignore:the echo format does not honour")
+def test_a_client_that_returns_errors_returns_them() -> None:
+    with LollmsClient(default_generation_mode="echo", fail_with="ServerError") as client:
+        answer = client.run(ask_until_valid("x", {}))
+    assert isinstance(answer, dict)
+    assert answer["type"] == "ServerError"
