@@ -75,9 +75,9 @@ class Extension:
     contract_version: ClassVar[int | None] = None
     """The `CONTRACT_VERSION` that this class was written for; `None`: not stated, taken for the current one."""
 
-    nonblocking: ClassVar[frozenset[str]] = frozenset(EXTENSION_HOOKS)
-    """The hooks that return at once. Async callers call these in their event loop, and others in a thread: leave out of
-    it a hook that reads a file, say, before it returns."""
+    nonblocking: ClassVar[frozenset[str]] = frozenset()
+    """The hooks that return at once. Async callers call these in their event loop, and others in a thread, which takes
+    a tenth of a millisecond: name a hook here that only says what is to be done, and does not wait or read a file."""
 
     Options: ClassVar[type[BaseModel] | None] = None
     """A pydantic model of the keyword arguments that the extension takes."""

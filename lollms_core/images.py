@@ -77,7 +77,7 @@ def base64_text(image: Image) -> str:
     """The bytes in base64, without a prefix. Raises `ImageError` for an image that is only a URL."""
     if image.data is None:
         raise ImageError(
-            f"the image {image.url} is a URL, and its bytes are needed here",
+            f"the image {image.place} is a URL, and its bytes are needed here",
             hint="Download it yourself and pass the file's path or its bytes; URLs are never fetched.",
         )
     return base64.b64encode(image.data).decode("ascii")

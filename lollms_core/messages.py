@@ -46,8 +46,14 @@ class Image(NamedTuple):
     url: str | None = None
 
     def __repr__(self) -> str:
-        what = self.url if self.data is None else f"{len(self.data)} bytes"
-        return f"Image({self.media_type}, {what})"
+        return f"Image({self.media_type}, {self.place if self.data is None else f'{len(self.data)} bytes'})"
+
+    @property
+    def place(self) -> str:
+        """The URL without what may be a secret in it: user name, password and query."""
+        scheme, _, rest = (self.url or "").partition("://")
+        host, slash, path = rest.partition("?")[0].partition("#")[0].partition("/")
+        return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

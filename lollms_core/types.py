@@ -513,7 +513,8 @@ class Timeouts:
     first_token: float | None = 300.0
     """From sending the request to the first byte of the answer: a server may be loading its model."""
     idle: float | None = 120.0
-    """Between two pieces of an answer that has begun."""
+    """Between two pieces of an answer that has begun. Whatever comes counts, also what a server sends to keep a
+    connection alive: it says that it is still at work."""
 
     def __post_init__(self) -> None:
         for name in ("connect", "first_token", "idle"):

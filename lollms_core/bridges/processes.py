@@ -6,28 +6,36 @@ import contextlib
 import os
 import sys
 import threading
+import time
 import weakref
 from typing import Any, Protocol
 
-__all__ = ["Lock", "current", "exiting", "keep_for_good", "renewed_in_child", "say_exiting"]
+__all__ = ["Lock", "current", "exiting", "keep_for_good", "last_moment", "renewed_in_child", "say_exiting"]
 
 current = 0
 """How many forks lie between this process and the one that imported this module first."""
 
 _inherited: list[Any] = []
 
-_exits = False
+_last_moment = float("inf")
+_AT_THE_END = 4.0
+"""Seconds that the end of a program may wait for servers, all of them together."""
 
 
 def say_exiting() -> None:
     """The program ends: from now on nothing is left to a thread."""
-    global _exits
-    _exits = True
+    global _last_moment
+    _last_moment = time.monotonic() + _AT_THE_END
 
 
 def exiting() -> bool:
     """Whether the program ends. A thread that were started now would not run."""
-    return _exits or sys.is_finalizing()
+    return _last_moment < float("inf") or sys.is_finalizing()
+
+
+def last_moment() -> float:
+    """When to wait no more (`time.monotonic`); infinite as long as the program does not end."""
+    return _last_moment
 
 
 def keep_for_good(thing: Any) -> None:

@@ -134,7 +134,7 @@ class AsyncTransport:
             self._forget_parents()
         with self._lock:
             self._closed = True
-            in_use = {call.loop for call in self._stopping if call.loop.is_running()}
+            in_use = {call.loop for call in list(self._stopping) if call.loop.is_running()}
             unused = [self._sessions.pop(loop) for loop in list(self._sessions) if loop not in in_use]
         for session in unused:
             session.close()
@@ -149,7 +149,7 @@ class AsyncTransport:
     def wait_for_no_more(self, call: AsyncCall) -> None:
         """`call` has ended, in its own loop."""
         self._stopping.discard(call)
-        if self._closed and all(other.loop is not call.loop for other in self._stopping):
+        if self._closed and all(other.loop is not call.loop for other in list(self._stopping)):
             session = self._sessions.pop(call.loop, None)
             if session is not None:
                 session.close()
@@ -241,8 +241,7 @@ class _Connector(aiohttp.TCPConnector):
             if (lost := getattr(transport.get_protocol(), "closed", None)) is not None:
                 # Looked at, or asyncio complains that nobody did.
                 lost.add_done_callback(lambda done: done.cancelled() or done.exception())
-            sockets.reset_when_closed(transport.get_extra_info("socket"))
-            transport.abort()
+            sockets.abort(transport)
 
 
 class _Session:

@@ -34,7 +34,7 @@ from lollms_core.http import sockets
 from lollms_core.http.compression import Decompressor
 from lollms_core.http.failures import timeout_error
 from lollms_core.http.messages import Headers
-from lollms_core.http.wire import DRAIN_SECONDS, DRAIN_SIZE, ERROR_SECONDS, MAX_BODY
+from lollms_core.http.wire import DRAIN_SECONDS, DRAIN_SIZE, ERROR_SECONDS, MAX_BODY, UPLOAD_SIZE
 from lollms_core.types import Timeouts
 
 __all__ = ["Answer", "AsyncResponse"]
@@ -48,20 +48,25 @@ class Answer(aiohttp.ClientResponse):
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
         protocol, transport = connection.protocol, connection.transport
         await super().start(connection)
-        if transport is not None and transport.get_write_buffer_size():
+        if transport is not None and (transport.get_write_buffer_size() or self._refuses_upload(transport)):
             self._cut = transport
             protocol.force_close()
             if self.content.is_eof():  # the connection may be in the pool already
                 self.reset()
         return self
 
+    def _refuses_upload(self, transport: asyncio.Transport) -> bool:
+        """Whether a large request was refused over TLS, whose transport does not know what has not been sent."""
+        size = self.request_info.headers.get("Content-Length", "0")
+        return self.status >= 400 and int(size) > UPLOAD_SIZE and transport.get_extra_info("ssl_object") is not None
+
     def reset(self) -> None:
         """Close a connection over which the server has no more to say. Closed as usual, it would stay open until the
         server has taken what is not sent.
         """
-        if self._cut is not None:
-            sockets.reset_when_closed(self._cut.get_extra_info("socket"))
-            self._cut.abort()
+        cut, self._cut = self._cut, None
+        if cut is not None:
+            sockets.abort(cut)
 
 
 class AsyncResponse:
@@ -234,9 +239,9 @@ class AsyncResponse:
 
     def abort(self) -> None:
         """Close the connection under a reader, who gets the end of it as an error."""
-        self._answer.close()
         if isinstance(self._answer, Answer):
-            self._answer.reset()
+            self._answer.reset()  # first: a transport of TLS that has been closed twice cannot be asked any more
+        self._answer.close()
 
     def close(self) -> None:
         """Close the connection, unless the body was read to its end and it has been given back."""

@@ -420,7 +420,8 @@ def _upload(sock: Any, data: bytes, limit: float | None) -> int:
     """Send a large request piece by piece, each within `limit` seconds; how much of it the server wanted.
 
     `sendall` counts its limit for all that it is given. A server may answer before it has everything, and read no more
-    (RFC 9112, section 9.5); over TLS, bytes that arrive need not be an answer, so that it is not looked for.
+    (RFC 9112, section 9.5). Over TLS, bytes that arrive need not be an answer: it is looked for when nothing more can
+    be sent.
 
     Raises:
         TimeoutError: nothing left within `limit`.
@@ -428,7 +429,14 @@ def _upload(sock: Any, data: bytes, limit: float | None) -> int:
     view = memoryview(data)
     if isinstance(sock, ssl.SSLSocket) or not isinstance(sock, socket.socket):
         for start in range(0, len(view), UPLOAD_SIZE):
-            sock.sendall(view[start : start + UPLOAD_SIZE])
+            try:
+                sock.sendall(view[start : start + UPLOAD_SIZE])
+            except TimeoutError:
+                if sockets.is_readable(sock):
+                    return start
+                raise
+            except (ssl.SSLError, ConnectionError):  # closed; perhaps it has said why
+                return start
         return len(view)
     sent = 0
     sock.setblocking(False)

@@ -43,6 +43,8 @@ T = TypeVar("T")
 logger = logging.getLogger("lollms")
 
 _ERROR_BODY = 256 * 1024
+_AFTER_THE_END = 5.0
+"""Seconds for what may follow a whole answer."""
 _MAX_REVISIONS = 8
 """Enough for a server that refuses one parameter after another, and an end for one that is never content."""
 
@@ -276,6 +278,7 @@ def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]
     maybe_page = "text/html" in response.headers.get("content-type", "")
     decoder = plan.decoder(response.headers)
     read, feed = response.read, decoder.feed
+    ended = 0.0
     call.streaming = True
     while True:
         call.reading = True
@@ -291,6 +294,11 @@ def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]
             raise
         if not data:
             break
+        if decoder.whole and not call.stopping:
+            # What may still come is a usage and an end mark; a server that only shows that it is alive has no end.
+            ended = ended or time.monotonic()
+            if time.monotonic() > ended + _AFTER_THE_END:
+                break
         call.running = True
         if call.stopping:
             continue

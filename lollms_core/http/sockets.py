@@ -15,7 +15,7 @@ import struct
 import weakref
 from typing import Any
 
-__all__ = ["is_readable", "remember", "reset_when_closed", "what_is_left"]
+__all__ = ["abort", "is_readable", "remember", "reset_when_closed", "what_is_left"]
 
 _ours: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
@@ -29,6 +29,16 @@ def reset_when_closed(sock: Any) -> None:
     """Have `sock` closed with a reset, for a peer that reads no more: its end would wait behind what is not sent."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def abort(transport: Any) -> None:
+    """Close an asyncio transport at once, with a reset, whatever is on its way there."""
+    # That of TLS loses its protocol when it is closed for the second time, and then fails when it is asked.
+    with contextlib.suppress(AttributeError):
+        if (sock := transport.get_extra_info("socket")) is not None:
+            reset_when_closed(sock)
+    with contextlib.suppress(AttributeError):
+        transport.abort()
 
 
 def is_readable(sock: Any, within: float = 0) -> bool:

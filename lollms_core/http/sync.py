@@ -12,6 +12,7 @@ import http.client
 import importlib.util
 import logging
 import queue
+import ssl
 import threading
 import time
 import weakref
@@ -205,7 +206,7 @@ class SyncCall:
     """One call: it sends requests one after another, and can be aborted from another thread."""
 
     __slots__ = (
-        "_news", "_process", "_stopper", "_taken", "_transport", "_turn", "_watch", "began", "over", "reading",
+        "_asked", "_asker", "_news", "_process", "_taken", "_transport", "_turn", "_watch", "began", "over", "reading",
         "response", "running", "stopping", "streaming",
     )  # fmt: skip
 
@@ -213,7 +214,9 @@ class SyncCall:
         self._transport = transport
         self._watch = Watch()
         self._process = processes.current
-        self._stopper: threading.Thread | None = None
+        self._asked: threading.Event | None = None
+        """Set when the server has been asked to stop."""
+        self._asker: int | None = None
         self._news: queue.SimpleQueue[None] | None = None
         self._taken = False
         """Whoever stops the call reads on, because its reader did not."""
@@ -330,20 +333,27 @@ class SyncCall:
         Args:
             last_word: what asks the server to stop; without one, and where no answer is running, closing is enough.
         """
-        if self.stopping:
+        if not self._begins_to_stop(last_word):
             return
-        self.stopping = True
-        if last_word is None or not self.streaming or self._process != processes.current:
-            self.abort()
-            return
-        self._news = queue.SimpleQueue()
-        self._stopper = threading.Thread(target=self._ask_to_stop, args=(last_word,), name="lollms-stop", daemon=True)
+        stopper = threading.Thread(target=self._ask_to_stop, args=(last_word,), name="lollms-stop", daemon=True)
+        self._transport.stoppers.add(stopper)
         # A program that ends starts no thread any more: newer Pythons refuse to, older ones wait for it for ever.
-        if processes.exiting() or not _started(self._stopper):
-            self._stopper = None
+        if processes.exiting() or not _started(stopper):
+            self._transport.stoppers.discard(stopper)
             self._ask_to_stop(last_word)
-            return
-        self._transport.stoppers.add(self._stopper)
+
+    def _begins_to_stop(self, last_word: HTTPRequest | None) -> bool:
+        """Whether the server is to be asked, which nobody has done before. Where that makes no sense, abort."""
+        with _reading:
+            if self.stopping:
+                return False
+            self.stopping = True
+            asks = last_word is not None and self.streaming and self._process == processes.current
+            if asks:
+                self._news, self._asked = queue.SimpleQueue(), threading.Event()
+        if not asks:
+            self.abort()
+        return asks
 
     def leave(self, last_word: HTTPRequest | None) -> Generator[Callable[[], None], Any, None]:
         """What the reader does when nobody wants more: it asks the server to stop, and reads on to the end."""
@@ -354,18 +364,19 @@ class SyncCall:
             self.reading = False  # whoever stops the call already may go on with it
         if self.stopping:
             self.settled()
-            return
-        self.stopping = True
-        if last_word is None or not self.streaming or self._process != processes.current:
-            self.abort()
-        else:
-            self._news = queue.SimpleQueue()
+        elif self._begins_to_stop(last_word):
             self._ask_to_stop(last_word)
 
-    def _ask_to_stop(self, last_word: HTTPRequest) -> None:
+    def _ask_to_stop(self, last_word: HTTPRequest | None) -> None:
+        assert last_word is not None
+        assert self._asked is not None
+        self._asker = threading.get_ident()
         cut = self.response is not None and self.response.interrupted
         tell = functools.partial(self._tell, last_word)
-        run(ask_to_stop(self, self._transport.stops, tell, task=None, look=not cut))
+        try:
+            run(ask_to_stop(self, self._transport.stops, tell, task=None, look=not cut))
+        finally:
+            self._asked.set()
 
     def may_read(self) -> bool:
         """Whether a call that is to stop is still for its reader to read on."""
@@ -376,7 +387,7 @@ class SyncCall:
 
     def comes(self, event: Callable[[], bool], within: float) -> bool:
         """Wait for an event, reading on if nobody else does; whether it came within so many seconds."""
-        deadline = time.monotonic() + within
+        deadline = min(time.monotonic() + within, processes.last_moment())
         assert self._news is not None
         while True:
             with _reading:
@@ -423,8 +434,8 @@ class SyncCall:
 
     def settled(self) -> None:
         """Wait until nothing is under way on behalf of this call."""
-        if self._stopper is not None and self._stopper is not threading.current_thread() and not processes.exiting():
-            self._stopper.join()
+        if self._asked is not None and self._asker != threading.get_ident() and not processes.exiting():
+            self._asked.wait()
 
     def abort(self) -> None:
         """End whatever the call waits for, at once. From any thread."""
@@ -451,6 +462,8 @@ class SyncCall:
         cause = _root(error)
         if proxy is not None and (failure := proxy_error(cause, proxy, connected=self._watch.connected)):
             return failure
+        if isinstance(cause, ssl.SSLError) and self._watch.connected:  # TLS had begun well
+            cause = ConnectionResetError()
         if isinstance(cause, UploadTimeout):
             return timeout_error("upload", timeouts.idle, self.where)
         if isinstance(cause, TimeoutError):

@@ -683,20 +683,41 @@ def test_two_calls_at_once_do_not_mix(over: Over) -> None:
 
 
 def test_a_hook_that_blocks_does_not_hold_up_the_loop(over: Over) -> None:
+    """As the documents show it: a plain function that waits for what it wraps."""
     where: list[threading.Thread] = []
 
-    class Blocking(Extension):
-        nonblocking = frozenset()
-
+    class Waiting(Extension):
         @hookimpl
         def generate(self, request: Any, proceed: Any) -> Any:
             where.append(threading.current_thread())
-            return proceed()
+            return list(proceed())
 
-    client = over(Sync, extensions=[Blocking])
+        @hookimpl
+        def embed(self, request: Any, proceed: Any) -> Any:
+            return proceed(request).wait()
+
+    class Promising(Waiting):
+        nonblocking = frozenset({"generate"})
+
+    class Slow(Sync):
+        @hookimpl
+        def embed(self, request: EmbedRequest) -> Any:
+            held.wait(PATIENCE)
+            return [[1.0]]
+
+    held = threading.Event()
+    client = over(Slow, extensions=[Waiting])
     both(client, "generate", "x")
-    assert where[0] is threading.main_thread()
-    assert where[1] is not threading.main_thread()
+    both(over(Slow, extensions=[Promising]), "generate", "x")
+    assert [thread is threading.main_thread() for thread in where] == [True, False, True, True]
+
+    async def main() -> Any:
+        asking = asyncio.create_task(client.aembed("x"))
+        await asyncio.sleep(0.05)  # which would not return before the answer
+        held.set()
+        return await asking
+
+    assert asyncio.run(main()) == [1.0]
 
 
 def test_bad_input_does_not_reach_it(over: Over) -> None:

@@ -60,6 +60,13 @@ def test_text_is_a_part() -> None:
     assert hash(Message("user", "hello")) == hash(Message("user", "hello"))
 
 
+def test_the_place_of_an_image_has_no_secrets() -> None:
+    image = Image(None, None, "https://bob:hunter2secret@host:1/a/img.png?X-Amz-Signature=5ecret#x")
+    assert image.place == "https://host:1/a/img.png"
+    assert repr(image) == "Image(None, https://host:1/a/img.png)"
+    assert repr(IMAGE).startswith("Image(image/png, ")
+
+
 @pytest.mark.parametrize("content", [None, 3, b"bytes", {"a": 1}])
 def test_content_of_another_kind(content: Any) -> None:
     with pytest.raises(TypeError, match="content must be text or parts"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import os
 import signal
 import socket
@@ -32,6 +33,8 @@ from lollms_core.types import CancelToken, Chunk, CloseRequest, GenerationReques
 from tests.http.backends import DIALECTS, ChatBackend, make
 from tests.support.dialects import LOLLMS, OPENAI
 from tests.support.fault_server import TEXT, FaultServer, refused_address
+from tests.support.framing_server import Incoming
+from tests.support.socket_server import SocketServer
 from tests.support.waiting import PATIENCE, PATIENT, in_background, wait_until
 
 WHOLE = "".join(TEXT)
@@ -471,3 +474,32 @@ def test_connecting_is_not_charged_to_the_first_token(monkeypatch: pytest.Monkey
 
         assert (asyncio.run(read()) if asynchronous else text(iter(stream))) == WHOLE
         backend.close(CloseRequest())
+
+
+class Pinging(SocketServer):
+    """Shows that it is alive for ever, when its answer has long been given."""
+
+    def talk(self, sock: socket.socket) -> None:
+        Incoming(sock).until(b"\r\n\r\n")
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+        end = {"choices": [{"index": 0, "delta": {"content": "all"}, "finish_reason": "stop"}]}
+        sock.sendall(f"data: {json.dumps(end)}\n\n".encode())
+        with contextlib.suppress(OSError):
+            while True:
+                sock.sendall(b": ping\n\n")
+                time.sleep(0.02)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_an_answer_that_is_whole_has_an_end(monkeypatch: pytest.MonkeyPatch, asynchronous: bool) -> None:
+    monkeypatch.setattr("lollms_core.http.driver._AFTER_THE_END", 0.3)
+    with Pinging() as server:
+        backend = make("openai", f"http://127.0.0.1:{server.port}")
+        stream = backend.generate(ask())
+
+        async def read() -> str:
+            return await atext(aiter(stream))
+
+        assert (asyncio.run(read()) if asynchronous else text(iter(stream))) == "all"
+        backend.close(CloseRequest())
+        wait_until(lambda: server.connections == 0, "the connection to close")

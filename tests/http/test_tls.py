@@ -8,6 +8,7 @@ import ipaddress
 import socket
 import ssl
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,7 +21,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from lollms_core import LollmsClient
-from lollms_core.errors import APIConnectionError, APITimeoutError, CallCancelledError, ConfigurationError
+from lollms_core.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    CallCancelledError,
+    ConfigurationError,
+    InvalidRequestError,
+    LollmsError,
+)
 from lollms_core.http_backend import HTTPBackend
 from lollms_core.types import CancelToken, CloseRequest, GenerationRequest
 from tests.http.backends import make
@@ -70,16 +78,16 @@ def server(certificate: Path) -> Iterator[FaultServer]:
         assert server.wait_for_connections(0)
 
 
-def in_sync(backend: HTTPBackend) -> str:
+def in_sync(backend: HTTPBackend, request: GenerationRequest = REQUEST) -> str:
     try:
-        return "".join(chunk.text for chunk in backend.generate(REQUEST))
+        return "".join(chunk.text for chunk in backend.generate(request))
     finally:
         backend.close(CloseRequest())
 
 
-def in_async(backend: HTTPBackend) -> str:
+def in_async(backend: HTTPBackend, request: GenerationRequest = REQUEST) -> str:
     async def answer() -> str:
-        return "".join([chunk.text async for chunk in backend.generate(REQUEST)])
+        return "".join([chunk.text async for chunk in backend.generate(request)])
 
     return asyncio.run(answer())
 
@@ -178,3 +186,40 @@ def test_cancel_over_tls(server: FaultServer, certificate: Path) -> None:
     cancel.cancel()
     assert list(stream)[-1].finish_reason == "cancelled"
     assert server.gone.wait(PATIENCE)
+
+
+_SAID = b'{"error": {"message": "at most a megabyte, please"}}'
+_REFUSAL = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(_SAID), _SAID)
+
+
+class Refusing(SocketServer):
+    """Answers 413 when it has seen the headers; then it reads on slowly, or closes."""
+
+    def __init__(self, certificate: Path, lingers: bool) -> None:
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.tls.load_cert_chain(certificate)
+        self._lingers = lingers
+
+    def talk(self, sock: socket.socket) -> None:
+        Incoming(sock).until(b"\r\n\r\n")
+        sock.sendall(_REFUSAL)
+        while self._lingers and sock.recv(65536):
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("lingers", [True, False])
+@pytest.mark.parametrize("megabytes", [1, 8])
+def test_a_large_request_that_is_refused(answer: Callable, certificate: Path, lingers: bool, megabytes: int) -> None:
+    """As nginx does, which reads on for a while, and as others do, which do not."""
+    large = GenerationRequest(prompt="x" * (megabytes * 1_000_000), model="m")
+
+    with Refusing(certificate, lingers) as server:
+        trusting = {"verify_ssl_certificate": str(certificate), "max_retries": 0}
+        backend = make("openai", f"https://127.0.0.1:{server.port}", **trusting)
+        with pytest.raises(LollmsError) as caught:
+            answer(backend, large)
+    if lingers or isinstance(caught.value, InvalidRequestError):
+        assert caught.value.status_code == 413
+        assert "at most a megabyte" in caught.value.message
+    else:  # the answer was lost with the connection
+        assert "closed the connection before it answered" in caught.value.message

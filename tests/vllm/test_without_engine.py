@@ -138,7 +138,7 @@ def test_a_prompt_is_counted_only_if_it_may_not_fit(client: Callable[..., Lollms
         one.generate("Hi?", 2009)
     with pytest.raises(ContextWindowError):
         one.generate("Hi?", 2009, completion_format=INSTRUCT, system_prompt="Be brief.")
-    assert stub.requests[-1].body == {"model": "stub-model", "prompt": "Be brief.\nHi?"}
+    assert stub.requests[-1].body == {"model": "stub-model", "prompt": "Be brief.\n\nHi?"}
 
 
 def test_a_gateway_without_those_routes_is_no_obstacle(client: Callable[..., LollmsClient], stub: OpenAIStub) -> None:

@@ -212,7 +212,7 @@ def _placed(value: Any, loaded: LoadedModel) -> Any:
 def _opened(image: Any) -> Any:
     if image.data is None:
         raise ImageError(
-            f"a model in this process takes no image URLs: {image.url}", hint="Download the image and pass its path."
+            f"a model in this process takes no image URLs: {image.place}", hint="Download the image and pass its path."
         )
     import io
 
