@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lollms_core import MSG_TYPE, Chunk, Message
+from lollms_core import Message
 from lollms_core.testing.checks import behaviour, require
 from lollms_core.testing.setting import Setting
 
@@ -21,27 +21,6 @@ class Answers(Setting):
     """What a plain question gives."""
 
     @behaviour
-    def test_answer_is_text(self) -> None:
-        answer = self.client.generate(self.prompt, **self.settings())
-        require(
-            isinstance(answer, str) and answer.strip(),
-            f"generate() gave {answer!r}, not a text with something in it",
-            "this is the first thing that anybody tries.",
-        )
-
-    @behaviour
-    def test_streamed_answer_equals_the_answer(self) -> None:
-        answer = self.answer()
-        pieces = self.pieces()
-        require(pieces, "stream() gave no text", "a program that shows answers as they come shows nothing.")
-        if self.deterministic:
-            require(
-                "".join(pieces) == answer,
-                f"the pieces of the stream make {''.join(pieces)!r}, generate() gave {answer!r}",
-                "text is lost or added on one of the two ways, and users see only one of them.",
-            )
-
-    @behaviour
     def test_answer_comes_in_pieces(self) -> None:
         pieces = self.pieces()
         require(
@@ -50,22 +29,6 @@ class Answers(Setting):
             "nothing is shown until the last word is there, and a callback cannot stop what is already finished. "
             "Yield a Chunk as soon as there is text.",
         )
-
-    @behaviour
-    def test_pieces_are_whole_text(self) -> None:
-        for chunk in self.client.stream(self.prompt, **self.settings()):
-            require(
-                isinstance(chunk, Chunk) and isinstance(chunk.text, str) and chunk.type in tuple(MSG_TYPE),
-                f"the stream gave {chunk!r}, which is no Chunk with a str and a MSG_TYPE",
-                "programs read chunk.text and chunk.type.",
-            )
-            broken = [c for c in chunk.text if c == "\ufffd" or 0xD800 <= ord(c) <= 0xDFFF]
-            require(
-                not broken,
-                f"a piece holds half a character: {chunk.text!r}",
-                "emoji and most scripts of the world arrive broken. Decode incrementally; hold back only the bytes of "
-                "a character that is not complete.",
-            )
 
     @behaviour
     def test_closing_record_is_last_and_the_only_one(self) -> None:

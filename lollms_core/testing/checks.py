@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import os
 import sys
+import sysconfig
 import threading
 import time
 import traceback
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from lollms_core import LollmsError
@@ -62,7 +65,7 @@ def within(seconds: float, work: Callable[[], T]) -> T:
         frame = sys._current_frames().get(thread.ident or 0)
         where = "".join(traceback.format_stack(frame)[-8:]) if frame else ""
         raise Hung(
-            f"this did not end within {seconds:g} s; it was here:\n{where}"
+            f"this did not end within {seconds:g} s{_in_strangers_code(frame)}; it was here:\n{where}"
             "Why it matters: a program that waits for ever can only be killed, and what it held is lost."
         )
     if errors:
@@ -72,6 +75,18 @@ def within(seconds: float, work: Callable[[], T]) -> T:
             # An error kept in this frame, which its own traceback refers to, would keep streams alive.
             del errors
     return results[0]
+
+
+def _in_strangers_code(frame: FrameType | None) -> str:
+    """Where a thread is in code that is neither ours nor Python's: the backend's, most likely."""
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    python = sysconfig.get_path("stdlib")
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith((ours, python, "<")):
+            return f", in {frame.f_code.co_name} ({name}, line {frame.f_lineno})"
+        frame = frame.f_back
+    return ""
 
 
 def eventually(condition: Callable[[], bool], seconds: float) -> bool:
@@ -88,6 +103,7 @@ class _Patient(Protocol):
     patience: float
 
     def abandon_client(self) -> None: ...
+    def note_failure(self, name: str) -> None: ...
 
 
 S = TypeVar("S", bound=_Patient)
@@ -103,9 +119,14 @@ def behaviour(test: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S
             within(self.patience, lambda: test(self, *args, **kwargs))
         except Hung:
             # The client that hangs would take the next behaviours with it.
+            self.note_failure(test.__name__)
             self.abandon_client()
             raise
+        except AssertionError:
+            self.note_failure(test.__name__)
+            raise
         except LollmsError as error:
+            self.note_failure(test.__name__)
             raise AssertionError(
                 f"{error.type} where none is due: {error}\nWhy it matters: a user who does the same gets this error."
             ) from error

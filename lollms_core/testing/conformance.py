@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lollms_core.testing.answers import Answers
+from lollms_core.testing.basics import Basics
 from lollms_core.testing.honesty import Honesty
 from lollms_core.testing.life import Life
 from lollms_core.testing.limits import Limits
@@ -15,7 +16,7 @@ from lollms_core.testing.twins import Twins
 __all__ = ["BackendConformance"]
 
 
-class BackendConformance(Answers, Limits, Honesty, Stopping, Questions, Queries, Mistakes, Twins, Life):
+class BackendConformance(Answers, Limits, Honesty, Stopping, Questions, Queries, Mistakes, Twins, Life, Basics):
     """Derive from this, give one fixture, and pytest runs every behaviour against your backend.
 
         from lollms_core.testing import BackendConformance
@@ -24,6 +25,8 @@ class BackendConformance(Answers, Limits, Honesty, Stopping, Questions, Queries,
             @pytest.fixture
             def client_options(self):
                 return {"default_generation_mode": "shout"}
+
+    Five basic behaviours run first. Where one of them fails, the others are skipped: they would fail with it.
 
     What the backend cannot do is taken from its `Capabilities`. What else it cannot do is named in `deviations`, with
     the reason. The format must be installed, `pip install -e .` is enough. See `Setting` for the other attributes and

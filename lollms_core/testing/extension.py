@@ -201,6 +201,9 @@ class ExtensionConformance:
     def abandon_client(self) -> None:
         """Nothing: each behaviour has clients of its own."""
 
+    def note_failure(self, name: str) -> None:
+        """Nothing: every behaviour says something by itself."""
+
     @contextlib.contextmanager
     def client(self, backend: type[Backend], **arguments: Any) -> Generator[LollmsClient, None, None]:
         """A client of one of the kit's backends, inside of the extension; it raises errors."""

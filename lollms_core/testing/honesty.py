@@ -90,11 +90,15 @@ class Honesty(Setting):
             require(raw[0] == expected, f"the raw prompt gave {raw[0]!r}, not {expected!r}", "raw means untouched.")
             return
         chat = self._outcome(completion_format=ELF_COMPLETION_FORMAT.Chat)
+        if self.always_raw:
+            what = f"always_raw is true, and `Instruct` gave {raw}, `Chat` {chat}"
+            require(raw == chat, what, "users are told that every prompt is sent as it is.")
+            return
         require(
             raw != chat,
             f"`Instruct` and `Chat` have the same outcome: {raw}",
             "users of base models need their text sent as it is, without a chat template around it. Do not declare "
-            "raw_prompt if the backend cannot do that.",
+            "raw_prompt if the backend cannot do that; if it always does that, say always_raw = True.",
         )
 
     @behaviour

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +42,7 @@ class Snapshot:
     def take(cls) -> Snapshot:
         """What there is now, after garbage has been collected."""
         gc.collect()
-        return cls(frozenset(threading.enumerate()), _connections())
+        return cls(frozenset(each for each in threading.enumerate() if not _serves(each)), _connections())
 
     def threads_since(self, seconds: float) -> list[str]:
         """Names of threads that began since and still run after that many seconds.
@@ -53,7 +54,7 @@ class Snapshot:
 
     def _more_threads(self) -> list[str]:
         gc.collect()
-        alive = frozenset(threading.enumerate())
+        alive = frozenset(thread for thread in threading.enumerate() if not _serves(thread))
         if len(alive) <= len(self.threads):
             return []
         return sorted(thread.name for thread in alive - self.threads)
@@ -69,3 +70,13 @@ class Snapshot:
             return None
         gc.collect()
         return sorted(f"{here[0]}:{here[1]} -> {there[0]}:{there[1]}" for here, there in now - self.connections)
+
+
+def _serves(thread: threading.Thread) -> bool:
+    """Whether a thread serves a request: it is one of a server that stands in for something, and not of the client."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "socketserver":
+            return True
+        frame = frame.f_back
+    return False

@@ -112,7 +112,7 @@ class Queries(Setting):
     @behaviour
     def test_embeddings_or_an_error(self) -> None:
         result = self.client.embed("The sea is blue.")
-        if not self.capabilities.embeddings:
+        if not self.capabilities.embeddings or (self.embeddings_depend and isinstance(result, dict)):
             self._must_be_unsupported("embed", result)
             return
         why = "vectors of any other shape cannot be stored or compared."

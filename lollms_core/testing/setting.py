@@ -25,6 +25,15 @@ _NEEDED = """the conformance kit needs one fixture, which says how to make a cli
 """
 
 CLIENTS = pytest.StashKey["Clients"]()
+FAILED = pytest.StashKey[str]()
+"""The first basic behaviour that failed."""
+BASICS = frozenset(
+    {
+        "test_answer_is_text", "test_pieces_are_whole_text", "test_streamed_answer_equals_the_answer",
+        "test_an_async_call_answers", "test_a_client_that_answered_ends",
+    }
+)  # fmt: skip
+"""The behaviours that run first; see `Basics`."""
 
 
 class Clients:
@@ -79,6 +88,15 @@ class Setting:
 
     grace: ClassVar[float] = 60.0
     """Seconds that threads and connections may take to end."""
+
+    basics_first: ClassVar[bool] = True
+    """Skip the others where a basic behaviour fails: see `Basics`."""
+
+    embeddings_depend: ClassVar[bool] = False
+    """Some models embed and others do not, of which this may be one: an `UnsupportedError` will do, too."""
+
+    always_raw: ClassVar[bool] = False
+    """Every prompt reaches the model as it is, `Chat` or not: the server knows no templates."""
 
     single_instance: ClassVar[bool] = False
     """Two clients that have answered do not fit into memory: the shared one is closed before another is used."""
@@ -166,11 +184,20 @@ class Setting:
             if name in self.deviations:
                 request.applymarker(pytest.mark.xfail(reason=self.deviations[name], strict=True))
         home = request.node.getparent(pytest.Class)
+        failed = home.stash.get(FAILED, None) if self.basics_first else None
+        if failed is not None and request.node.originalname not in BASICS:
+            pytest.skip(f"{failed} failed, without which this says nothing: mend that first")
+        self._home = home
         if CLIENTS not in home.stash:
             home.stash[CLIENTS] = Clients(self.patience)
             home.addfinalizer(lambda: home.stash[CLIENTS].close())
         self._clients = home.stash[CLIENTS]
         self._options, self._observe, self._silent = client_options, observe, silent_options
+
+    def note_failure(self, name: str) -> None:
+        """Remember that a basic behaviour failed."""
+        if name in BASICS and name not in self.deviations:
+            self._home.stash.setdefault(FAILED, name)
 
     def abandon_client(self) -> None:
         """Leave the shared client as it is, and make another for the next behaviour."""

@@ -17,6 +17,8 @@ from lollms_core.testing.leftovers import Snapshot
 from tests.parity.packages import run_pytest
 from tests.support.waiting import PATIENCE
 
+pytest_plugins = ["pytester"]
+
 PUBLIC_MODULES = {"lollms_core", "lollms_core.testing", "lollms_core.http", "lollms_core.http_backend"}
 
 
@@ -147,3 +149,40 @@ def test_the_kit_uses_public_names_only():
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute | ast.Name):
                 owner = node.value.attr if isinstance(node.value, ast.Attribute) else node.value.id
                 assert not (owner in ("client", "backend") and node.attr.startswith("_")), (path.name, node.attr)
+
+
+GATED = """
+import pytest
+from lollms_core import Backend, Chunk, hookimpl
+from lollms_core.testing import BackendConformance
+
+class Silent(Backend):
+    contract_version = 1
+
+    @hookimpl
+    def generate(self, request):
+        yield Chunk("")
+
+class TestSilent(BackendConformance):
+    @pytest.fixture
+    def client_options(self):
+        return {"default_generation_mode": Silent}
+"""
+
+
+def test_the_basics_run_first_and_stop_the_rest(pytester):
+    """An empty answer would keep a dozen behaviours waiting for pieces that never come."""
+    pytester.makepyfile(GATED)
+    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", "-rs")
+    counts = result.parseoutcomes()
+    assert counts["failed"] + counts.get("passed", 0) == 5
+    assert counts["skipped"] > 70
+    assert "test_answer_is_text failed, without which this says nothing" in result.stdout.str()
+
+
+def test_what_hangs_is_pointed_at():
+    def backends_own() -> None:
+        threading.Event().wait(1.0)
+
+    with pytest.raises(Hung, match=r"in backends_own \(.*test_kit\.py, line \d+\)"):
+        within(0.05, backends_own)

@@ -22,7 +22,7 @@ def _class(name: str, case: Case, format: str) -> type:
         if name in CLIENTS:
             case.subject(monkeypatch)
 
-    body = {"patience": PATIENCE, "client_options": client_options, "the_fault": the_fault}
+    body = {"patience": PATIENCE, "basics_first": False, "client_options": client_options, "the_fault": the_fault}
     for key, value in case.attributes.items():
         body[key] = _fixture(value) if key in _FIXTURES else value
     return type(f"Test_{name}", (BackendConformance,), body)
