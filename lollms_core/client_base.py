@@ -294,7 +294,8 @@ class ClientBase:
         check = answer_check(options.get("json_schema"))
         request = self._builder.build(self, prompt, messages, n_predict, options, cancel)
         stop = () if "stop" in self.backend.capabilities.options else request.sampling.stop
-        return Run(request, Pipeline(stop, cancel, self.format, check, request.model))
+        guided = "json_schema" in self.backend.capabilities.options
+        return Run(request, Pipeline(stop, cancel, self.format, check, request.model, guided))
 
     def _open(self, request: GenerationRequest) -> Any:
         self._check_open()  # the stream may have been made before the client was closed

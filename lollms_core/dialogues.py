@@ -6,11 +6,12 @@ A dialogue is a generator. It yields what to ask, is sent the `Completion`, and 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from lollms_core.errors import InvalidAnswerError
+from lollms_core.errors import CallCancelledError, InvalidAnswerError
 from lollms_core.types import Completion, Message
 
 if TYPE_CHECKING:
@@ -49,14 +50,25 @@ def ask_until_valid(
 
     Raises:
         InvalidAnswerError: none of the answers fits; the last one is in `partial_text`.
+        CallCancelledError: the call was cancelled.
     """
     messages = [Message("user", content)] if isinstance(content, str) else list(content)
+    from lollms_core.text.json_schema import as_schema
+
+    schema = json.dumps(as_schema(json_schema), ensure_ascii=False)
     while True:
         attempts -= 1
         try:
-            return (yield Ask(messages, {"json_schema": json_schema})).parsed
+            answer = yield Ask(messages, {"json_schema": json_schema})
         except InvalidAnswerError as error:
             if attempts < 1 or not error.partial_text.strip():
                 raise
-            wrong = f"That is not valid: {error.problem}. Answer again, with the corrected JSON and nothing else."
+            wrong = (
+                f"That is not valid: {error.problem}. Answer again, with the corrected JSON and nothing else. "
+                f"It must satisfy this JSON Schema: {schema}"
+            )
             messages = [*messages, Message("assistant", error.partial_text), Message("user", wrong)]
+        else:
+            if answer.finish_reason == "cancelled":
+                raise CallCancelledError("the call was cancelled", partial_text=answer.text)
+            return answer.parsed

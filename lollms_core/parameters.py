@@ -598,7 +598,8 @@ def answer_check(asked: Any) -> Callable[[str], Any] | None:
 
 
 def _schema(asked: Any) -> Mapping[str, Any] | None:
-    if asked is None or isinstance(asked, Mapping):
-        return asked
-    schema: Mapping[str, Any] = asked.model_json_schema()
-    return schema
+    if asked is None:
+        return None
+    from lollms_core.text.json_schema import as_schema
+
+    return as_schema(asked)

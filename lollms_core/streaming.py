@@ -68,6 +68,14 @@ ONLY_REASONING = "the model used up its tokens with reasoning, and gave no answe
 ONLY_REASONING_HINT = "Raise n_predict, or pass think=False where the model can answer without reasoning."
 
 
+_WHAT_TO_DO = {
+    "length": "Raise n_predict.",
+    "content_filter": "The provider's content filter ended the answer: ask in other words.",
+}
+"""After an answer that is not what a schema asks for, by its finish reason."""
+_NOT_TOLD = "This format does not tell the model of the schema: put it into the prompt, or choose a format that does."
+
+
 class Pipeline:
     """Turns a backend's chunks into the caller's and remembers them.
 
@@ -86,8 +94,10 @@ class Pipeline:
         format: str,
         check: Callable[[str], Any] | None = None,
         model: str | None = None,
+        guided: bool = True,
     ) -> None:
         self._check = check
+        self._otherwise = "Ask again, or simplify the schema." if guided else _NOT_TOLD
         self._parsed: Any = None
         self._model = model
         self.cancel = cancel
@@ -197,7 +207,7 @@ class Pipeline:
         """The closing record. Raises `BackendError` for a whole answer that is not what its JSON schema asks for."""
         if logger.isEnabledFor(logging.DEBUG):
             self._log(f"finish reason {self.finish_reason}")
-        if self._check is not None and self.finish_reason != "cancelled":
+        if self._check is not None and self.finish_reason not in ("cancelled", "tool_calls"):
             try:
                 self._parsed = self._check(self.text)
             except ValueError as error:
@@ -217,7 +227,7 @@ class Pipeline:
             message, hint = f"{ONLY_REASONING}; an answer by the JSON schema never began", ONLY_REASONING_HINT
         else:
             message = f"the answer does not satisfy the JSON schema: {problem}"
-            hint = "Raise n_predict." if self.finish_reason == "length" else "Ask again, or simplify the schema."
+            hint = _WHAT_TO_DO.get(self.finish_reason, self._otherwise)
             hint += " The answer is in partial_text."
         error = InvalidAnswerError(message, hint=hint, partial_text=self.text, format=self.format)
         error.problem = problem

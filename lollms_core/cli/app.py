@@ -89,7 +89,7 @@ class Commands(click.Group):
     def _refuse_slips(self, ctx: click.Context, args: list[str], own: set[str]) -> None:
         """End with wrong usage where the first of the arguments is neither a command nor meant as a question.
 
-        Three words or more, and no options, are a question, whatever the first one looks like.
+        Three words or more before any option are a question, whatever the first one looks like.
         """
         import difflib
         import shlex
@@ -106,7 +106,8 @@ class Commands(click.Group):
             if command := next((arg for arg in args if arg in COMMANDS), None):
                 fail(f"Put options after the command: lollms {command} {first} …")
             return
-        if len(args) > 2 and not any(arg.startswith("-") for arg in args):
+        words = next((place for place, arg in enumerate(args) if arg.startswith("-")), len(args))
+        if words > 2:
             return
         as_question = f" To ask a model: lollms generate {shlex.join(args)}" if len(args) > 1 else ""
         if meant := _ELSEWHERE.get(first):

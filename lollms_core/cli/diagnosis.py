@@ -52,6 +52,8 @@ class Report:
     """The exceptions behind the findings, for their tracebacks."""
     remarks: list[str] = field(default_factory=list)
     again: str = ""
+    reached: str = ""
+    """The format that `again` names in place of the chosen one."""
     """The options with which a call reaches what was checked."""
 
     @property
@@ -122,6 +124,8 @@ def _examine(names: tuple[str, ...], everything: bool, timeout: float, choices: 
     alone = only or one or (names and chosen.nobody_chose)
     report.asked = frozenset(names) if alone else frozenset({*names, chosen.format.value})
     report.again = _again(choices, names)
+    if len(names) == 1 and not choices.get("format"):
+        report.reached = names[0]
     formats = installed_formats()
     report.packages = {name: f"{info.distribution} {info.version}" for name, info in formats.items()}
     # A server that is silent is found out before the check is given up.

@@ -7,19 +7,38 @@ Servers promise to follow a schema and some leave it out for some models without
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from lollms_core.text.code_blocks import extract_code_blocks
 from lollms_core.text.reasoning import remove_thinking_blocks
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from pydantic import BaseModel, ValidationError
 
-__all__ = ["checker", "model_checker", "schema_checker"]
+__all__ = ["as_schema", "checker", "model_checker", "schema_checker"]
 
 _MOST = 20_000
 """How many schemas may apply to one value. The validator looks at each, and nothing could end it early."""
+_MOST_LOOKS = 200_000
+"""How often parts of an answer may be held against a schema: half a second, and nothing could end it early."""
+_MOST_TOLD = 50_000
+"""The same, where the validator also collects what is wrong, which is slower."""
 _LONGEST = 200
+
+
+def as_schema(asked: Mapping[str, Any] | type[BaseModel]) -> Mapping[str, Any]:
+    """The JSON Schema itself. Raises `ValueError` for a class that pydantic can make none of."""
+    if isinstance(asked, Mapping):
+        return asked
+    from pydantic.errors import PydanticInvalidForJsonSchema
+
+    try:
+        schema: Mapping[str, Any] = asked.model_json_schema()
+    except PydanticInvalidForJsonSchema as error:
+        raise ValueError(f"pydantic makes no JSON Schema of {asked.__name__}: {error.message}") from None
+    return schema
 
 
 def checker(asked: Mapping[str, Any] | type[BaseModel] | None) -> Callable[[str], Any] | None:
@@ -60,10 +79,14 @@ def schema_checker(schema: Mapping[str, Any]) -> Callable[[str], Any]:
 
     def check(text: str) -> Any:
         value = _value_in(text)
-        error = next(validator.iter_errors(value), None)
-        if error is not None:
-            raise ValueError(_said(error))
-        return value
+        if _looks(schema, value, schema, quick=True) > _MOST_LOOKS:
+            raise ValueError("it cannot be checked in time: too many alternatives of the schema lie within one another")
+        if validator.is_valid(value):
+            return value
+        # To say what is wrong, the validator follows each alternative to its end.
+        if _looks(schema, value, schema) > _MOST_TOLD:
+            raise ValueError("none of the schema's alternatives fits, and they are too many to say where")
+        raise ValueError(next(map(_said, validator.iter_errors(value)), "it does not fit"))
 
     return check
 
@@ -72,15 +95,41 @@ def model_checker(model: type[BaseModel]) -> Callable[[str], Any]:
     """What makes an object of a pydantic class of a text. Its `ValueError` says what is wrong first."""
     from pydantic import ValidationError
 
+    schema = as_schema(model)
+
     def check(text: str) -> Any:
-        _value_in(text)
+        value = _value_in(text)
+        if _looks(schema, value, schema) > _MOST_LOOKS:
+            raise ValueError("it cannot be checked in time: give the unions of the class a discriminator")
         try:
             return model.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise ValueError(f"{_place(first['loc'])}{first['msg']}") from None
+            raise ValueError(_first_fault(error, value)) from None
+        except Exception as error:  # a validator of the caller's that a wrong answer has confused
+            raise ValueError(f"checking it failed: {type(error).__name__}: {error}") from error
 
     return check
+
+
+def _first_fault(error: ValidationError, value: Any) -> str:
+    """What pydantic says, with the place in the JSON: it puts the members of unions among the keys.
+
+    Of a union it reports what each member lacks. What is there and is wrong says more of what was meant.
+    """
+    faults = error.errors(include_url=False)
+    fault = next((fault for fault in faults if fault["type"] != "missing"), faults[0])
+    part: Any = value
+    path, missing = list[int | str](), fault["type"] == "missing"
+    step: Any
+    for number, step in enumerate(fault["loc"], 1):
+        if (isinstance(part, Mapping) and step in part) or (
+            isinstance(part, list) and isinstance(step, int) and step in range(len(part))
+        ):
+            part = part[step]
+        elif not (missing and number == len(fault["loc"])):
+            continue
+        path.append(step)
+    return f"{_place(path)}{fault['msg']}"
 
 
 def _value_in(text: str) -> Any:
@@ -100,14 +149,20 @@ def _refuse(constant: str) -> None:
 
 def _why_not_json(text: str) -> str:
     answer = remove_thinking_blocks(text)
-    if answer != text:
-        try:
-            _parsed(answer)
-        except (ValueError, RecursionError):
-            pass
-        else:
-            return "there is reasoning beside the JSON"
+    if answer != text and _is_json(answer):
+        return "there is reasoning beside the JSON"
+    blocks = extract_code_blocks(text)
+    if len(blocks) == 1 and _is_json(blocks[0]["content"]):
+        return "the JSON is inside a code block"
     return "it is not JSON"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        _parsed(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _said(error: Any) -> str:
@@ -138,6 +193,73 @@ def _cost(schema: Any, root: Mapping[str, Any], known: dict[int, int]) -> int:
     return known[id(schema)]
 
 
+def _looks(schema: Any, value: Any, root: Mapping[str, Any], *, quick: bool = False) -> float:
+    """How many times at most a part of a value is held against a schema. References are followed.
+
+    Args:
+        quick: an alternative is left at once where a `const` in it is not met, as when all that is asked is yes or no.
+    """
+    known: dict[tuple[int, int], float] = {}
+
+    def looks(schema: Any, value: Any) -> float:
+        if not isinstance(schema, Mapping):
+            return 1
+        key = id(schema), id(value)
+        if key not in known:
+            known[key] = 0
+            if quick and _is_other(schema, value):
+                known[key] = 1
+            else:
+                beside = [looks(inner, value) for inner in _beside(schema, root)]
+                # A discriminator (OpenAPI 3.1, "Discriminator Object") says which alternative it is.
+                known[key] = 1 + (max(beside, default=0) if "discriminator" in schema else sum(beside))
+                known[key] += sum(looks(inner, part) for inner, part in _within(schema, value))
+        return known[key]
+
+    try:
+        return looks(schema, value)
+    except RecursionError:
+        return math.inf
+
+
+def _is_other(schema: Mapping[str, Any], value: Any) -> bool:
+    """Whether a `const` of an object's properties is not met."""
+    properties = schema.get("properties")
+    return (
+        isinstance(properties, Mapping)
+        and isinstance(value, Mapping)
+        and any(
+            isinstance(inner, Mapping) and "const" in inner and name in value and inner["const"] != value[name]
+            for name, inner in properties.items()
+        )
+    )
+
+
+def _within(schema: Mapping[str, Any], value: Any) -> Iterator[tuple[Any, Any]]:
+    """The schemas that apply to the parts of a value, each with its part."""
+    if isinstance(value, Mapping):
+        properties = schema.get("properties")
+        for name, part in value.items():
+            if isinstance(properties, Mapping) and name in properties:
+                yield properties[name], part
+            for more in ("additionalProperties", "unevaluatedProperties"):
+                if more in schema:
+                    yield schema[more], part
+            if isinstance(patterns := schema.get("patternProperties"), Mapping):
+                for inner in patterns.values():
+                    yield inner, part
+    elif isinstance(value, list):
+        first = schema.get("prefixItems")
+        for number, part in enumerate(value):
+            if isinstance(first, list) and number < len(first):
+                yield first[number], part
+            for more in ("items", "additionalItems", "unevaluatedItems", "contains"):
+                if isinstance(inner := schema.get(more), Mapping):
+                    yield inner, part
+            if isinstance(tuples := schema.get("items"), list) and number < len(tuples):
+                yield tuples[number], part
+
+
 def _beside(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Any]:
     """The schemas that apply to the same value."""
     for name in ("not", "if", "then", "else"):
@@ -148,9 +270,11 @@ def _beside(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Any]
             yield from inner
     if isinstance(inner := schema.get("dependentSchemas"), Mapping):
         yield from inner.values()
-    reference = schema.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#"):
-        yield _at(root, reference[1:])
+    for name in ("$ref", "$dynamicRef", "$recursiveRef"):
+        reference = schema.get(name)
+        if isinstance(reference, str) and reference.startswith("#"):
+            target = _at(root, reference[1:])
+            yield root if target is None else target  # by an anchor: the whole is no less
 
 
 def _at(root: Any, pointer: str) -> Any:

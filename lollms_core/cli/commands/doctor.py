@@ -110,7 +110,7 @@ def _print_end(report: Report) -> None:
         if report.failures and not current_state().debug:
             click.echo("--debug shows the tracebacks.")
         return
-    name = report.chosen if report.chosen in report.asked else next(iter(report.findings))
+    name = report.reached or (report.chosen if report.chosen in report.asked else next(iter(report.findings)))
     options = report.again or ("" if name == report.chosen else f" -f {name}")
     click.echo(_wrapped(f'All is well: `lollms generate{options} "Hello!"` will ask {name}.', 0, "  "))
 

@@ -1,0 +1,41 @@
+"""What a third round of newcomers met: questions taken for slips, a closing line that was false, keys that stayed."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from lollms_core.cli import toml_edit
+from lollms_core.cli.app import cli
+from lollms_core.cli.diagnosis import Report
+
+
+@pytest.fixture
+def run(home):
+    return lambda *args: CliRunner().invoke(cli, list(args))
+
+
+def test_a_question_with_an_option_is_a_question(run):
+    result = run("what", "is", "the", "capital", "of", "France", "-f", "echo")
+    assert result.exit_code == 0, result.output
+    assert "capital" in result.output
+
+
+def test_the_doctor_names_the_format_that_its_command_asks(run, monkeypatch):
+    monkeypatch.setattr(Report, "problems", [])  # the chosen format has no server here
+    assert run("config", "set", "format", "lollms").exit_code == 0
+    assert "will ask echo" in " ".join(run("doctor", "echo").output.split())
+
+
+@pytest.mark.parametrize("text", ['formats.ollama.model = "x"\n', '[formats]\nollama.model = "x"\n'])
+def test_the_last_dotted_key_can_be_taken_out(text):
+    assert "model" not in toml_edit.unset_value(text, ("formats", "ollama", "model"))
+
+
+def test_an_empty_table_can_be_taken_out():
+    text = "[formats.ollama.options]\n"
+    assert "options" not in toml_edit.unset_value(text, ("formats", "ollama", "options"))
+
+
+def test_a_nan_elsewhere_is_no_reason_to_refuse():
+    assert "b = 1" in toml_edit.set_value("a = nan\n", ("b",), 1)
