@@ -291,8 +291,8 @@ class ClientBase:
     ) -> Run:
         self._check_open()
         cancel = CancelToken()
-        check = answer_check(options.get("json_schema"))
-        request = self._builder.build(self, prompt, messages, n_predict, options, cancel)
+        schema, check = answer_check(options.get("json_schema"))
+        request = self._builder.build(self, prompt, messages, n_predict, options, cancel, schema)
         stop = () if "stop" in self.backend.capabilities.options else request.sampling.stop
         guided = "json_schema" in self.backend.capabilities.options
         return Run(request, Pipeline(stop, cancel, self.format, check, request.model, guided))
@@ -641,8 +641,6 @@ def prompt_or_messages(
     if isinstance(prompt, str):
         return prompt, None
     given: Any = prompt
-    if isinstance(given, Mapping):
-        raise TypeError("a conversation is a list of messages: [{'role': 'user', 'content': …}]")
     if isinstance(given, bytes) or not isinstance(given, Iterable):
         raise TypeError(f"prompt must be a str or a list of messages, not {type(given).__name__}")
     return None, prompt

@@ -72,7 +72,10 @@ def ask_for_codes(
         more = completion.text
         if not more.strip():
             break
-        blocks = _continued(blocks, more, single)
+        if completion.finish_reason != "length" and not more.strip().strip("`~"):  # it only closes the block
+            blocks[-1] = {**last, "content": last["content"].removesuffix("\n"), "is_complete": True}
+        else:
+            blocks = _continued(blocks, more, single)
         answer += more
     if not any(block["content"].strip() for block in blocks):
         raise _no_code(completion, answer)

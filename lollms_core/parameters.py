@@ -149,11 +149,13 @@ class RequestBuilder:
         n_predict: int | None,
         options: GenerateOptions,
         cancel: CancelToken,
+        schema: Mapping[str, Any] | None = None,
     ) -> GenerationRequest:
         """The request for a prompt or a conversation.
 
         Args:
             client: the object whose attributes are the values for options left out.
+            schema: the JSON Schema of the option `json_schema`.
 
         Raises:
             TypeError: an unknown option, or a value of the wrong type.
@@ -173,8 +175,9 @@ class RequestBuilder:
         if personality is None:
             personality = getattr(client, "personality", None)
         personality = None if personality == -1 else checked_personality(personality)
-        schema = _schema(options.get("json_schema"))
         system_prompt = check_text(options.get("system_prompt") or "", "system_prompt")
+        if isinstance(messages, (Mapping, Message)):
+            raise TypeError("a conversation is a list of messages: [{'role': 'user', 'content': …}]")
         conversation = tuple(as_message(message) for message in messages) if messages is not None else ()
         images = _images(options.get("images"))
         model = options.get("model_name") or getattr(client, "model_name", None)
@@ -255,7 +258,8 @@ class RequestBuilder:
 
     def _with_what_can_be_said(self, request: GenerationRequest) -> GenerationRequest:
         """The request without those parts of its messages that the backend has no way to say; it is told which."""
-        can = self._backend.capabilities.parts
+        raw = request.completion_format is ELF_COMPLETION_FORMAT.Instruct  # which is nothing but text
+        can = frozenset[str]() if raw else self._backend.capabilities.parts
         lost: dict[type, str] = {kind: told for kind, (name, told) in _NAMES_OF_PARTS.items() if name not in can}
         if not any(type(part) in lost for message in request.messages for part in message.parts):
             return request
@@ -578,28 +582,21 @@ def _images(sources: Sequence[Any] | None) -> tuple[Image, ...]:
     return tuple(load_images(sources))
 
 
-def answer_check(asked: Any) -> Callable[[str], Any] | None:
-    """What checks an answer for a `json_schema`: see `lollms_core.text.checker`.
+def answer_check(asked: Any) -> tuple[Mapping[str, Any] | None, Callable[[str], Any] | None]:
+    """The JSON Schema of a `json_schema`, and what checks an answer for it: see `lollms_core.text.json_schema`.
 
     Raises:
         TypeError: neither a schema nor a pydantic class.
         InvalidRequestError: it is no JSON Schema.
     """
     if asked is None:
-        return None
+        return None, None
     if not isinstance(asked, Mapping) and not hasattr(asked, "model_json_schema"):
         raise TypeError(f"json_schema must be a JSON Schema or a pydantic model class, not {type(asked).__name__}")
-    from lollms_core.text.json_schema import checker
+    from lollms_core.text.json_schema import as_schema, model_checker, schema_checker
 
     try:
-        return checker(asked)
+        schema = as_schema(asked)
+        return schema, schema_checker(schema) if schema is asked else model_checker(asked, schema)
     except ValueError as error:
         raise InvalidRequestError(f"the json_schema is not a valid JSON Schema: {error}") from None
-
-
-def _schema(asked: Any) -> Mapping[str, Any] | None:
-    if asked is None:
-        return None
-    from lollms_core.text.json_schema import as_schema
-
-    return as_schema(asked)

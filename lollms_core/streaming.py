@@ -211,7 +211,7 @@ class Pipeline:
             try:
                 self._parsed = self._check(self.text)
             except ValueError as error:
-                raise self._not_as_asked(str(error)) from None
+                raise self._not_as_asked(str(error)) from error.__cause__
         return Chunk(finish_reason=self.finish_reason, usage=self._usage, metadata=self._metadata or None)
 
     def _log(self, how: str) -> None:

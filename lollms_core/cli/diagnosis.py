@@ -52,9 +52,9 @@ class Report:
     """The exceptions behind the findings, for their tracebacks."""
     remarks: list[str] = field(default_factory=list)
     again: str = ""
+    """The options with which a call reaches what was checked."""
     reached: str = ""
     """The format that `again` names in place of the chosen one."""
-    """The options with which a call reaches what was checked."""
 
     @property
     def problems(self) -> list[str]:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from lollms_core.text.code_blocks import extract_code_blocks as extract_code_blocks
     from lollms_core.text.continuation import join_continuation as join_continuation
     from lollms_core.text.continuation import read_continuation as read_continuation
-    from lollms_core.text.json_schema import checker as checker
     from lollms_core.text.layouts import ai_full_header as ai_full_header
     from lollms_core.text.layouts import conversation_text as conversation_text
     from lollms_core.text.layouts import prompt_text as prompt_text
@@ -31,7 +30,6 @@ _HOMES = {
     "StopFilter": "stop",
     "SurrogateJoiner": "surrogates",
     "ai_full_header": "layouts",
-    "checker": "json_schema",
     "conversation_text": "layouts",
     "extract_code_blocks": "code_blocks",
     "extract_thinking_blocks": "reasoning",
@@ -50,7 +48,6 @@ __all__ = [
     "StopFilter",
     "SurrogateJoiner",
     "ai_full_header",
-    "checker",
     "conversation_text",
     "extract_code_blocks",
     "extract_thinking_blocks",

@@ -7,7 +7,6 @@ Servers promise to follow a schema and some leave it out for some models without
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +16,14 @@ from lollms_core.text.reasoning import remove_thinking_blocks
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
-__all__ = ["as_schema", "checker", "model_checker", "schema_checker"]
+__all__ = ["as_schema", "model_checker", "schema_checker"]
 
 _MOST = 20_000
 """How many schemas may apply to one value. The validator looks at each, and nothing could end it early."""
 _MOST_LOOKS = 200_000
-"""How often parts of an answer may be held against a schema: half a second, and nothing could end it early."""
+"""How often parts of an answer may be held against a schema: half a second, and nothing could end it early.
+
+A long answer to a plain schema has as many parts as it has; so ten for each character are free."""
 _MOST_TOLD = 50_000
 """The same, where the validator also collects what is wrong, which is slower."""
 _LONGEST = 200
@@ -39,16 +40,6 @@ def as_schema(asked: Mapping[str, Any] | type[BaseModel]) -> Mapping[str, Any]:
     except PydanticInvalidForJsonSchema as error:
         raise ValueError(f"pydantic makes no JSON Schema of {asked.__name__}: {error.message}") from None
     return schema
-
-
-def checker(asked: Mapping[str, Any] | type[BaseModel] | None) -> Callable[[str], Any] | None:
-    """What checks an answer for what was asked: gives the value in it, or raises `ValueError` that says what is wrong.
-
-    Raises `ValueError` for a schema that is none.
-    """
-    if asked is None:
-        return None
-    return schema_checker(asked) if isinstance(asked, Mapping) else model_checker(asked)
 
 
 def schema_checker(schema: Mapping[str, Any]) -> Callable[[str], Any]:
@@ -69,37 +60,34 @@ def schema_checker(schema: Mapping[str, Any]) -> Callable[[str], Any]:
     import jsonschema_rs
 
     try:
-        if _cost(schema, schema, {}) > _MOST:
+        if _looks(schema, None) > _MOST:
             raise ValueError(f"more than {_MOST} schemas apply to one value")
         validator = jsonschema_rs.validator_for(dict(schema), offline=True)  # what it refers to is never fetched
     except jsonschema_rs.ValidationError as error:
         raise ValueError(_said(error)) from None
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
 
     def check(text: str) -> Any:
         value = _value_in(text)
-        if _looks(schema, value, schema, quick=True) > _MOST_LOOKS:
+        free = 10 * len(text)
+        if _looks(schema, value, leave=_other_constant) > _MOST_LOOKS + free:
             raise ValueError("it cannot be checked in time: too many alternatives of the schema lie within one another")
         if validator.is_valid(value):
             return value
         # To say what is wrong, the validator follows each alternative to its end.
-        if _looks(schema, value, schema) > _MOST_TOLD:
-            raise ValueError("none of the schema's alternatives fits, and they are too many to say where")
+        if _looks(schema, value) > _MOST_TOLD + free:
+            raise ValueError("it does not fit, and the schema has too many alternatives to say where")
         raise ValueError(next(map(_said, validator.iter_errors(value)), "it does not fit"))
 
     return check
 
 
-def model_checker(model: type[BaseModel]) -> Callable[[str], Any]:
-    """What makes an object of a pydantic class of a text. Its `ValueError` says what is wrong first."""
+def model_checker(model: type[BaseModel], schema: Mapping[str, Any]) -> Callable[[str], Any]:
+    """What makes an object of a pydantic class, of which `schema` is the schema, of a text. Raises `ValueError`."""
     from pydantic import ValidationError
-
-    schema = as_schema(model)
 
     def check(text: str) -> Any:
         value = _value_in(text)
-        if _looks(schema, value, schema) > _MOST_LOOKS:
+        if _looks(schema, value, discriminated=True) > _MOST_LOOKS + 10 * len(text):
             raise ValueError("it cannot be checked in time: give the unions of the class a discriminator")
         try:
             return model.model_validate_json(text)
@@ -183,47 +171,46 @@ def _place(path: Any) -> str:
     return f"${place}: " if place else ""
 
 
-def _cost(schema: Any, root: Mapping[str, Any], known: dict[int, int]) -> int:
-    """How many schemas apply to a value besides those that apply to its parts. References are followed."""
-    if not isinstance(schema, Mapping):
-        return 1
-    if id(schema) not in known:
-        known[id(schema)] = 0  # a circle comes to nothing: the validator notices it
-        known[id(schema)] = 1 + sum(_cost(inner, root, known) for inner in _beside(schema, root))
-    return known[id(schema)]
-
-
-def _looks(schema: Any, value: Any, root: Mapping[str, Any], *, quick: bool = False) -> float:
-    """How many times at most a part of a value is held against a schema. References are followed.
+def _looks(
+    root: Mapping[str, Any],
+    value: Any,
+    *,
+    leave: Callable[[Mapping[str, Any], Any], bool] = lambda *_: False,
+    discriminated: bool = False,
+) -> int:
+    """How many times at most a value or a part of it is held against a schema. References are followed.
 
     Args:
-        quick: an alternative is left at once where a `const` in it is not met, as when all that is asked is yes or no.
-    """
-    known: dict[tuple[int, int], float] = {}
+        root: the whole schema.
+        value: `None` counts what applies to any value by itself.
+        leave: says of an alternative whether it is left as soon as it is looked at.
+        discriminated: a discriminator says which alternative it is (OpenAPI 3.1, "Discriminator Object"): to pydantic.
 
-    def looks(schema: Any, value: Any) -> float:
+    Raises:
+        ValueError: the schema or the value is nested too deeply to count.
+    """
+    known: dict[tuple[int, int], int] = {}
+
+    def looks(schema: Any, value: Any) -> int:
         if not isinstance(schema, Mapping):
             return 1
         key = id(schema), id(value)
         if key not in known:
-            known[key] = 0
-            if quick and _is_other(schema, value):
-                known[key] = 1
-            else:
+            known[key] = int(leave(schema, value))  # 0: a circle comes to nothing, the validator notices it
+            if not known[key]:
                 beside = [looks(inner, value) for inner in _beside(schema, root)]
-                # A discriminator (OpenAPI 3.1, "Discriminator Object") says which alternative it is.
-                known[key] = 1 + (max(beside, default=0) if "discriminator" in schema else sum(beside))
-                known[key] += sum(looks(inner, part) for inner, part in _within(schema, value))
+                counted = max(beside, default=0) if discriminated and "discriminator" in schema else sum(beside)
+                known[key] = 1 + counted + sum(looks(inner, part) for inner, part in _within(schema, value))
         return known[key]
 
     try:
-        return looks(schema, value)
+        return looks(root, value)
     except RecursionError:
-        return math.inf
+        raise ValueError("it is nested too deeply") from None
 
 
-def _is_other(schema: Mapping[str, Any], value: Any) -> bool:
-    """Whether a `const` of an object's properties is not met."""
+def _other_constant(schema: Mapping[str, Any], value: Any) -> bool:
+    """Whether a `const` of an object's properties is not met: all that a validator needs to say no."""
     properties = schema.get("properties")
     return (
         isinstance(properties, Mapping)

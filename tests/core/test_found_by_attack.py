@@ -35,6 +35,7 @@ from lollms_core import (
     Message,
     Timeouts,
     TokenCount,
+    UnfinishedCodeWarning,
     UnsupportedOptionError,
     UnsupportedOptionWarning,
     hookimpl,
@@ -44,7 +45,7 @@ from lollms_core import (
 from lollms_core.images import load_image
 from lollms_core.text import SurrogateJoiner
 from lollms_core.text.json_schema import schema_checker
-from lollms_core.types import MSG_TYPE, Usage
+from lollms_core.types import MSG_TYPE, ToolCall, ToolResult, Usage
 from tests.support.inline import Over, over
 from tests.support.lollms_stub import LollmsStub
 from tests.support.strangers import Strangers, strangers
@@ -586,3 +587,53 @@ def test_a_warning_that_is_made_an_error_stays_a_warning(over: Over, backend: ty
             over(backend).generate("x", top_k=3)
         with pytest.raises(UnsupportedOptionWarning):
             asyncio.run(over(backend).agenerate("x", top_k=3))
+
+
+class Raw(Backend):
+    """Repeats the raw text it gets; in a chat it could say calls of tools."""
+
+    contract_version = 1
+    capabilities = Capabilities(
+        options=frozenset({"messages"}), parts=frozenset({"tool_call", "tool_result"}), raw_prompt=True, local=True
+    )
+
+    @hookimpl
+    def generate(self, request: GenerationRequest) -> Iterator[Chunk]:
+        yield Chunk(request.as_text(), finish_reason="stop")
+
+
+def test_what_raw_text_cannot_say_is_told() -> None:
+    talk = [
+        Message("user", "Weather in Rome?"),
+        Message("assistant", [ToolCall(name="weather", arguments={"city": "Rome"}, id="a")]),
+        Message("tool", [ToolResult(text="21 degrees", id="a", name="weather")]),
+    ]
+    with LollmsClient(default_generation_mode=Raw) as client:
+        with pytest.warns(UnsupportedOptionWarning, match="tool"):
+            assert client.chat(talk, completion_format="Instruct") == "Weather in Rome?"
+
+
+@pytest.mark.parametrize("message", [{"role": "user", "content": "hi"}, Message("user", "hi")])
+def test_one_message_is_no_conversation(message: Any) -> None:
+    with LollmsClient(default_generation_mode="echo") as client, pytest.raises(TypeError, match="a list of messages"):
+        client.chat(message)
+
+
+@pytest.mark.parametrize(("finish", "asked"), [("stop", 2), ("length", 3)])
+def test_a_continuation_that_only_closes_the_block(finish: str, asked: int) -> None:
+    answers = iter([("```python\na = 1\n", "length"), ("```\n", finish), ("```", "stop")])
+    prompts = []
+
+    class Cut(Backend):
+        contract_version = 1
+
+        @hookimpl
+        def generate(self, request: GenerationRequest) -> Iterator[Chunk]:
+            prompts.append(request)
+            text, reason = next(answers)
+            yield Chunk(text, finish_reason=reason)
+
+    with warnings.catch_warnings(), LollmsClient(default_generation_mode=Cut, raise_errors=True) as client:
+        warnings.simplefilter("error", UnfinishedCodeWarning)
+        assert client.generate_code("Set a.") == "a = 1"
+    assert len(prompts) == asked

@@ -21,7 +21,7 @@ from lollms_core import (
 )
 from lollms_core.streaming import Pipeline
 from lollms_core.testing import within
-from lollms_core.text.json_schema import model_checker, schema_checker
+from lollms_core.text.json_schema import as_schema, model_checker, schema_checker
 from tests.support.waiting import PATIENCE
 
 
@@ -41,13 +41,17 @@ EXPRESSION = {
 }
 
 
+def _of(model):
+    return model_checker(model, as_schema(model))
+
+
 def _nested(depth: int, leaf: str) -> str:
     return '{"op":"not","arg":' * depth + leaf + "}" * depth
 
 
 def test_a_wrong_leaf_in_deep_alternatives_is_told_at_once():
     check = schema_checker(EXPRESSION)
-    with pytest.raises(ValueError, match="too many to say where"):
+    with pytest.raises(ValueError, match="too many alternatives to say where"):
         within(PATIENCE, lambda: check(_nested(40, '{"value": "x"}')))
     assert check(_nested(40, '{"value": 1}')) == json.loads(_nested(40, '{"value": 1}'))
     with pytest.raises(ValueError, match="value"):
@@ -80,7 +84,7 @@ Neg.model_rebuild()
 
 def test_unions_of_classes_that_double_with_each_level_are_refused():
     with pytest.raises(ValueError, match="discriminator"):
-        within(PATIENCE, lambda: model_checker(Not)('{"arg":' * 40 + '{"value": "x"}' + "}" * 40))
+        within(PATIENCE, lambda: _of(Not)('{"arg":' * 40 + '{"value": "x"}' + "}" * 40))
 
 
 class Cat(BaseModel):
@@ -97,9 +101,9 @@ class Home(BaseModel):
 
 def test_of_a_union_what_is_there_and_wrong_is_named_by_its_place_in_the_json():
     with pytest.raises(ValueError, match=r"^\$\.pet\.barks: Input should be a valid integer"):
-        model_checker(Home)('{"pet": {"barks": "many"}}')
+        _of(Home)('{"pet": {"barks": "many"}}')
     with pytest.raises(ValueError, match=r"^\$\.pet\.lives: Field required"):
-        model_checker(Home)('{"pet": {}}')
+        _of(Home)('{"pet": {}}')
 
 
 class Confused(BaseModel):
@@ -113,7 +117,7 @@ class Confused(BaseModel):
 
 def test_a_validator_that_breaks_is_an_invalid_answer():
     with pytest.raises(ValueError, match="KeyError"):
-        model_checker(Confused)('{"city": "Paris"}')
+        _of(Confused)('{"city": "Paris"}')
 
 
 def test_json_in_a_code_block_is_named():
@@ -145,3 +149,18 @@ def test_the_model_is_shown_the_schema_when_it_is_asked_again():
     error.problem = "it is not JSON"
     messages: list[Message] = list(dialogue.throw(error).content)
     assert '"title": "City"' in messages[-1].text
+
+
+def test_a_long_answer_to_a_plain_schema_is_checked():
+    check = schema_checker({"type": "array", "items": {"type": "integer"}})
+    numbers = [number % 10 for number in range(300_000)]
+    assert check(json.dumps(numbers)) == numbers
+    with pytest.raises(ValueError, match=r"^\$\[299999\]: "):
+        check(json.dumps([*numbers[:-1], "x"]))
+
+
+def test_a_discriminator_is_pydantics_not_the_validators():
+    schema = {**EXPRESSION, "$defs": {**EXPRESSION["$defs"]}}
+    schema["$defs"]["e"] = {**schema["$defs"]["e"], "discriminator": {"propertyName": "op"}}
+    with pytest.raises(ValueError, match="too many alternatives to say where"):
+        within(PATIENCE, lambda: schema_checker(schema)(_nested(40, '{"value": "x"}')))
