@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lollms_core.text.code_blocks import extract_code_blocks as extract_code_blocks
     from lollms_core.text.continuation import join_continuation as join_continuation
     from lollms_core.text.continuation import read_continuation as read_continuation
+    from lollms_core.text.json_schema import schema_checker as schema_checker
     from lollms_core.text.layouts import ai_full_header as ai_full_header
     from lollms_core.text.layouts import conversation_text as conversation_text
     from lollms_core.text.layouts import prompt_text as prompt_text
@@ -38,6 +39,7 @@ _HOMES = {
     "quoted": "layouts",
     "read_continuation": "continuation",
     "remove_thinking_blocks": "reasoning",
+    "schema_checker": "json_schema",
     "separator_template": "layouts",
     "system_full_header": "layouts",
     "user_full_header": "layouts",
@@ -56,6 +58,7 @@ __all__ = [
     "quoted",
     "read_continuation",
     "remove_thinking_blocks",
+    "schema_checker",
     "separator_template",
     "system_full_header",
     "user_full_header",

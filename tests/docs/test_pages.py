@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -255,6 +256,8 @@ def test_every_public_name_is_in_the_reference():
     shown = set()
     for page in (ROOT / "docs" / "reference").glob("*.md"):
         shown |= set(re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE))
+    for path in shown:  # what is no module is looked for in one
+        assert pkgutil.resolve_name(path) is not None, path
     for name, home in lollms_core._HOMES.items():
         assert {home, f"{home}.{name}", f"lollms_core.{name}"} & shown, name
     modules = ("http", "http_backend.HTTPBackend", "images", "mailbox", "testing", "text", "tokenizers")
