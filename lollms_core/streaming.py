@@ -204,7 +204,7 @@ class Pipeline:
         return out
 
     def closing(self) -> Chunk:
-        """The closing record. Raises `BackendError` for a whole answer that is not what its JSON schema asks for."""
+        """The closing record. Raises `InvalidAnswerError` for an answer that is not what its JSON schema asks for."""
         if logger.isEnabledFor(logging.DEBUG):
             self._log(f"finish reason {self.finish_reason}")
         if self._check is not None and self.finish_reason not in ("cancelled", "tool_calls"):

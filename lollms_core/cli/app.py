@@ -51,6 +51,18 @@ _ELSEWHERE = {
 }
 """What other programs of this kind call their commands: nobody wants these words to be sent to a model."""
 
+_OPTIONS_ELSEWHERE = {
+    "--api-base": "--host-address",
+    "--backend": "--format",
+    "--base-url": "--host-address",
+    "--host": "--host-address",
+    "--max-new-tokens": "--n-predict",
+    "--max-tokens": "--n-predict",
+    "--provider": "--format",
+    "--url": "--host-address",
+}
+"""What they call their options. By its letters `--base-url` is nearest to `--insecure`, which nobody means by it."""
+
 _CLOSE = 0.7
 
 
@@ -119,7 +131,15 @@ class Commands(click.Group):
         if not colours_wanted():
             ctx.color = False
         with guarded(ctx):
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except click.NoSuchOption as error:
+                meant = _OPTIONS_ELSEWHERE.get(error.option_name)
+                command = error.ctx.command if error.ctx else self
+                if meant in {name for parameter in command.params for name in parameter.opts}:
+                    told = f"There is no option {error.option_name}. Did you mean {meant}?"
+                    raise click.NoSuchOption(error.option_name, told, ctx=error.ctx) from None
+                raise
 
 
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

@@ -39,3 +39,13 @@ def test_an_empty_table_can_be_taken_out():
 
 def test_a_nan_elsewhere_is_no_reason_to_refuse():
     assert "b = 1" in toml_edit.set_value("a = nan\n", ("b",), 1)
+
+
+@pytest.mark.parametrize(
+    ("option", "meant"), [("--base-url", "--host-address"), ("--max-tokens", "--n-predict"), ("--provider", "--format")]
+)
+@pytest.mark.parametrize("before", [(), ("generate",)])
+def test_other_names_of_options_lead_to_ours(run, option, meant, before):
+    result = run(*before, option, "x", "hi")
+    assert result.exit_code == 2
+    assert f"There is no option {option}. Did you mean {meant}?" in result.output
