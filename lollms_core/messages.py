@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 __all__ = [
@@ -67,6 +68,10 @@ class ToolCall:
     """The arguments as the model wrote them; empty if only the values are known."""
     id: str = ""
     """What its result is to name; empty for servers that give none."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.arguments, (Mapping, NoneType)):
+            raise TypeError(f"the arguments of a tool call must be a dictionary, not {type(self.arguments).__name__}")
 
     @classmethod
     def from_text(cls, name: str, text: str, id: str = "") -> ToolCall:

@@ -163,7 +163,9 @@ def _wire_forms(message: Message) -> Iterator[dict[str, Any]]:
     ]
     content = _wire_content(message)
     if content or calls or not message.tool_results:
-        wire: dict[str, Any] = {"role": message.role, "content": content or (None if calls else "")}
+        # The result of a tool is text on this wire; what came with it, such as an image, is said by the user.
+        role = "user" if message.tool_results else message.role
+        wire: dict[str, Any] = {"role": role, "content": content or (None if calls else "")}
         yield wire | {"tool_calls": calls} if calls else wire
 
 

@@ -301,3 +301,9 @@ def test_parts_that_no_chunk_can_have(chunk: Chunk, complaint: str) -> None:
     with LollmsClient(default_generation_mode=Wrong, raise_errors=True) as client:
         with pytest.raises(ContractError, match=complaint):
             client.generate("x")
+
+
+def test_arguments_of_a_call_are_a_dictionary() -> None:
+    wrong: Any = ["Rome"]
+    with pytest.raises(TypeError, match="must be a dictionary, not list"):
+        ToolCall(name="weather", arguments=wrong)

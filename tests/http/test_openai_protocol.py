@@ -24,8 +24,19 @@ from lollms_core.http.openai_protocol import (
     completion_body,
     finish_reason,
     read_embeddings,
+    wire_messages,
 )
-from lollms_core.types import MSG_TYPE, Chunk, GenerationRequest, Image, Message, SamplingParams, ToolCall, Usage
+from lollms_core.types import (
+    MSG_TYPE,
+    Chunk,
+    GenerationRequest,
+    Image,
+    Message,
+    SamplingParams,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
 from tests.http.test_decoders import cuts, split
 
 THINK = MSG_TYPE.MSG_TYPE_REASONING
@@ -527,3 +538,11 @@ def test_done_is_no_end_where_a_finish_reason_is_due() -> None:
     decoder = ChatDecoder({}, needs_finish_reason=True)
     with pytest.raises(IncompleteStreamError):
         list(decoder.feed(events(delta(content="cut"))))
+
+
+def test_what_comes_with_the_result_of_a_tool_is_said_by_the_user() -> None:
+    picture = Image(data=None, media_type=None, url="https://example.com/map.png")
+    answered, shown = wire_messages([Message("tool", [ToolResult(text="a map", id="a"), picture])])
+    assert answered == {"role": "tool", "tool_call_id": "a", "content": "a map"}
+    assert shown["role"] == "user"
+    assert shown["content"][0]["type"] == "image_url"
