@@ -126,7 +126,7 @@ def test_json_in_a_code_block_is_named():
 
 
 def test_a_call_of_a_tool_is_no_wrong_answer():
-    call = ToolCall(id="1", name="look", arguments="{}")
+    call = ToolCall(id="1", name="look")
     pipeline = Pipeline((), CancelToken(), "echo", schema_checker({"type": "object"}))
     for chunk in (Chunk("", part=call), Chunk("", finish_reason="tool_calls")):
         pipeline.feed(chunk)
