@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lollms_core import LollmsClient, UnsupportedOptionError
+from lollms_core import LollmsClient, UnsupportedOptionError, registry
 from lollms_core.testing import BackendConformance
 from tests.parity.packages import install_project, run_pytest
 from tests.support.strangers import Strangers
@@ -134,6 +134,7 @@ def installed(tmp_path_factory):
         Strangers(folder, patch).install(block("class ShoutServerBackend"), shoutserver="ShoutServerBackend")
         yield
         sys.path_importer_cache.clear()
+    registry.refresh()  # or the format is known to whatever runs in this process next
 
 
 class TestTheHTTPBackendAsPrinted(BackendConformance):
