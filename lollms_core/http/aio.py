@@ -145,10 +145,12 @@ class AsyncTransport:
     def wait_for(self, call: AsyncCall) -> None:
         """Keep the session that `call` uses, also if this is closed: the server is to be asked to stop."""
         self._stopping.add(call)
+        self.stops.began(call)
 
     def wait_for_no_more(self, call: AsyncCall) -> None:
         """`call` has ended, in its own loop."""
         self._stopping.discard(call)
+        self.stops.done(call)
         if self._closed and all(other.loop is not call.loop for other in list(self._stopping)):
             session = self._sessions.pop(call.loop, None)
             if session is not None:

@@ -185,6 +185,10 @@ class AsyncCall:
         finally:
             self._waiting = None
 
+    def patience(self) -> float:
+        """Seconds to wait at most before a question, so that other answers can end."""
+        return self._transport.stops.patience()
+
     def _give_turn(self) -> None:
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self._take_turn)

@@ -45,6 +45,8 @@ logger = logging.getLogger("lollms")
 _ERROR_BODY = 256 * 1024
 _AFTER_THE_END = 5.0
 """Seconds for what may follow a whole answer."""
+_LOOK = 0.02
+"""Seconds between two looks at whether other answers have ended."""
 _MAX_REVISIONS = 8
 """Enough for a server that refuses one parameter after another, and an end for one that is never content."""
 
@@ -90,6 +92,9 @@ class Call(Protocol):
     def open(self, request: HTTPRequest) -> Any: ...
     def wait(self, seconds: float) -> Any: ...
     def take_turn(self, turns: Turns) -> Any: ...
+    def patience(self) -> float:
+        """Seconds to wait at most before a question, so that other answers can end. See `Stops.patience`."""
+
     def settled(self) -> Any: ...
     def stop(self, last_word: HTTPRequest | None) -> None: ...
     def leave(self, last_word: HTTPRequest | None) -> Generator[Step, Any, None]:
@@ -246,6 +251,8 @@ def _attempts(
     retries, revisions = policy.retries(), 0
     while True:
         held: list[Chunk] = []
+        while not call.stopping and (left := call.patience()):
+            yield functools.partial(call.wait, min(left, _LOOK))
         try:
             yield from _read_answer(plan, call, policy, held)
             return

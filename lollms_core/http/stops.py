@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
+from lollms_core.bridges import processes
 from lollms_core.http.turns import LOOK_AGAIN, Turns
 
 __all__ = ["STOP_LIMIT", "Stops", "ask_to_stop"]
@@ -37,6 +38,30 @@ class Stops:
         """When the server had last let the limit pass (`time.monotonic`)."""
         self.moved = float("-inf")
         """When the turn had last passed on."""
+        self.renew()
+        processes.renewed_in_child(self)
+
+    def renew(self) -> None:
+        """Forget which answers are to end: in a forked child they are its parent's."""
+        self._under_way: dict[Stopping, float] = {}
+
+    def began(self, call: Stopping) -> None:
+        """The answer of `call` is to end, and the server may be asked for that until `done`. From any thread."""
+        self._under_way[call] = time.monotonic()
+
+    def done(self, call: Stopping) -> None:
+        """The server is not asked any more to end the answer of `call`. From any thread."""
+        self._under_way.pop(call, None)
+
+    def patience(self) -> float:
+        """Seconds for which a new question should wait at most: it could take a word that is meant for another answer.
+
+        0.0 as soon as no such word is under way.
+        """
+        if not self._under_way:
+            return 0.0
+        alive = [began for call, began in list(self._under_way.items()) if call.is_alive()]
+        return max(0.0, max(alive, default=float("-inf")) + 2 * STOP_LIMIT - time.monotonic())
 
     def one_ended(self, wanted: bool) -> None:
         """An answer of the client has ended; `wanted`: it was to end. From any thread."""

@@ -319,6 +319,10 @@ class SyncCall:
             if not self._watch.wait(min(left, LOOK_AGAIN)):
                 turns.look()
 
+    def patience(self) -> float:
+        """Seconds to wait at most before a question, so that other answers can end."""
+        return self._transport.stops.patience()
+
     def _give_turn(self) -> None:
         self._turn = True
         self._watch.wake()
@@ -351,6 +355,7 @@ class SyncCall:
             asks = last_word is not None and self.streaming and self._process == processes.current
             if asks:
                 self._news, self._asked = queue.SimpleQueue(), threading.Event()
+                self._transport.stops.began(self)
         if not asks:
             self.abort()
         return asks
@@ -376,6 +381,7 @@ class SyncCall:
         try:
             run(ask_to_stop(self, self._transport.stops, tell, task=None, look=not cut))
         finally:
+            self._transport.stops.done(self)
             self._asked.set()
 
     def may_read(self) -> bool:

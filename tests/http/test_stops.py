@@ -95,3 +95,18 @@ def test_nothing_is_said_while_the_end_may_lie_unread(lacking: str) -> None:
     setattr(call, lacking, False)
     run(ask_to_stop(call, stops, lambda: said.append("stop"), task=None))
     assert (call.aborted, said) == (True, [])
+
+
+def test_a_question_waits_only_for_answers_that_can_still_end() -> None:
+    stops, ending, dead = Stops(), Call(), Call()
+    assert stops.patience() == 0.0
+    dead.is_alive = lambda: False  # type: ignore[method-assign]
+    stops.began(dead)
+    assert stops.patience() == 0.0
+    stops.began(ending)
+    assert 0.0 < stops.patience() <= 2 * stops_module.STOP_LIMIT
+    time.sleep(2 * stops_module.STOP_LIMIT)
+    assert stops.patience() == 0.0
+    stops.began(ending)
+    stops.done(ending)
+    assert stops.patience() == 0.0

@@ -390,6 +390,33 @@ def test_one_cancel_ends_every_answer_of_a_client(
 
 
 @pytest.mark.usefixtures("unhurried")
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_a_question_right_after_a_cancel_gets_a_whole_answer(classic: LollmsStub, asynchronous: bool) -> None:
+    """It would take the word that is meant for the answer before it, which would then go on."""
+
+    def answer(body: Body) -> Iterator[str]:
+        return itertools.islice(numbers(0.02)(body), 20) if "twenty" in str(body) else numbers(0.1)(body)
+
+    classic.answer = answer
+    begun = threading.Semaphore(0)
+
+    def count(ours: LollmsClient) -> object:
+        return ours.generate("count", streaming_callback=lambda *_: begun.release())
+
+    with client(classic) as ours:
+        for _ in range(3):
+            counting = in_background(lambda: count(ours))
+            for _ in range(5):
+                assert begun.acquire(timeout=PATIENCE)
+            ours.cancel()
+            completion = asyncio.run(ours.acomplete("twenty")) if asynchronous else ours.complete("twenty")
+            assert len(completion.text.split()) == 20
+            counting.result()
+            begun = threading.Semaphore(0)
+    assert (classic.consumed, classic.abandoned) == (3, 0)
+
+
+@pytest.mark.usefixtures("unhurried")
 def test_closing_a_client_stops_the_server(classic: LollmsStub) -> None:
     begun = threading.Event()
     ours = client(classic)
