@@ -234,7 +234,12 @@ class LollmsClient(AsyncCalls):
             The code. An answer without a code block is an error whose `partial_text` is the answer.
         """
         dialogue = ask_for_codes(
-            prompt, language=language, template=template, single=True, max_continuations=max_continuations
+            prompt,
+            language=language,
+            template=template,
+            single=True,
+            max_continuations=max_continuations,
+            stops=bool(options.get("stop")),
         )
         blocks = self.run(dialogue, n_predict, streaming_callback=streaming_callback, **options)
         return blocks if isinstance(blocks, dict) else str(blocks[0]["content"])
@@ -252,7 +257,12 @@ class LollmsClient(AsyncCalls):
     ) -> list[CodeBlock] | ErrorDict:
         """Generate code blocks, as `extract_code_blocks` returns them; parameters as in `generate_code`."""
         dialogue = ask_for_codes(
-            prompt, language=language, template=template, single=False, max_continuations=max_continuations
+            prompt,
+            language=language,
+            template=template,
+            single=False,
+            max_continuations=max_continuations,
+            stops=bool(options.get("stop")),
         )
         return self.run(dialogue, n_predict, streaming_callback=streaming_callback, **options)
 

@@ -182,7 +182,12 @@ class AsyncCalls(ClientBase):
     ) -> str | ErrorDict:
         """`generate_code` for async callers."""
         dialogue = ask_for_codes(
-            prompt, language=language, template=template, single=True, max_continuations=max_continuations
+            prompt,
+            language=language,
+            template=template,
+            single=True,
+            max_continuations=max_continuations,
+            stops=bool(options.get("stop")),
         )
         blocks = await self.arun(dialogue, n_predict, streaming_callback=streaming_callback, **options)
         return blocks if isinstance(blocks, dict) else str(blocks[0]["content"])
@@ -200,7 +205,12 @@ class AsyncCalls(ClientBase):
     ) -> list[CodeBlock] | ErrorDict:
         """`generate_codes` for async callers."""
         dialogue = ask_for_codes(
-            prompt, language=language, template=template, single=False, max_continuations=max_continuations
+            prompt,
+            language=language,
+            template=template,
+            single=False,
+            max_continuations=max_continuations,
+            stops=bool(options.get("stop")),
         )
         return await self.arun(dialogue, n_predict, streaming_callback=streaming_callback, **options)
 

@@ -22,7 +22,7 @@ __all__ = ["ask_for_codes"]
 
 
 def ask_for_codes(
-    prompt: str, *, language: str, template: str, single: bool, max_continuations: int
+    prompt: str, *, language: str, template: str, single: bool, max_continuations: int, stops: bool = False
 ) -> Dialogue[list[CodeBlock]]:
     """Ask for code and continue a last block that was cut off.
 
@@ -32,6 +32,7 @@ def ask_for_codes(
         template: code to start from; empty for none.
         single: ask for exactly one block; of several, the first in that language is taken, else the first.
         max_continuations: how often at most an unfinished block is continued.
+        stops: there are stop sequences, so that an answer that ends may be meant to.
 
     Returns:
         The blocks, in order, the last one with `is_complete` false if it still is unfinished.
@@ -49,6 +50,10 @@ def ask_for_codes(
         raise TypeError(f"prompt must be a str, not {type(prompt).__name__}")
     if prompt is None or not (prompt or template):
         raise EmptyPromptError("the prompt is empty")
+
+    def was_stopped(completion: Completion) -> bool:
+        return stops and completion.finish_reason == "stop"
+
     question = _instructions(prompt, language, template, single)
     completion: Completion = yield Ask(question)
     answer = completion.text
@@ -60,7 +65,7 @@ def ask_for_codes(
         blocks = [{**next(wanted, blocks[0]), "index": 0}]
     for _ in range(max_continuations):
         last = blocks[-1]
-        if last["is_complete"] or completion.finish_reason == "cancelled":
+        if last["is_complete"] or completion.finish_reason == "cancelled" or was_stopped(completion):
             break
         try:
             completion = yield Ask(_please_continue(question, answer, last["type"]))
@@ -79,7 +84,8 @@ def ask_for_codes(
         answer += more
     if not any(block["content"].strip() for block in blocks):
         raise _no_code(completion, answer)
-    if single and not blocks[0]["is_complete"] and completion.finish_reason != "cancelled":
+    wanted_end = completion.finish_reason == "cancelled" or was_stopped(completion)
+    if single and not blocks[0]["is_complete"] and not wanted_end:
         if completion.finish_reason == "length":
             told = "The code is not complete: the model ran out of tokens. Raise n_predict, or ask for less at once."
         else:

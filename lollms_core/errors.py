@@ -306,6 +306,8 @@ class APITimeoutError(APIConnectionError):
 class IncompleteStreamError(APIConnectionError):
     """The stream ended before the answer did. `partial_text` carries what had arrived."""
 
+    default_hint = "Try again; if it happens again, the server's log may say why."
+
 
 class ProtocolError(BackendError):
     """The server said something that its protocol does not allow, such as invalid JSON or an HTML page."""
@@ -339,6 +341,7 @@ class RateLimitError(APIStatusError):
 class ServerError(APIStatusError):
     """The server failed (HTTP 5xx), or said so inside an answer with status 200."""
 
+    default_hint = "The server's log may say why. Try again later."
     default_retryable = True
 
 

@@ -427,13 +427,13 @@ async def _aguarded(begin: Callable[[], Awaitable[AsyncIterator[Chunk]]], blame:
 
 
 def _is_iterable(stream: Any) -> bool:
-    return hasattr(stream, "__iter__") and not isinstance(stream, (str, bytes, dict))
+    return hasattr(stream, "__iter__") and not isinstance(stream, (str, bytes, dict, Chunk))
 
 
 async def _aiter(layer: ActiveExtension, stream: Any) -> AsyncIterator[Chunk]:
     if inspect.isawaitable(stream):
         stream = await stream
-    if isinstance(stream, (list, tuple)):
+    if _is_iterable(stream) and isinstance(stream, (list, tuple)):
         return _each(stream)
     if not hasattr(stream, "__aiter__"):
         raise layer.complain(f"gave a {type(stream).__name__} for `generate`, which is not a stream of chunks")

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
+from lollms_core.text.surrogates import joined
+
 __all__ = [
     "Image",
     "Message",
@@ -72,10 +74,16 @@ class ToolCall:
     def __post_init__(self) -> None:
         if not isinstance(self.arguments, (Mapping, NoneType)):
             raise TypeError(f"the arguments of a tool call must be a dictionary, not {type(self.arguments).__name__}")
+        if self.arguments and not self.text:
+            try:
+                self.as_text()
+            except (TypeError, ValueError, RecursionError) as error:
+                raise TypeError(f"the arguments of a tool call must be values that JSON has: {error}") from None
 
     @classmethod
     def from_text(cls, name: str, text: str, id: str = "") -> ToolCall:
         """A call whose arguments are JSON, as most protocols have them. An empty text is no arguments."""
+        text = joined(text)
         try:
             value = json.loads(text) if text.strip() else {}
         except (ValueError, RecursionError):

@@ -104,7 +104,7 @@ class EchoBackend(Backend):
         try:
             for count, piece in enumerate(pieces):
                 if self._fault is not None and count == self.options.fail_after:
-                    raise self._fault("the echo format was told to fail")
+                    raise self._fault("the echo format was told to fail", hint="")
                 if cancelled.wait(self.options.delay) if self.options.delay else cancelled.is_set():
                     yield Chunk(finish_reason="cancelled")
                     return
@@ -112,7 +112,7 @@ class EchoBackend(Backend):
         finally:
             unregister()
         if self._fault is not None and (self.options.fail_after is None or self.options.fail_after >= len(pieces)):
-            raise self._fault("the echo format was told to fail")
+            raise self._fault("the echo format was told to fail", hint="")
         yield Chunk(finish_reason=finish, usage=Usage(prompt_tokens=len(text.split()), completion_tokens=len(words)))
 
     @hookimpl

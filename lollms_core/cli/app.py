@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from typing import Any, NamedTuple, NoReturn
 
@@ -140,6 +141,25 @@ class Commands(click.Group):
                     told = f"There is no option {error.option_name}. Did you mean {meant}?"
                     raise click.NoSuchOption(error.option_name, told, ctx=error.ctx) from None
                 raise
+            except click.UsageError as error:
+                if told := _about_extra_argument(error):
+                    raise click.UsageError(told, ctx=error.ctx) from None
+                raise
+
+
+def _about_extra_argument(error: click.UsageError) -> str:
+    """What to do about the name of a format or of a model that stands alone; empty if that is not what is wrong."""
+    extra = re.match(r"Got unexpected extra argument \((.+)\)$", error.message)
+    if extra is None or error.ctx is None:
+        return ""
+    from lollms_core.registry import installed_formats
+
+    word = extra[1]
+    options = {name for parameter in error.ctx.command.params for name in parameter.opts}
+    letter = "-f" if word in installed_formats() else "-m"
+    if not options >= {"-f", "-m"}:
+        return ""
+    return f"{error.message}. Did you mean {letter} {word}?"
 
 
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

@@ -54,16 +54,22 @@ def set_value(text: str, path: tuple[str, ...], value: Any) -> str:
     """The text with `path` set: tables' names, then the key's. A table that is not there is added at the end."""
     expected = copy.deepcopy(tomllib.loads(text))
     document = _document(text)
-    table: Any
-    for table, item in ((expected, value), (document, _item_or_error(value))):
-        for number, name in enumerate(path[:-1]):
-            if name not in table:
-                table[name] = _new_table(table, has_keys=number == len(path) - 2)
-            table = table[name]
-            if not isinstance(table, MutableMapping):
-                raise EditError(f"{name} is not a table")
-        table[path[-1]] = item
-    return _verified(document, expected)
+    try:
+        _put(expected, path, value)
+        _put(document, path, _item_or_error(value))
+        return _verified(document, expected)
+    except tomlkit.exceptions.TOMLKitError as error:
+        raise EditError(str(error)) from None
+
+
+def _put(table: Any, path: tuple[str, ...], item: Any) -> None:
+    for number, name in enumerate(path[:-1]):
+        if name not in table:
+            table[name] = _new_table(table, has_keys=number == len(path) - 2)
+        table = table[name]
+        if not isinstance(table, MutableMapping):
+            raise EditError(f"{name} is not a table")
+    table[path[-1]] = item
 
 
 def _item_or_error(value: Any) -> Any:

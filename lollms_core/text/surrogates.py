@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SurrogateJoiner"]
+__all__ = ["SurrogateJoiner", "joined"]
 
 
 class SurrogateJoiner:
@@ -22,15 +22,16 @@ class SurrogateJoiner:
         self.held = ""
         if text and "\ud800" <= text[-1] <= "\udbff":
             self.held, text = text[-1], text[:-1]
-        return _whole(text)
+        return joined(text)
 
     def flush(self) -> str:
         """What was held back, when the stream has ended."""
         held, self.held = self.held, ""
-        return _whole(held)
+        return joined(held)
 
 
-def _whole(text: str) -> str:
+def joined(text: str) -> str:
+    """The text with halves that follow each other joined, and U+FFFD for each that stands alone."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -49,3 +49,30 @@ def test_other_names_of_options_lead_to_ours(run, option, meant, before):
     result = run(*before, option, "x", "hi")
     assert result.exit_code == 2
     assert f"There is no option {option}. Did you mean {meant}?" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("models", "echo"), "Did you mean -f echo?"),
+        (("chat", "echo"), "Did you mean -f echo?"),
+        (("chat", "llama3.2"), "Did you mean -m llama3.2?"),
+        (("models", "a", "b"), "Got unexpected extra arguments (a b)"),
+        (("config", "set", "temperature=0.7"), "lollms config set temperature 0.7"),
+        (("config", "set", "api_key=hunter2"), "lollms config set api_key"),
+        (("embed", "a", " "), "Text 2 is empty, and has no embedding: leave it out."),
+    ],
+)
+def test_what_to_do_instead_is_said(run, arguments, meant):
+    result = run(*arguments)
+    told = " ".join(result.output.split())
+    assert (result.exit_code, "hunter2" in told) == (2, False)
+    assert meant in told
+
+
+def test_line_ends_of_windows_stay(run, home):
+    path = home / "config" / "lollms" / "config.toml"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b'# mine\r\nformat = "echo"\r\n')
+    assert run("config", "set", "temperature", "0.7").exit_code == 0
+    assert path.read_bytes() == b'# mine\r\nformat = "echo"\r\ntemperature = 0.7\r\n'

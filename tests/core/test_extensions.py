@@ -413,6 +413,8 @@ class Wrong(Extension):
                 return {"a": 1}
             case "texts":
                 return ["a", "b"]
+            case "one chunk":
+                return Chunk("a")
             case "after the end":
                 return [Chunk(finish_reason="stop"), Chunk("more")]
             case "reason":
@@ -441,6 +443,7 @@ class Wrong(Extension):
         ("none", ContractError, "gave a NoneType for `generate`, which is not a stream of chunks"),
         ("text", ContractError, "gave a str for `generate`"),
         ("dict", ContractError, "gave a dict for `generate`"),
+        ("one chunk", ContractError, "gave a Chunk for `generate`, which is not a stream of chunks"),
         ("texts", ContractError, "yielded a str where a Chunk is due"),
         ("after the end", ContractError, "yielded text after the chunk that ended its answer"),
         ("reason", ContractError, "ended its answer with the finish reason 'tired'"),

@@ -637,3 +637,11 @@ def test_a_continuation_that_only_closes_the_block(finish: str, asked: int) -> N
         warnings.simplefilter("error", UnfinishedCodeWarning)
         assert client.generate_code("Set a.") == "a = 1"
     assert len(prompts) == asked
+
+
+def test_code_that_a_stop_sequence_ended_is_not_continued() -> None:
+    script = ["```python\na = 1\nEND b = 2\n```", "```python\nb = 2\n```"]
+    with warnings.catch_warnings(), LollmsClient(default_generation_mode="echo", script=script, raise_errors=True) as c:
+        warnings.simplefilter("error", UnfinishedCodeWarning)
+        assert c.generate_code("Set a.", stop="END") == "a = 1\n"
+        assert c.generate("?") == script[1]

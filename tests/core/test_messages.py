@@ -303,6 +303,19 @@ def test_parts_that_no_chunk_can_have(chunk: Chunk, complaint: str) -> None:
             client.generate("x")
 
 
+def test_halves_of_a_character_in_arguments_are_joined() -> None:
+    """As they arrive in two events."""
+    call = ToolCall.from_text("f", '{"a": "\ud83d' + '\ude00 \ud83d"}')
+    assert call.arguments == {"a": "\U0001f600 \ufffd"}
+    call.as_text().encode()
+
+
+@pytest.mark.parametrize("value", [{1, 2}, b"bytes", object()])
+def test_arguments_of_a_call_are_json(value: object) -> None:
+    with pytest.raises(TypeError, match="must be values that JSON has"):
+        ToolCall(name="weather", arguments={"a": [value]})
+
+
 def test_arguments_of_a_call_are_a_dictionary() -> None:
     wrong: Any = ["Rome"]
     with pytest.raises(TypeError, match="must be a dictionary, not list"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable
@@ -173,6 +174,10 @@ def set_(key: str, value: str | None) -> None:
     that is the only way for keys, because every user of a machine can read the arguments of a process. What cannot work
     is refused.
     """
+    name, equals, given = key.partition("=")
+    if equals and value is None:
+        shown = "" if _target(name)[2] else f" {shlex.quote(given)}"
+        raise click.UsageError(f"Put a blank where the = is: lollms config set {name}{shown}")
     path, from_text, secret = _target(key)
     if value is not None and secret:
         raise click.UsageError(f"{key} is a secret: leave the value out, and you will be asked for it.")
@@ -293,8 +298,11 @@ def _replace(path: Path, text: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # mkstemp makes the file readable for its owner alone.
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".config-", suffix=".toml")
+    newline = None
+    if target.exists():
+        newline = "\r\n" if b"\r\n" in target.read_bytes() else "\n"
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with os.fdopen(handle, "w", encoding="utf-8", newline=newline) as file:
             file.write(text)
         os.replace(temporary, target)
     except BaseException:

@@ -35,7 +35,9 @@ def command(texts: tuple[str, ...], choices: Choices) -> None:
         raise click.UsageError("There is no text: give it as an argument or on standard input.")
     for number, text in enumerate(wanted, 1):
         if not text.strip():
-            raise click.UsageError(f"{'Text' if texts else 'Line'} {number} is empty, and has no embedding.")
+            raise click.UsageError(
+                f"{'Text' if texts else 'Line'} {number} is empty, and has no embedding: leave it out."
+            )
     with open_session(choices) as session, Waiting(f"Waiting for {session.subject}"):
         vectors = cast("list[list[float]]", session.client.embed(wanted))
     for vector in vectors:

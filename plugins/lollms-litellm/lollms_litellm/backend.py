@@ -172,7 +172,7 @@ class LiteLLMBackend(Backend):
             # With a client of its own, LiteLLM takes 0 retries for its default.
             values.setdefault("client", self._clients.openai(route.api_base, route.api_key))
         answer = await self._retried(lambda: self._in_time(library.aembedding(**values)), model)
-        rows = [item if isinstance(item, dict) else item.model_dump() for item in answer.data]
+        rows = [item if isinstance(item, dict) else item.model_dump() for item in answer.data or ()]
         return read_embeddings({"data": rows}, len(request.texts))
 
     @hookimpl
