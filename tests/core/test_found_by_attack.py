@@ -639,9 +639,9 @@ def test_a_continuation_that_only_closes_the_block(finish: str, asked: int) -> N
     assert len(prompts) == asked
 
 
-def test_code_that_a_stop_sequence_ended_is_not_continued() -> None:
-    script = ["```python\na = 1\nEND b = 2\n```", "```python\nb = 2\n```"]
-    with warnings.catch_warnings(), LollmsClient(default_generation_mode="echo", script=script, raise_errors=True) as c:
+def test_code_that_a_stop_sequence_ended_is_not_continued(over: Over) -> None:
+    Split.answers = ["```python\na = 1\nEND b = 2\n```", "never asked for"]
+    with warnings.catch_warnings():
         warnings.simplefilter("error", UnfinishedCodeWarning)
-        assert c.generate_code("Set a.", stop="END") == "a = 1\n"
-        assert c.generate("?") == script[1]
+        assert over(Split).generate_code("Set a.", stop="END") == "a = 1\n"
+    assert Split.answers == ["never asked for"]
