@@ -15,25 +15,25 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from lollms_core.backend import Backend as Backend
-    from lollms_core.bridges.pending import FuturePending as FuturePending
-    from lollms_core.bridges.pending import Pending as Pending
-    from lollms_core.bridges.pending import Ready as Ready
-    from lollms_core.client import LollmsClient as LollmsClient
-    from lollms_core.dialogues import Ask as Ask
-    from lollms_core.dialogues import Dialogue as Dialogue
-    from lollms_core.dialogues import ask_until_valid as ask_until_valid
-    from lollms_core.errors import *  # noqa: F403
-    from lollms_core.extension import ClientInfo as ClientInfo
-    from lollms_core.extension import End as End
-    from lollms_core.extension import Extension as Extension
-    from lollms_core.hookspecs import CONTRACT_VERSION as CONTRACT_VERSION
-    from lollms_core.hookspecs import hookimpl as hookimpl
-    from lollms_core.layers import Stream as Stream
-    from lollms_core.parameters import GenerateOptions as GenerateOptions
-    from lollms_core.registry import installed_extensions as installed_extensions
-    from lollms_core.registry import installed_formats as installed_formats
-    from lollms_core.types import *  # noqa: F403
+    from lollms_core._client.client import LollmsClient as LollmsClient
+    from lollms_core._client.dialogues import Ask as Ask
+    from lollms_core._client.dialogues import Dialogue as Dialogue
+    from lollms_core._client.dialogues import ask_until_valid as ask_until_valid
+    from lollms_core._client.layers import Stream as Stream
+    from lollms_core._client.registry import installed_extensions as installed_extensions
+    from lollms_core._client.registry import installed_formats as installed_formats
+    from lollms_core._client.requests import GenerateOptions as GenerateOptions
+    from lollms_core.contract.backend import Backend as Backend
+    from lollms_core.contract.errors import *  # noqa: F403
+    from lollms_core.contract.extension import ClientInfo as ClientInfo
+    from lollms_core.contract.extension import End as End
+    from lollms_core.contract.extension import Extension as Extension
+    from lollms_core.contract.hookspecs import CONTRACT_VERSION as CONTRACT_VERSION
+    from lollms_core.contract.hookspecs import hookimpl as hookimpl
+    from lollms_core.contract.pending import FuturePending as FuturePending
+    from lollms_core.contract.pending import Pending as Pending
+    from lollms_core.contract.pending import Ready as Ready
+    from lollms_core.contract.types import *  # noqa: F403
 
 _ERRORS = (
     "APIConnectionError", "APIStatusError", "APITimeoutError", "AuthenticationError", "BackendError",
@@ -56,25 +56,25 @@ _TYPES = (
 )  # fmt: skip
 
 _HOMES = {
-    **dict.fromkeys(_ERRORS, "lollms_core.errors"),
-    **dict.fromkeys(_TYPES, "lollms_core.types"),
-    "Ask": "lollms_core.dialogues",
-    "Backend": "lollms_core.backend",
-    "CONTRACT_VERSION": "lollms_core.hookspecs",
-    "ClientInfo": "lollms_core.extension",
-    "Dialogue": "lollms_core.dialogues",
-    "End": "lollms_core.extension",
-    "Extension": "lollms_core.extension",
-    "FuturePending": "lollms_core.bridges.pending",
-    "GenerateOptions": "lollms_core.parameters",
-    "LollmsClient": "lollms_core.client",
-    "Pending": "lollms_core.bridges.pending",
-    "Ready": "lollms_core.bridges.pending",
-    "Stream": "lollms_core.layers",
-    "ask_until_valid": "lollms_core.dialogues",
-    "hookimpl": "lollms_core.hookspecs",
-    "installed_extensions": "lollms_core.registry",
-    "installed_formats": "lollms_core.registry",
+    **dict.fromkeys(_ERRORS, "lollms_core.contract.errors"),
+    **dict.fromkeys(_TYPES, "lollms_core.contract.types"),
+    "Ask": "lollms_core._client.dialogues",
+    "Backend": "lollms_core.contract.backend",
+    "CONTRACT_VERSION": "lollms_core.contract.hookspecs",
+    "ClientInfo": "lollms_core.contract.extension",
+    "Dialogue": "lollms_core._client.dialogues",
+    "End": "lollms_core.contract.extension",
+    "Extension": "lollms_core.contract.extension",
+    "FuturePending": "lollms_core.contract.pending",
+    "GenerateOptions": "lollms_core._client.requests",
+    "LollmsClient": "lollms_core._client.client",
+    "Pending": "lollms_core.contract.pending",
+    "Ready": "lollms_core.contract.pending",
+    "Stream": "lollms_core._client.layers",
+    "ask_until_valid": "lollms_core._client.dialogues",
+    "hookimpl": "lollms_core.contract.hookspecs",
+    "installed_extensions": "lollms_core._client.registry",
+    "installed_formats": "lollms_core._client.registry",
 }
 
 __all__ = ["__version__", *_HOMES]

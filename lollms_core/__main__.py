@@ -1,5 +1,5 @@
 """`python -m lollms_core`: the `lollms` command."""
 
-from lollms_core.cli import main
+from lollms_core._cli import main
 
 main()

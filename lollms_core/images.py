@@ -14,8 +14,8 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Union
 from urllib.parse import unquote_to_bytes
 
-from lollms_core.errors import ImageError
-from lollms_core.types import Image
+from lollms_core.contract.errors import ImageError
+from lollms_core.contract.types import Image
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage

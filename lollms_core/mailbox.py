@@ -18,8 +18,8 @@ import contextlib
 import queue
 from collections.abc import Callable
 
-from lollms_core.errors import BackendError
-from lollms_core.types import Chunk
+from lollms_core.contract.errors import BackendError
+from lollms_core.contract.types import Chunk
 
 __all__ = ["Mailbox", "MailboxStream", "Start"]
 

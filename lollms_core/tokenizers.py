@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
-from lollms_core.errors import InvalidRequestError, warn_caller
+from lollms_core.contract.errors import InvalidRequestError, warn_caller
 
 if TYPE_CHECKING:
     from tiktoken import Encoding

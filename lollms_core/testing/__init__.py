@@ -5,9 +5,9 @@ from lollms_core.testing import BackendConformance
 
 from __future__ import annotations
 
-from lollms_core.testing.checks import eventually, require, within
-from lollms_core.testing.conformance import BackendConformance
-from lollms_core.testing.extension import ExtensionConformance
-from lollms_core.testing.setting import png
+from lollms_core.testing._conformance import BackendConformance
+from lollms_core.testing._extension import ExtensionConformance
+from lollms_core.testing._requirements import eventually, require, within
+from lollms_core.testing._setting import Setting, png
 
-__all__ = ["BackendConformance", "ExtensionConformance", "eventually", "png", "require", "within"]
+__all__ = ["BackendConformance", "ExtensionConformance", "Setting", "eventually", "png", "require", "within"]

@@ -9,40 +9,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lollms_core.text.code_blocks import extract_code_blocks as extract_code_blocks
-    from lollms_core.text.continuation import join_continuation as join_continuation
-    from lollms_core.text.continuation import read_continuation as read_continuation
-    from lollms_core.text.json_schema import schema_checker as schema_checker
-    from lollms_core.text.layouts import ai_full_header as ai_full_header
-    from lollms_core.text.layouts import conversation_text as conversation_text
-    from lollms_core.text.layouts import prompt_text as prompt_text
-    from lollms_core.text.layouts import quoted as quoted
-    from lollms_core.text.layouts import separator_template as separator_template
-    from lollms_core.text.layouts import system_full_header as system_full_header
-    from lollms_core.text.layouts import user_full_header as user_full_header
-    from lollms_core.text.reasoning import ReasoningSplitter as ReasoningSplitter
-    from lollms_core.text.reasoning import extract_thinking_blocks as extract_thinking_blocks
-    from lollms_core.text.reasoning import remove_thinking_blocks as remove_thinking_blocks
-    from lollms_core.text.stop import StopFilter as StopFilter
-    from lollms_core.text.surrogates import SurrogateJoiner as SurrogateJoiner
+    from lollms_core.text._code_blocks import extract_code_blocks as extract_code_blocks
+    from lollms_core.text._continuation import join_continuation as join_continuation
+    from lollms_core.text._continuation import read_continuation as read_continuation
+    from lollms_core.text._json_schema import schema_checker as schema_checker
+    from lollms_core.text._layouts import ai_full_header as ai_full_header
+    from lollms_core.text._layouts import conversation_text as conversation_text
+    from lollms_core.text._layouts import prompt_text as prompt_text
+    from lollms_core.text._layouts import quoted as quoted
+    from lollms_core.text._layouts import separator_template as separator_template
+    from lollms_core.text._layouts import system_full_header as system_full_header
+    from lollms_core.text._layouts import user_full_header as user_full_header
+    from lollms_core.text._reasoning import ReasoningSplitter as ReasoningSplitter
+    from lollms_core.text._reasoning import extract_thinking_blocks as extract_thinking_blocks
+    from lollms_core.text._reasoning import remove_thinking_blocks as remove_thinking_blocks
+    from lollms_core.text._stop import StopFilter as StopFilter
+    from lollms_core.text._surrogates import SurrogateJoiner as SurrogateJoiner
 
 _HOMES = {
-    "ReasoningSplitter": "reasoning",
-    "StopFilter": "stop",
-    "SurrogateJoiner": "surrogates",
-    "ai_full_header": "layouts",
-    "conversation_text": "layouts",
-    "extract_code_blocks": "code_blocks",
-    "extract_thinking_blocks": "reasoning",
-    "join_continuation": "continuation",
-    "prompt_text": "layouts",
-    "quoted": "layouts",
-    "read_continuation": "continuation",
-    "remove_thinking_blocks": "reasoning",
-    "schema_checker": "json_schema",
-    "separator_template": "layouts",
-    "system_full_header": "layouts",
-    "user_full_header": "layouts",
+    "ReasoningSplitter": "_reasoning",
+    "StopFilter": "_stop",
+    "SurrogateJoiner": "_surrogates",
+    "ai_full_header": "_layouts",
+    "conversation_text": "_layouts",
+    "extract_code_blocks": "_code_blocks",
+    "extract_thinking_blocks": "_reasoning",
+    "join_continuation": "_continuation",
+    "prompt_text": "_layouts",
+    "quoted": "_layouts",
+    "read_continuation": "_continuation",
+    "remove_thinking_blocks": "_reasoning",
+    "schema_checker": "_json_schema",
+    "separator_template": "_layouts",
+    "system_full_header": "_layouts",
+    "user_full_header": "_layouts",
 }
 
 __all__ = [

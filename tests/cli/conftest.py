@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from lollms_core.cli.app import cli
+from lollms_core._cli.app import cli
 
 RECORDER = """
     import json
@@ -106,7 +106,7 @@ def only_strangers(strangers, monkeypatch: pytest.MonkeyPatch):
     """As if none of our own formats were installed but those of the core: they take long to load."""
     import importlib.metadata
 
-    from lollms_core import registry
+    from lollms_core._client import registry
 
     found = importlib.metadata.entry_points
 

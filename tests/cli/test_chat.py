@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from lollms_core import InvalidRequestError
-from lollms_core.cli.conversation import Conversation
+from lollms_core._cli.transcript import Conversation
 from tests.cli.test_generate import ONE_PIXEL_PNG, read_until
 
 CTRL_C, CTRL_D, SEARCH, UP = "\x03", "\x04", "\x12", "\x1b[A"

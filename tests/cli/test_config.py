@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lollms_core.cli import toml_edit
-from lollms_core.cli.kinds import is_secret_name
+from lollms_core._cli import toml_edit
+from lollms_core._cli.value_kinds import is_secret_name
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -114,7 +114,7 @@ def test_what_cannot_work_is_refused(lollms, path, arguments, said):
 
 
 def test_a_format_may_be_configured_before_it_is_installed(lollms, path, monkeypatch):
-    from lollms_core import registry
+    from lollms_core._client import registry
 
     monkeypatch.setattr(registry, "_entry_points", lambda group: ())
     result = lollms("config", "set", "format", "ollama")

@@ -130,7 +130,7 @@ def test_what_was_not_asked_for_is_not_imported(lollms, only_strangers):
 def test_libraries_are_not_imported_for_formats_that_were_not_chosen(shell):
     program = (
         "import json, sys\n"
-        "from lollms_core.cli.app import cli\n"
+        "from lollms_core._cli.app import cli\n"
         "try: cli(['doctor', '-f', 'echo'], prog_name='lollms')\n"
         "except SystemExit: pass\n"
         f"print(json.dumps([module for module in {LIBRARIES} if module in sys.modules]))\n"

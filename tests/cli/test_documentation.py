@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lollms_core.cli.known_settings import SETTINGS
+from lollms_core._cli.known_settings import SETTINGS
 from tests.docs.pages import ROOT, blocks
 
 PAGE = ROOT / "docs" / "command.md"
@@ -21,7 +21,7 @@ def test_every_setting_is_named():
 
 
 def test_the_page_names_every_command():
-    from lollms_core.cli.app import COMMANDS
+    from lollms_core._cli.app import COMMANDS
 
     text = PAGE.read_text(encoding="utf-8")
     assert [name for name in COMMANDS if f"| `lollms {name}" not in text] == []

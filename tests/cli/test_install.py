@@ -35,7 +35,7 @@ def pip(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(site))
     calls = site / "calls.json"
     yield lambda: json.loads(calls.read_text()) if calls.exists() else None
-    from lollms_core import registry
+    from lollms_core._client import registry
 
     monkeypatch.undo()
     registry.refresh()
@@ -46,7 +46,7 @@ def nothing_installed(monkeypatch):
     """As if none of the official packages were there, whatever the environment of the tests has."""
     import importlib.metadata
 
-    from lollms_core import registry
+    from lollms_core._client import registry
 
     found = importlib.metadata.entry_points
 

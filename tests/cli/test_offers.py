@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lollms_core import LollmsError
-from lollms_core.cli.session import open_session
+from lollms_core._cli.session import open_session
 from tests.cli.test_doctor import ABSENT, BROKEN
 
 SERVING = """
@@ -26,7 +26,7 @@ def nobody(monkeypatch):
     """No LoLLMS server on this machine, whatever runs on it."""
     import socket
 
-    from lollms_core.backends.lollms import LollmsBackend
+    from lollms_core._backends.lollms import LollmsBackend
 
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))

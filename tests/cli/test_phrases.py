@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from lollms_core import ContractError, GenerateOptions, LollmsClient
-from lollms_core.cli.known_settings import SETTINGS
-from lollms_core.cli.phrases import in_command_words, words_of
+from lollms_core._cli.known_settings import SETTINGS
+from lollms_core._cli.phrases import in_command_words, words_of
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [

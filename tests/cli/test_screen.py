@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from lollms_core.cli.screen import printable
+from lollms_core._cli.screen import printable
 
 ESCAPE = "\x1b"
 

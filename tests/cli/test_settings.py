@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lollms_core.cli.config_file import ConfigFile
-from lollms_core.cli.kinds import FLAG_OR_LEVEL, FLAG_OR_PATH, INTEGER_OR_TEXT, NAMES, TEXT
-from lollms_core.cli.known_settings import SETTINGS
-from lollms_core.cli.settings import resolve
+from lollms_core._cli.config_file import ConfigFile
+from lollms_core._cli.known_settings import SETTINGS
+from lollms_core._cli.settings import resolve
+from lollms_core._cli.value_kinds import FLAG_OR_LEVEL, FLAG_OR_PATH, INTEGER_OR_TEXT, NAMES, TEXT
 
 FILE = {"format": "ollama", "model": "file-model", "temperature": 0.3, "formats": {}}
 TABLES = {"openai": {"model": "table-model", "temperature": 0.4}, "ollama": {"temperature": 0.5}}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from lollms_core.cli import toml_edit
-from lollms_core.cli.app import cli
-from lollms_core.cli.diagnosis import Report
+from lollms_core._cli import toml_edit
+from lollms_core._cli.app import cli
+from lollms_core._cli.doctor_report import Report
 
 
 @pytest.fixture

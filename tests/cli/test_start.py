@@ -13,7 +13,7 @@ import sys
 import click
 import pytest
 
-from lollms_core.cli.app import COMMANDS, cli
+from lollms_core._cli.app import COMMANDS, cli
 from tests.support.waiting import PATIENCE
 
 HEAVY = [
@@ -35,10 +35,10 @@ def all_commands() -> list[tuple[str, ...]]:
 def test_help_imports_nothing_that_commands_need(shell):
     program = (
         "import json, sys\n"
-        "from lollms_core.cli.app import cli\n"
+        "from lollms_core._cli.app import cli\n"
         "try: cli(['--help'], prog_name='lollms')\n"
         f"except SystemExit: print(json.dumps([m for m in {HEAVY} if m in sys.modules]\n"
-        "    + [m for m in sys.modules if m.startswith(('lollms_core.backends', 'lollms_core.cli.commands.'))]))\n"
+        "    + [m for m in sys.modules if m.startswith(('lollms_core._backends', 'lollms_core._cli.commands.'))]))\n"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=shell.environment)
     assert json.loads(result.stdout.splitlines()[-1]) == []
@@ -64,7 +64,7 @@ def test_the_root_help_lists_every_command_with_its_summary(lollms):
     for name, entry in COMMANDS.items():
         assert f"  {name} " in text
         assert entry.summary in text
-        assert importlib.import_module(f"lollms_core.cli.commands.{entry.module}").command is not None
+        assert importlib.import_module(f"lollms_core._cli.commands.{entry.module}").command is not None
 
 
 def test_version(lollms):
@@ -80,7 +80,7 @@ def test_an_unknown_option_is_wrong_usage(lollms):
 
 
 def test_the_entry_point_and_the_module_are_the_same_command(shell):
-    program = [sys.executable, "-c", "from lollms_core.cli import main; main()"]
+    program = [sys.executable, "-c", "from lollms_core._cli import main; main()"]
     entry = subprocess.run([*program, "--help"], capture_output=True, text=True, env=shell.environment)
     assert entry.returncode == 0
     assert entry.stdout == shell("--help").stdout

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lollms_core.cli.wrapping import WordWrap, cells, shortened, wrap
+from lollms_core._cli.wrapping import WordWrap, cells, shortened, wrap
 
 TEXTS = st.text(st.sampled_from("ab \n\té漢🙂-|`"), max_size=80)
 PROSE = st.lists(st.text(st.sampled_from("abé漢🙂-,."), min_size=1, max_size=12), min_size=1, max_size=30).map(" ".join)

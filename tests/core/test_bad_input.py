@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lollms_core import LollmsClient, errors
-from lollms_core.parameters import check_text, checked_number
+from lollms_core import LollmsClient
+from lollms_core._client.requests import check_text, checked_number
+from lollms_core.contract import errors
 
 
 @pytest.fixture

@@ -359,7 +359,8 @@ def test_an_async_download_ends(over: Over, backend: type[AsyncBackend]) -> None
 
 CTRL_C = """
 import asyncio, sys
-from lollms_core import Backend, Chunk, LollmsClient, hookimpl, client_base
+from lollms_core import Backend, Chunk, LollmsClient, hookimpl
+from lollms_core._client import base as client_base
 
 class Slow(Backend):
     @hookimpl

@@ -43,8 +43,8 @@ from lollms_core import (
     UnsupportedOptionError,
     hookimpl,
     installed_extensions,
-    registry,
 )
+from lollms_core._client import registry
 from tests.support.inline import Over, over
 from tests.support.waiting import PATIENCE, await_until, in_background, wait_until
 

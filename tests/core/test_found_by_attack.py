@@ -40,12 +40,12 @@ from lollms_core import (
     UnsupportedOptionWarning,
     hookimpl,
     installed_formats,
-    registry,
 )
+from lollms_core._client import registry
+from lollms_core.contract.types import MSG_TYPE, ToolCall, ToolResult, Usage
 from lollms_core.images import load_image
 from lollms_core.text import SurrogateJoiner
-from lollms_core.text.json_schema import schema_checker
-from lollms_core.types import MSG_TYPE, ToolCall, ToolResult, Usage
+from lollms_core.text._json_schema import schema_checker
 from tests.support.inline import Over, over
 from tests.support.lollms_stub import LollmsStub
 from tests.support.strangers import Strangers, strangers

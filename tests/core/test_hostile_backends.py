@@ -182,7 +182,7 @@ def test_a_close_that_fails_is_logged(made, kind, caplog):
 
 
 def test_a_close_that_does_not_end_is_left_alone(made, caplog, monkeypatch):
-    monkeypatch.setattr("lollms_core.client_base._LONGEST_CLOSE", 0.2)
+    monkeypatch.setattr("lollms_core._client.base._LONGEST_CLOSE", 0.2)
     client = made(HEAD + CLOSE.format("async def", "await asyncio.Event().wait()"))
     assert client.generate("hi") == "so far "
     with caplog.at_level(logging.WARNING, "lollms"):

@@ -32,8 +32,8 @@ from lollms_core import (
     UnsupportedOptionWarning,
     hookimpl,
 )
-from lollms_core.http.openai_protocol import wire_messages
-from lollms_core.parameters import as_message
+from lollms_core._client.requests import as_message
+from lollms_core.protocols.openai import wire_messages
 
 PNG = (
     b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89"

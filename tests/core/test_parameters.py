@@ -9,11 +9,11 @@ import click
 import pytest
 
 from lollms_core import DEFAULTS, GenerateOptions, InvalidRequestError, LollmsClient, SamplingParams
-from lollms_core.cli.app import COMMANDS
-from lollms_core.cli.commands import generate
-from lollms_core.cli.known_settings import SETTINGS
-from lollms_core.parameters import checked_number
-from lollms_core.sampling import PARAMETERS, Parameter
+from lollms_core._cli.app import COMMANDS
+from lollms_core._cli.commands import generate
+from lollms_core._cli.known_settings import SETTINGS
+from lollms_core._client.requests import checked_number
+from lollms_core.contract._parameters import PARAMETERS, Parameter
 
 ALL = list(PARAMETERS.values())
 

@@ -17,8 +17,8 @@ from lollms_core import (
     UnknownFormatError,
     hookimpl,
     installed_formats,
-    registry,
 )
+from lollms_core._client import registry
 
 SHOUT = """
 from lollms_core import Backend, Chunk, hookimpl
@@ -146,6 +146,6 @@ def test_the_guides_import_name_has_the_same_names():
 
 def test_every_public_name_of_errors_and_types_is_exported():
     import lollms_core
-    from lollms_core import errors, types
+    from lollms_core.contract import errors, types
 
     assert set(errors.__all__) | set(types.__all__) <= set(lollms_core.__all__)

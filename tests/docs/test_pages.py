@@ -260,5 +260,15 @@ def test_every_public_name_is_in_the_reference():
         assert pkgutil.resolve_name(path) is not None, path
     for name, home in lollms_core._HOMES.items():
         assert {home, f"{home}.{name}", f"lollms_core.{name}"} & shown, name
-    modules = ("http", "http_backend.HTTPBackend", "images", "mailbox", "testing", "text", "tokenizers")
+    modules = (
+        "http",
+        "http.HTTPBackend",
+        "images",
+        "mailbox",
+        "protocols.openai",
+        "testing",
+        "testing.imports",
+        "text",
+        "tokenizers",
+    )
     assert {f"lollms_core.{module}" for module in modules} <= shown

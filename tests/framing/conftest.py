@@ -45,8 +45,8 @@ def _no_proxies_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def connections_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """However late the end of an answer is: a client soon gives up waiting, and takes another connection next time."""
-    monkeypatch.setattr("lollms_core.http.sync.DRAIN_SECONDS", PATIENCE)
-    monkeypatch.setattr("lollms_core.http.aio_response.DRAIN_SECONDS", PATIENCE)
+    monkeypatch.setattr("lollms_core.http._sync.DRAIN_SECONDS", PATIENCE)
+    monkeypatch.setattr("lollms_core.http._aio_response.DRAIN_SECONDS", PATIENCE)
 
 
 class Kept(logging.Handler):

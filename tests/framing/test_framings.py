@@ -78,7 +78,7 @@ def test_brotli_is_read_where_a_package_for_it_is_installed(
     door: Door, serve: Serve[FramingServer], name: str, installed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not installed:
-        monkeypatch.setattr("lollms_core.http.compression._brotli", lambda: None)
+        monkeypatch.setattr("lollms_core.http._compression._brotli", lambda: None)
     found = problems(door, serve(FramingServer(door.dialect, BROTLI)), name)
     if installed:
         assert found == []

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from lollms_core import LollmsClient, LollmsError
-from lollms_core.http.sockets import reset_when_closed
+from lollms_core.http._sockets import reset_when_closed
 from tests.faults.asking import DOORS, Door
 from tests.framing.conftest import Serve
 from tests.framing.framings import FRAMINGS

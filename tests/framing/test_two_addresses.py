@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from lollms_core.testing.checks import within
+from lollms_core.testing._requirements import within
 from tests.faults.asking import DOORS, Door, agenerate, generate
 from tests.faults.asking import Way as Asking
 from tests.framing.asking import GOOD, Way

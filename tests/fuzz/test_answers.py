@@ -18,9 +18,9 @@ from lollms_ollama.answers import AnswerDecoder, PullDecoder
 from lollms_openai.decoders import NotingDecoder, StopDecoder
 
 from lollms_core import BackendError, Chunk, InvalidRequestError, LollmsError, ProtocolError
-from lollms_core.backends.lollms_classic import RawTextDecoder
+from lollms_core._backends.lollms_classic import RawTextDecoder
 from lollms_core.http import Decoder, answer_error, status_error
-from lollms_core.http.openai_protocol import ChatDecoder
+from lollms_core.protocols.openai import ChatDecoder
 
 Make = Callable[[], Decoder]
 
@@ -162,7 +162,7 @@ def test_an_error_object_behind_much_white_space() -> None:
 def test_what_never_ends_is_refused(make: Make, begin: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """At 64 MiB. The pieces are one and the same object, so the test itself needs no such memory."""
     # This decoder makes text of what it gets, which would be new memory for each piece.
-    monkeypatch.setattr("lollms_core.backends.lollms_classic.MAX_SIZE", 2**21)
+    monkeypatch.setattr("lollms_core._backends.lollms_classic.MAX_SIZE", 2**21)
     decoder = make()
     assert list(decoder.feed(begin)) == []
     piece = b"x" * 2**20

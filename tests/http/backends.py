@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lollms_core.backends.lollms import LollmsBackend
+from lollms_core._backends.lollms import LollmsBackend
+from lollms_core.contract.types import BackendSettings, GenerationRequest
 from lollms_core.http import Exchange, HTTPRequest, StreamCall
-from lollms_core.http.openai_protocol import ChatDecoder, chat_body
-from lollms_core.http_backend import HTTPBackend
-from lollms_core.types import BackendSettings, GenerationRequest
+from lollms_core.http._backend import HTTPBackend
+from lollms_core.protocols.openai import ChatDecoder, chat_body
 from tests.support.dialects import LOLLMS, OPENAI, Dialect
 from tests.support.waiting import PATIENT
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
-from lollms_core.errors import IncompleteStreamError, ProtocolError
-from lollms_core.types import GenerationRequest, Timeouts
+from lollms_core.contract.errors import IncompleteStreamError, ProtocolError
+from lollms_core.contract.types import GenerationRequest, Timeouts
 from tests.http.backends import make
 from tests.http.test_below_urllib3 import END, HEAD, chunk, event, raw_server
 from tests.support.waiting import PATIENCE

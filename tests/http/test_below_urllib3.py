@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from lollms_core.errors import APITimeoutError
-from lollms_core.http.connection import BulkResponse, PlainConnection, TLSConnection, connect, watched
-from lollms_core.types import GenerationRequest
+from lollms_core.contract.errors import APITimeoutError
+from lollms_core.contract.types import GenerationRequest
+from lollms_core.http._connection import BulkResponse, PlainConnection, TLSConnection, connect, watched
 from tests.http.backends import ChatBackend, make
 from tests.support.waiting import PATIENCE, PATIENT
 

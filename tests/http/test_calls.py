@@ -20,7 +20,7 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from lollms_core.errors import (
+from lollms_core.contract.errors import (
     APIConnectionError,
     ClientClosedError,
     ConfigurationError,
@@ -28,8 +28,8 @@ from lollms_core.errors import (
     LollmsError,
     RateLimitError,
 )
+from lollms_core.contract.types import CancelToken, Chunk, CloseRequest, GenerationRequest, ListModelsRequest, Timeouts
 from lollms_core.http import HTTPRequest
-from lollms_core.types import CancelToken, Chunk, CloseRequest, GenerationRequest, ListModelsRequest, Timeouts
 from tests.http.backends import DIALECTS, ChatBackend, make
 from tests.support.dialects import LOLLMS, OPENAI
 from tests.support.fault_server import TEXT, FaultServer, refused_address
@@ -224,7 +224,7 @@ def test_nothing_is_sent_before_the_first_chunk_is_wanted(server: FaultServer) -
 
 def test_one_connection_serves_many_calls(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
     # What follows the end mark may be late; then the connection would be closed, and another one made.
-    monkeypatch.setattr("lollms_core.http.sync.DRAIN_SECONDS", PATIENCE)
+    monkeypatch.setattr("lollms_core.http._sync.DRAIN_SECONDS", PATIENCE)
     backend = make("openai", server.address("ok"))
     for _ in range(20):
         assert text(backend.generate(ask())) == WHOLE
@@ -236,7 +236,7 @@ def test_one_connection_serves_many_calls(server: FaultServer, monkeypatch: pyte
 @pytest.mark.parametrize("protocol", list(DIALECTS))
 def test_a_hundred_abandoned_streams_leave_nothing(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Only a server that is asked to stop is given time, and this one never would.
-    monkeypatch.setattr("lollms_core.http.stops.STOP_LIMIT", 0.01)
+    monkeypatch.setattr("lollms_core.http._stops.STOP_LIMIT", 0.01)
     with FaultServer(DIALECTS[protocol]) as server:
         backend = make(protocol, server.address("stall"))
         for _ in range(100):
@@ -492,7 +492,7 @@ class Pinging(SocketServer):
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 def test_an_answer_that_is_whole_has_an_end(monkeypatch: pytest.MonkeyPatch, asynchronous: bool) -> None:
-    monkeypatch.setattr("lollms_core.http.driver._AFTER_THE_END", 0.3)
+    monkeypatch.setattr("lollms_core.http._driver._AFTER_THE_END", 0.3)
     with Pinging() as server:
         backend = make("openai", f"http://127.0.0.1:{server.port}")
         stream = backend.generate(ask())

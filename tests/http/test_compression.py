@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lollms_core.errors import IncompleteStreamError, LollmsError, ProtocolError
-from lollms_core.http import compression
-from lollms_core.http.compression import Decompressor
+from lollms_core.contract.errors import IncompleteStreamError, LollmsError, ProtocolError
+from lollms_core.http import _compression as compression
+from lollms_core.http._compression import Decompressor
 from tests.http.test_below_urllib3 import event, raw_server
 from tests.http.test_faults import ask_async, ask_sync
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lollms_core.errors import IncompleteStreamError, ProtocolError
+from lollms_core.contract.errors import IncompleteStreamError, ProtocolError
 from lollms_core.http import NDJSONDecoder, SSEDecoder, TextDecoder
-from lollms_core.http.connection import BulkResponse
-from lollms_core.http.failures import connection_error, error_text, retry_after
-from lollms_core.http.messages import Headers
+from lollms_core.http._connection import BulkResponse
+from lollms_core.http._exchange import Headers
+from lollms_core.http._failures import connection_error, error_text, retry_after
 
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:

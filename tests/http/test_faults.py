@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from lollms_core.backends.lollms import LollmsBackend
-from lollms_core.backends.lollms_classic import ClassicServer
-from lollms_core.errors import (
+from lollms_core._backends.lollms import LollmsBackend
+from lollms_core._backends.lollms_classic import ClassicServer
+from lollms_core.contract.errors import (
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
@@ -28,8 +28,8 @@ from lollms_core.errors import (
     RateLimitError,
     ServerError,
 )
-from lollms_core.http.failures import status_error
-from lollms_core.types import CloseRequest, GenerationRequest, Timeouts
+from lollms_core.contract.types import CloseRequest, GenerationRequest, Timeouts
+from lollms_core.http._failures import status_error
 from tests.http.backends import DIALECTS, make
 from tests.support.fault_server import HUGE, TEXT, FaultServer, refused_address
 from tests.support.waiting import PATIENCE, PATIENT, clock_waiting_for, wait_until
@@ -108,7 +108,7 @@ def ask_async(
 def ask_in_thread(protocol: str, address: str, *args: object, **settings: object) -> Outcome:
     """Async without the extra: the same calls through a thread."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lollms_core.http_backend.importlib.util.find_spec", lambda name: None)
+        patch.setattr("lollms_core.http._backend.importlib.util.find_spec", lambda name: None)
         return ask_async(protocol, address, *args, **settings)
 
 

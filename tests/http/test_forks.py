@@ -241,7 +241,8 @@ thread.join()
 def test_a_child_uses_an_async_backend_of_its_parents_client() -> None:
     program = """
 import os
-from lollms_core import Backend, Chunk, LollmsClient, client_base, hookimpl
+from lollms_core import Backend, Chunk, LollmsClient, hookimpl
+from lollms_core._client import base as client_base
 
 class Async(Backend):
     @hookimpl
@@ -276,8 +277,9 @@ def test_a_child_of_a_program_whose_thread_makes_the_first_call(server: FaultSer
     run(
         server,
         f"""
-from lollms_core import http_backend
-from lollms_core.http import aio, sync
+from lollms_core.http import _backend as http_backend
+from lollms_core.http import _aio as aio
+from lollms_core.http import _sync as sync
 
 where, name = {slow}
 real = getattr(where, name)

@@ -8,7 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from lollms_core.errors import APIConnectionError, APITimeoutError, IncompleteStreamError, ProtocolError, ServerError
+from lollms_core.contract.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    IncompleteStreamError,
+    ProtocolError,
+    ServerError,
+)
 from tests.http.test_below_urllib3 import HEAD, chunk, event
 from tests.http.test_faults import ask_async, ask_sync
 from tests.support.framing_server import Incoming

@@ -15,14 +15,14 @@ def loaded_after(code: str) -> set[str]:
 
 
 def test_importing_the_http_layer_loads_no_http_library() -> None:
-    code = "import lollms_core.http, lollms_core.http.openai_protocol, lollms_core.http_backend"
+    code = "import lollms_core.http, lollms_core.protocols.openai, lollms_core.http._backend"
     assert not loaded_after(code) & {"requests", "urllib3", "aiohttp"}
 
 
 def test_making_a_backend_loads_none_either() -> None:
     code = (
-        "from lollms_core.backends.lollms import LollmsBackend\n"
-        "from lollms_core.types import BackendSettings, GenerationRequest\n"
+        "from lollms_core._backends.lollms import LollmsBackend\n"
+        "from lollms_core.contract.types import BackendSettings, GenerationRequest\n"
         "LollmsBackend(BackendSettings(format='lollms')).generate(GenerationRequest(prompt='hi'))"
     )
     assert not loaded_after(code) & {"requests", "urllib3", "aiohttp"}
@@ -31,8 +31,8 @@ def test_making_a_backend_loads_none_either() -> None:
 def test_requests_may_be_imported_by_another_thread_meanwhile() -> None:
     code = """
 import asyncio, threading
-from lollms_core.http.address import Address
-from lollms_core.http.environment import Environment
+from lollms_core.http._address import Address
+from lollms_core.http._environment import Environment
 barrier = threading.Barrier(2)
 failures = []
 def work():

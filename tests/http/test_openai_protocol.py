@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lollms_core.errors import (
+from lollms_core.contract.errors import (
     ContextWindowError,
     IncompleteStreamError,
     LollmsError,
@@ -17,16 +17,7 @@ from lollms_core.errors import (
     RateLimitError,
     ServerError,
 )
-from lollms_core.http.extras import Extras
-from lollms_core.http.openai_protocol import (
-    ChatDecoder,
-    chat_body,
-    completion_body,
-    finish_reason,
-    read_embeddings,
-    wire_messages,
-)
-from lollms_core.types import (
+from lollms_core.contract.types import (
     MSG_TYPE,
     Chunk,
     GenerationRequest,
@@ -36,6 +27,15 @@ from lollms_core.types import (
     ToolCall,
     ToolResult,
     Usage,
+)
+from lollms_core.protocols._extras import Extras
+from lollms_core.protocols.openai import (
+    ChatDecoder,
+    chat_body,
+    completion_body,
+    finish_reason,
+    read_embeddings,
+    wire_messages,
 )
 from tests.http.test_decoders import cuts, split
 

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from lollms_core import LollmsClient
-from lollms_core.errors import LollmsError, ServerError
-from lollms_core.http.secrets import Secrets
-from lollms_core.types import CloseRequest, GenerationRequest
+from lollms_core.contract.errors import LollmsError, ServerError
+from lollms_core.contract.types import CloseRequest, GenerationRequest
+from lollms_core.http._secrets import Secrets
 from tests.http.backends import make
 from tests.support.framing_server import Incoming
 from tests.support.openai_stub import running

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from lollms_core.http import stops as stops_module
-from lollms_core.http.driver import run
-from lollms_core.http.stops import Stops, ask_to_stop
+from lollms_core.http import _stops as stops_module
+from lollms_core.http._driver import run
+from lollms_core.http._stops import Stops, ask_to_stop
 
 
 class Call:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from lollms_core import LollmsClient
-from lollms_core.errors import (
+from lollms_core.contract.errors import (
     APIConnectionError,
     APITimeoutError,
     CallCancelledError,
@@ -29,8 +29,8 @@ from lollms_core.errors import (
     InvalidRequestError,
     LollmsError,
 )
-from lollms_core.http_backend import HTTPBackend
-from lollms_core.types import CancelToken, CloseRequest, GenerationRequest
+from lollms_core.contract.types import CancelToken, CloseRequest, GenerationRequest
+from lollms_core.http._backend import HTTPBackend
 from tests.http.backends import make
 from tests.support.dialects import OPENAI
 from tests.support.fault_server import TEXT, FaultServer

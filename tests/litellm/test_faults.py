@@ -31,7 +31,7 @@ from lollms_core import (
     ServerError,
     UnsupportedOptionWarning,
 )
-from lollms_core.testing.setting import png
+from lollms_core.testing._setting import png
 from tests.litellm.conftest import KEY, Make, asking, collect
 from tests.litellm.stub import answer, delta, serving, text
 from tests.support.waiting import PATIENCE, PATIENT, clock_waiting_for, in_background

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from lollms_core.backends.lollms_classic import ClassicServer
-from lollms_core.backends.lollms_current import CurrentServer
-from lollms_core.errors import ProtocolError, ServerError
+from lollms_core._backends.lollms_classic import ClassicServer
+from lollms_core._backends.lollms_current import CurrentServer
+from lollms_core.contract.errors import ProtocolError, ServerError
+from lollms_core.contract.types import EmbedRequest
 from lollms_core.http import Exchange, Headers, HTTPResponse
-from lollms_core.types import EmbedRequest
 
 BROKEN = [
     (["1.0"], "number 1 in the embedding of text 2 is a text: '1.0'"),

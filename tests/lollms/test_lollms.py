@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from lollms_core.backends.lollms import LollmsBackend
-from lollms_core.errors import (
+from lollms_core._backends.lollms import LollmsBackend
+from lollms_core.contract.errors import (
     APIConnectionError,
     AuthenticationError,
     ImageError,
@@ -20,7 +20,7 @@ from lollms_core.errors import (
     ServerError,
     UnsupportedError,
 )
-from lollms_core.types import (
+from lollms_core.contract.types import (
     ELF_COMPLETION_FORMAT,
     BackendSettings,
     Chunk,

@@ -32,9 +32,9 @@ from lollms_core import (
     ServerError,
     UnsupportedError,
 )
-from lollms_core.backends.lollms_current import CurrentServer
+from lollms_core._backends.lollms_current import CurrentServer
 from lollms_core.http import HTTPResponse
-from lollms_core.http.sockets import reset_when_closed
+from lollms_core.http._sockets import reset_when_closed
 from tests.support.framing_server import Incoming
 from tests.support.lollms_stub import LollmsStub
 from tests.support.socket_server import SocketServer
@@ -247,9 +247,9 @@ def test_the_end_of_a_client_stops_the_server(
 
 
 UNHURRIED = f"""
-from lollms_core.http import aio_call, stops, sync
-stops.STOP_LIMIT = {PATIENCE}
-for driver in (aio_call, sync):
+from lollms_core.http import _aio_call, _stops, _sync
+_stops.STOP_LIMIT = {PATIENCE}
+for driver in (_aio_call, _sync):
     driver.BRIEF = driver.Timeouts(connect={PATIENCE}, first_token={PATIENCE})
 """
 """A client soon leaves a server that was asked to stop and does not. One that is only slow must not be taken for it."""
@@ -258,8 +258,8 @@ for driver in (aio_call, sync):
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """`UNHURRIED`, in this process."""
-    monkeypatch.setattr("lollms_core.http.stops.STOP_LIMIT", PATIENCE)
-    for driver in ("aio_call", "sync"):
+    monkeypatch.setattr("lollms_core.http._stops.STOP_LIMIT", PATIENCE)
+    for driver in ("_aio_call", "_sync"):
         monkeypatch.setattr(f"lollms_core.http.{driver}.BRIEF", PATIENT)
 
 
@@ -299,7 +299,7 @@ class _AtOnce(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
-    monkeypatch.setattr("lollms_core.http.stops.LAST_LOOK", PATIENCE)
+    monkeypatch.setattr("lollms_core.http._stops.LAST_LOOK", PATIENCE)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _AtOnce)
     server.daemon_threads = True
     server.paths = []  # type: ignore[attr-defined]
@@ -355,7 +355,7 @@ def test_no_stop_is_sent_while_the_end_may_lie_unread(
         assert classic.ended.wait(PATIENCE)
         ours.cancel()
         time.sleep(0.5)  # a stop that does not wait for the reader is sent within a tenth of it
-        monkeypatch.setattr("lollms_core.http.stops.LAST_LOOK", PATIENCE)
+        monkeypatch.setattr("lollms_core.http._stops.LAST_LOOK", PATIENCE)
         go_on.set()
         assert reading.result().startswith("all")
     assert "/stop_gen" not in classic.paths()
@@ -366,7 +366,7 @@ def test_no_stop_is_sent_while_the_end_may_lie_unread(
 def test_one_cancel_ends_every_answer_of_a_client(
     classic: LollmsStub, monkeypatch: pytest.MonkeyPatch, asynchronous: bool
 ) -> None:
-    monkeypatch.setattr("lollms_core.http.stops.LAST_LOOK", 0.3)
+    monkeypatch.setattr("lollms_core.http._stops.LAST_LOOK", 0.3)
     begun = threading.Semaphore(0)
 
     def show(*_: object) -> None:
@@ -568,7 +568,7 @@ def test_closing_a_client_stops_the_answer_that_nobody_reads_on(classic: LollmsS
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_command_that_is_asked_to_end_stops_the_server(classic: LollmsStub, number: int) -> None:
-    lollms = f"{UNHURRIED}\nfrom lollms_core.cli import main\nmain()"
+    lollms = f"{UNHURRIED}\nfrom lollms_core._cli import main\nmain()"
     command = [sys.executable, "-c", lollms, "generate", "--host-address", classic.address, "count"]
     with program(command, stdout=-1, stderr=-1) as asking:
         assert asking.stdout is not None
@@ -581,7 +581,7 @@ def test_a_command_that_is_asked_to_end_stops_the_server(classic: LollmsStub, nu
 
 
 def test_a_reader_who_has_read_enough_stops_the_server(classic: LollmsStub) -> None:
-    lollms = f"{UNHURRIED}\nfrom lollms_core.cli import main\nmain()"
+    lollms = f"{UNHURRIED}\nfrom lollms_core._cli import main\nmain()"
     command = [sys.executable, "-c", lollms, "generate", "--host-address", classic.address, "count"]
     with program(command, stdout=-1, stderr=-1) as asking:
         assert asking.stdout is not None

@@ -39,7 +39,7 @@ def test_there_are_programs():
 
 def test_download_from_the_command_line(llama):
     assert "`lollms models --pull llama3.2 -f ollama`" in README
-    program = "from lollms_core.cli import main; main()"
+    program = "from lollms_core._cli import main; main()"
     command = [sys.executable, "-c", program, "models", "--pull", "new-model", "-f", "ollama"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (done.returncode, llama.bodies("/api/pull")) == (0, [{"model": "new-model", "stream": True}]), done.stderr

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lollms_core import LollmsError, ProtocolError, ServerError
-from lollms_core.http.embeddings import checked_vectors
-from lollms_core.http.openai_protocol import read_embeddings
+from lollms_core.http._embeddings import checked_vectors
+from lollms_core.protocols.openai import read_embeddings
 from tests.openai.conftest import MakeClient
 from tests.support.openai_stub import OpenAIStub, Reply
 

@@ -12,9 +12,9 @@ from lollms_ollama.answers import AnswerDecoder, PullDecoder
 from lollms_openai.decoders import NotingDecoder, StopDecoder
 
 from lollms_core import Chunk, LollmsError
-from lollms_core.backends.lollms_classic import RawTextDecoder
+from lollms_core._backends.lollms_classic import RawTextDecoder
 from lollms_core.http import Decoder, answer_error
-from lollms_core.http.openai_protocol import ChatDecoder
+from lollms_core.protocols.openai import ChatDecoder
 
 SSE: Mapping[str, str] = {"content-type": "text/event-stream"}
 JSON: Mapping[str, str] = {"content-type": "application/json"}

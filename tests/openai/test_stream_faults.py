@@ -20,7 +20,7 @@ from lollms_core import (
     ServerError,
 )
 from lollms_core.http import Decoder, SSEDecoder, answer_error
-from lollms_core.http.openai_protocol import ChatDecoder
+from lollms_core.protocols.openai import ChatDecoder
 from tests.openai.conftest import MakeClient
 from tests.support.openai_stub import OpenAIStub, Reply
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lollms_core import LollmsClient, UnsupportedOptionError, registry
+from lollms_core import LollmsClient, UnsupportedOptionError
+from lollms_core._client import registry
 from lollms_core.testing import BackendConformance
 from tests.parity.packages import install_project, run_pytest
 from tests.support.strangers import Strangers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lollms_core import Capabilities
-from lollms_core.testing.capability_table import main, table
+from tools.capability_table import main, table
 
 DOCUMENT = "# Formats\n\n<!-- capabilities:begin -->\nold\n<!-- capabilities:end -->\nmore\n"
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from lollms_core.testing.checks import eventually
+from lollms_core.testing._requirements import eventually
 from tests.support.dialects import Dialect
 from tests.support.waiting import PATIENCE
 

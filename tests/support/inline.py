@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from lollms_core import Backend, LollmsClient, registry
+from lollms_core import Backend, LollmsClient
+from lollms_core._client import registry
 
 __all__ = ["Over", "over"]
 
@@ -21,7 +22,7 @@ def over(monkeypatch: pytest.MonkeyPatch) -> Iterator[Over]:
 
     def make(backend: type[Backend], **arguments: Any) -> LollmsClient:
         monkeypatch.setattr(
-            "lollms_core.client_base.load_format",
+            "lollms_core._client.base.load_format",
             lambda name: registry._checked(registry.FormatInfo(name, "tests:inline", "tests", "1"), backend),
         )
         arguments = {"raise_errors": True, "default_generation_mode": "inline", **arguments}

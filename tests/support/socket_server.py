@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from lollms_core.testing.checks import eventually
+from lollms_core.testing._requirements import eventually
 from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lollms_core import registry
+from lollms_core._client import registry
 
 _numbers = itertools.count()
 

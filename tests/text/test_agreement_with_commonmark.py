@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from lollms_core.text import extract_code_blocks
-from lollms_core.text.commonmark import Fence, FenceScanner, with_plain_line_ends
+from lollms_core.text._commonmark import Fence, FenceScanner, with_plain_line_ends
 
 fuzz = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from lollms_core import BackendError, InvalidRequestError, LollmsClient
-from lollms_core.text.json_schema import schema_checker
+from lollms_core.text._json_schema import schema_checker
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 JSON = st.recursive(

@@ -19,7 +19,7 @@ assert threading.active_count() == 1
 
 
 def test_the_registry_finds_the_format():
-    from lollms_core.registry import load_format
+    from lollms_core._client.registry import load_format
 
     assert load_format("transformers").__name__ == "TransformersBackend"
 

@@ -25,7 +25,7 @@ from lollms_core import (
     UnsupportedError,
     UnsupportedOptionError,
 )
-from lollms_core.testing.checks import eventually
+from lollms_core.testing._requirements import eventually
 from tests.openai.test_requests import PNG
 from tests.support.waiting import PATIENCE, await_until, in_background
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lollms_core import ELF_COMPLETION_FORMAT, ImageError, InvalidRequestError, LollmsClient
-from lollms_core.testing.setting import png
+from lollms_core.testing._setting import png
 from tests.vllm.test_engine import pytestmark as pytestmark
 from tests.vllm.tiny_vision import IMAGE_TOKENS, make_tiny_vision_model
 

@@ -18,7 +18,7 @@ from lollms_core import (
     ModelNotFoundError,
     UnsupportedError,
 )
-from lollms_core.testing.checks import eventually
+from lollms_core.testing._requirements import eventually
 from tests.openai.test_requests import PNG
 from tests.support.vllm_server import VLLMServer
 from tests.support.waiting import PATIENCE, in_background

@@ -13,7 +13,7 @@ from lollms_core import (
     InvalidRequestError,
     UnsupportedError,
 )
-from lollms_core.http.openai_protocol import wire_messages
+from lollms_core.protocols.openai import wire_messages
 from lollms_litellm.catalogue import Route
 
 __all__ = ["RESERVED", "Arguments", "arguments"]

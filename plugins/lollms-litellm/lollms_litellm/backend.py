@@ -31,8 +31,8 @@ from lollms_core import (
     TokenizeRequest,
     hookimpl,
 )
-from lollms_core.http.openai_protocol import read_embeddings
-from lollms_core.http.secrets import decoded
+from lollms_core.http import decoded
+from lollms_core.protocols.openai import read_embeddings
 from lollms_litellm import catalogue
 from lollms_litellm.arguments import RESERVED, arguments
 from lollms_litellm.calls import Call, wait_before_retry

@@ -16,7 +16,7 @@ from lollms_core import (
     Timeouts,
     UnsupportedOptionWarning,
 )
-from lollms_core.errors import warn_caller
+from lollms_core.contract.errors import warn_caller
 from lollms_litellm.arguments import Arguments
 from lollms_litellm.chunks import ChunkReader
 from lollms_litellm.loading import litellm

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lollms_core import MSG_TYPE, Chunk, FinishReason, ToolCall, Usage
-from lollms_core.http.extras import Extras
-from lollms_core.http.openai_protocol import called_functions
+from lollms_core.protocols.openai import Extras, called_functions
 from lollms_litellm.faults import cut_short
 
 __all__ = ["ChunkReader", "usage_of"]

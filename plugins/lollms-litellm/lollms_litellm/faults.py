@@ -25,8 +25,7 @@ from lollms_core import (
     RateLimitError,
     ServerError,
 )
-from lollms_core.http.failures import retry_after
-from lollms_core.http.secrets import Secrets
+from lollms_core.http import Secrets, retry_after
 
 __all__ = ["about_images", "cut_short", "from_litellm", "scrubbed"]
 

@@ -16,7 +16,7 @@ from lollms_core import (
     Usage,
 )
 from lollms_core.http import Decoder, NDJSONDecoder, not_due
-from lollms_core.http.openai_protocol import called_functions
+from lollms_core.protocols.openai import called_functions
 from lollms_ollama.errors import looping
 
 __all__ = ["AnswerDecoder", "PullDecoder"]

@@ -22,9 +22,16 @@ from lollms_core import (
     PullModelRequest,
     hookimpl,
 )
-from lollms_core.http import Exchange, HTTPRequest, StreamCall, answer_error, checked_vectors, not_due
-from lollms_core.http.shapes import wrong_shape
-from lollms_core.http_backend import HTTPBackend
+from lollms_core.http import (
+    Exchange,
+    HTTPBackend,
+    HTTPRequest,
+    StreamCall,
+    answer_error,
+    checked_vectors,
+    not_due,
+    wrong_shape,
+)
 from lollms_ollama.address import DEFAULT_PORT, client_address
 from lollms_ollama.answers import AnswerDecoder, PullDecoder
 from lollms_ollama.bodies import answer_body, fit_limit, is_raw

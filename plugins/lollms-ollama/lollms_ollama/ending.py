@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lollms_core import GenerationRequest
-from lollms_core.errors import warn_caller
+from lollms_core.contract.errors import warn_caller
 from lollms_ollama.bodies import conversation, is_raw
 from lollms_ollama.models import Shown
 from lollms_ollama.truncation import TruncatedPromptWarning, size_if_cut

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lollms_core import ModelInfo, ProtocolError
-from lollms_core.http import answer_error, not_due
-from lollms_core.http.shapes import shown
+from lollms_core.http import answer_error, not_due, shown
 from lollms_ollama.errors import plain, recognised
 
 __all__ = ["UNKNOWN", "Shown", "listed_models", "loaded_window", "parameter_count", "same_model", "shown_model"]

@@ -7,7 +7,7 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass
 
 from lollms_core import Chunk, GenerationRequest, PullProgress
-from lollms_core.http_backend import HTTPStream
+from lollms_core.http import HTTPStream
 
 __all__ = ["PullRequest", "PullStream"]
 

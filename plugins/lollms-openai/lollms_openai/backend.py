@@ -35,10 +35,8 @@ from lollms_core import (
     UnsupportedError,
     hookimpl,
 )
-from lollms_core.http import Decoder, Exchange, HTTPRequest, StreamCall
-from lollms_core.http.embeddings import one_length
-from lollms_core.http.openai_protocol import CORE_FIELDS, ChatDecoder, chat_body, completion_body, read_embeddings
-from lollms_core.http_backend import HTTPBackend
+from lollms_core.http import Decoder, Exchange, HTTPBackend, HTTPRequest, StreamCall, one_length
+from lollms_core.protocols.openai import CORE_FIELDS, ChatDecoder, chat_body, completion_body, read_embeddings
 from lollms_openai.decoders import NotingDecoder, StopDecoder
 from lollms_openai.endpoint import Endpoint
 from lollms_openai.models import read_models

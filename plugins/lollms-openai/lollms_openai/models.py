@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lollms_core import ModelInfo, ProtocolError
-from lollms_core.http import answer_error, not_due
-from lollms_core.http.openai_protocol import is_error
-from lollms_core.http.shapes import shown
+from lollms_core.http import answer_error, not_due, shown
+from lollms_core.protocols.openai import is_error
 
 __all__ = ["read_models"]
 

@@ -17,7 +17,7 @@ from lollms_core import (
     ImageError,
     InvalidRequestError,
 )
-from lollms_core.http.openai_protocol import wire_messages
+from lollms_core.protocols.openai import wire_messages
 from lollms_vllm.arguments import near_misses
 
 __all__ = ["Prepared", "prepare"]

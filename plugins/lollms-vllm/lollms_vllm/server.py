@@ -23,7 +23,7 @@ from lollms_core import (
     LollmsError,
 )
 from lollms_core.http import Exchange, HTTPRequest, StreamCall
-from lollms_core.http.openai_protocol import wire_messages
+from lollms_core.protocols.openai import wire_messages
 
 __all__ = ["VLLMServer"]
 

@@ -1,0 +1,106 @@
+"""An event loop in a thread of its own, for async backends that sync callers use."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import threading
+import weakref
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from lollms_core._bridges import processes
+from lollms_core.contract.errors import BackendError, CallCancelledError
+from lollms_core.contract.types import CancelToken
+
+__all__ = ["LoopThread"]
+
+T = TypeVar("T")
+
+_LONGEST_END = 5.0
+"""Seconds that `close` waits for the tasks of the loop; one that does not end when it is cancelled must not hang it."""
+
+
+class LoopThread:
+    """Made on first use; ends with `close`, with its last reference, or with the program."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._process = processes.current
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._end: weakref.finalize[..., LoopThread] | None = None
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop."""
+        if self._process != processes.current:
+            # The thread is the parent's, and so may be whoever holds the lock.
+            processes.keep_for_good((self._loop, self._thread))
+            if self._end is not None:
+                self._end.detach()
+            self._lock, self._process, self._loop, self._end = threading.RLock(), processes.current, None, None
+        with self._lock:
+            if self._loop is None or self._loop.is_closed():
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=_run, args=(self._loop,), name="lollms-loop", daemon=True)
+                self._end = weakref.finalize(self, _stop, self._loop)
+                self._thread.start()
+            return self._loop
+
+    def run(self, awaitable: Awaitable[T], cancel: CancelToken) -> T:
+        """The result of a coroutine that runs in the loop, in the caller's context. Ends early when cancelled.
+
+        Raises:
+            CallCancelledError: it was cancelled before it had a result.
+        """
+        future = asyncio.run_coroutine_threadsafe(_awaited(awaitable), self.loop())
+        unregister = cancel.on_cancel(future.cancel)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise CallCancelledError("the call was cancelled") from None
+        except BaseException:
+            future.cancel()  # Ctrl-C: nobody waits for it any more
+            raise
+        finally:
+            unregister()
+
+    def close(self) -> None:
+        """End the loop's tasks, the loop and its thread. May be called more than once."""
+        with self._lock:
+            thread, end = self._thread, self._end
+            self._loop = self._thread = self._end = None
+        if end is None or self._process != processes.current:
+            return
+        end()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_LONGEST_END)
+            if thread.is_alive():
+                raise BackendError(
+                    f"a task of the backend did not end within {_LONGEST_END:g} seconds of being cancelled",
+                    hint="Its coroutine must let `asyncio.CancelledError` through.",
+                )
+
+
+async def _awaited(awaitable: Awaitable[T]) -> T:
+    return await awaitable
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop) -> None:
+    with contextlib.suppress(RuntimeError):  # it is closed already
+        loop.call_soon_threadsafe(loop.stop)

@@ -1,0 +1,49 @@
+"""`lollms chat`."""
+
+from __future__ import annotations
+
+import contextlib
+
+import click
+
+from lollms_core._cli.interrupts import unannounced
+from lollms_core._cli.messages import tell
+from lollms_core._cli.options import Choices, connection_options, image_option, sampling_options
+from lollms_core._cli.reader import make_reader
+from lollms_core._cli.session import open_session
+from lollms_core._cli.state import current_state
+from lollms_core._cli.talk import Talk
+
+__all__ = ["command"]
+
+
+@click.command(
+    epilog="""
+\b
+Examples:
+  lollms chat
+  lollms chat -f ollama -m llava --image photo.jpg
+  printf 'I am Ada.\\nWho am I?\\n' | lollms chat
+"""
+)
+@image_option
+@click.option("--show-reasoning", is_flag=True, help="Print reasoning on stderr when stdout is not a terminal.")
+@sampling_options
+@connection_options
+def command(images: tuple[str, ...], show_reasoning: bool, choices: Choices) -> None:
+    """Talk with a model, turn by turn.
+
+    Ctrl-C stops an answer, Ctrl-D or /exit leaves, /help lists the commands. Several lines that are pasted are one
+    message, and so is text between two lines of three double quotes. From a pipe, every line is a message, and the
+    first error ends the conversation. --image goes with the first message.
+    """
+    with open_session(choices) as session:
+        talk = Talk(session, show_reasoning)
+        talk.attach(images)
+        reader = make_reader(talk.completions)
+        if reader.interactive:
+            current_state().chatting = True
+            session.look_for_default()
+            tell(f"Chatting with {session.subject}. Ctrl-C stops an answer, Ctrl-D leaves, /help helps.")
+        with unannounced() if reader.interactive else contextlib.nullcontext():
+            talk.run(reader)

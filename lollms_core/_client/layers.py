@@ -1,0 +1,466 @@
+"""The extensions of a client as layers around what its backend does.
+
+A hook that extensions go around is a nest of promises: each layer is called when whoever stands outside of it iterates,
+waits for or awaits what it was promised, in the world that this one lives in. So a backend and an extension may each be
+written for either world, and neither need know of the other, nor of the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import inspect
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+from lollms_core._bridges.loop_thread import LoopThread
+from lollms_core._bridges.signals import raised_by_handler
+from lollms_core._bridges.tasks import await_unless_cancelled, iterate_in_loop, iterate_unless_cancelled
+from lollms_core._bridges.threads import iterate_in_thread, run_in_thread
+from lollms_core._client.streaming import (
+    Pipeline,
+    Unlisted,
+    as_lollms_error,
+    chunk_problem,
+    close_stream,
+    close_stream_async,
+)
+from lollms_core._client.value_calls import value_problem
+from lollms_core.contract.errors import (
+    ContractError,
+    ExtensionError,
+    ExtensionWarning,
+    LollmsError,
+    described,
+    warn_caller,
+)
+from lollms_core.contract.extension import EXTENSION_HOOKS, End, Extension
+from lollms_core.contract.pending import Pending
+from lollms_core.contract.types import CancelToken, Chunk, GenerationRequest
+
+__all__ = ["ActiveExtension", "Bottom", "Layers", "Stream"]
+
+logger = logging.getLogger("lollms")
+
+_AUTHOR = "This is a fault of the extension's package: tell its author."
+
+
+class Bottom(Protocol):
+    """What lies below all layers: the backend, asked in either world. Errors are `LollmsError`s that name it."""
+
+    def open_sync(self, request: GenerationRequest) -> Iterable[Chunk]: ...
+    async def open_async(self, request: GenerationRequest) -> AsyncIterator[Chunk]: ...
+    def ask_sync(self, hook: str, request: Any) -> Any: ...
+    async def ask_async(self, hook: str, request: Any) -> Any: ...
+    def known(self, error: BaseException) -> LollmsError: ...
+
+    def complain(self, problem: str) -> ContractError: ...
+
+    @property
+    def portal(self) -> LoopThread:
+        """Where coroutines of extensions run for sync callers."""
+
+    @property
+    def format(self) -> str: ...
+    @property
+    def looks_for_stops(self) -> bool: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ActiveExtension:
+    """An extension of one client, and whom to name when it fails."""
+
+    extension: Extension
+    name: str
+    package: str
+
+    def __str__(self) -> str:
+        return f"the extension {self.name!r} of {self.package}"
+
+    @property
+    def hooks(self) -> frozenset[str]:
+        """The hooks that it goes around."""
+        return frozenset(hook for hook in EXTENSION_HOOKS if hasattr(self.extension, hook))
+
+    def returns_at_once(self, hook: str) -> bool:
+        """Whether an event loop may call it."""
+        method = getattr(self.extension, hook)
+        return (
+            hook in self.extension.nonblocking
+            or inspect.isgeneratorfunction(method)
+            or inspect.iscoroutinefunction(method)
+            or inspect.isasyncgenfunction(method)
+        )
+
+    def failed(self, error: BaseException) -> LollmsError:
+        """The error to raise for one of the extension's: itself if it is ours, for example the backend's."""
+        if isinstance(error, LollmsError):
+            return error
+        if isinstance(error, Warning) or raised_by_handler(error):
+            raise error
+        known = ExtensionError(f"{self} failed: {described(error)}")
+        known.__cause__ = error
+        return known
+
+    def complain(self, problem: str) -> ContractError:
+        """The error for a breach of the contract."""
+        return ContractError(f"{self} {problem}", hint=_AUTHOR)
+
+
+class Stream:
+    """The chunks of an answer, for `for` and for `async for`. Nothing is asked before; it can be iterated once.
+
+    Closing or dropping an iteration stops the generation.
+    """
+
+    def __init__(
+        self,
+        sync: Callable[[], Generator[Chunk, None, None]],
+        asynchronous: Callable[[], AsyncGenerator[Chunk, None]],
+        record: Callable[[], Pipeline],
+        owner: ActiveExtension | None,
+    ) -> None:
+        self._owner = owner
+        self._sync = sync
+        self._async = asynchronous
+        self._record = record
+
+    def __iter__(self) -> Generator[Chunk, None, None]:
+        return self._sync()
+
+    def __aiter__(self) -> AsyncGenerator[Chunk, None]:
+        return self._async()
+
+    def through(self, function: Callable[[Chunk], Chunk | None]) -> Stream:
+        """The stream with every chunk passed through a function; it returns `None` for one to leave out.
+
+        The function must return at once: async callers run it in their event loop.
+        """
+        return Stream(lambda: _through(self, function), lambda: _athrough(self, function), self._record, self._owner)
+
+    def at_end(self, function: Callable[[End], object]) -> Stream:
+        """The stream; `function` is called once when it has begun and ends, however that is.
+
+        A stream that nobody iterates to its end was cancelled. What the function raises is a warning: the answer is
+        there. It must return at once: async callers run it in their event loop.
+        """
+        return Stream(
+            lambda: _watched(self, _Watcher(self._record(), function, self._owner)),
+            lambda: _awatched(self, _Watcher(self._record(), function, self._owner)),
+            self._record,
+            self._owner,
+        )
+
+
+def _through(stream: Stream, function: Callable[[Chunk], Chunk | None]) -> Generator[Chunk, None, None]:
+    with contextlib.closing(iter(stream)) as chunks:
+        for chunk in chunks:
+            if (passed := function(chunk)) is not None:
+                yield passed
+
+
+async def _athrough(stream: Stream, function: Callable[[Chunk], Chunk | None]) -> AsyncGenerator[Chunk, None]:
+    async with contextlib.aclosing(Unlisted(aiter(stream))) as chunks:
+        async for chunk in chunks:
+            if (passed := function(chunk)) is not None:
+                yield passed
+
+
+class _Watcher:
+    """Collects what passes by, and tells once how it ended."""
+
+    def __init__(self, record: Pipeline, function: Callable[[End], object], owner: ActiveExtension | None) -> None:
+        self._record = record
+        self._tell = function
+        self._owner = owner
+
+    def seen(self, chunk: Chunk) -> None:
+        self._record.feed(chunk)
+
+    def ended(self) -> None:
+        self._end("cancelled" if self._record.cancel.cancelled else "completed")
+
+    def failed(self, error: Exception) -> None:
+        if self._record.cancel.cancelled:
+            self._end("cancelled")
+        else:
+            self._end("failed", as_lollms_error(error, self._record.format))
+
+    def left(self) -> None:
+        """Nobody reads on: the caller has gone, or a stop sequence was found, for which the client itself looks."""
+        self._end("completed" if self._record.ended else "cancelled")
+
+    def _end(self, status: Literal["completed", "failed", "cancelled"], error: LollmsError | None = None) -> None:
+        self._record.flush()
+        completion = self._record.completion()
+        if status == "cancelled":
+            completion = dataclasses.replace(completion, finish_reason="cancelled")
+        try:
+            self._tell(End(status=status, completion=completion, error=error))
+        except Exception as failure:
+            if isinstance(failure, Warning) or raised_by_handler(failure):
+                raise
+            logger.debug("%s failed at the end of an answer", self._owner, exc_info=True)
+            warn_caller(f"{self._owner} failed at the end of an answer: {described(failure)}", ExtensionWarning)
+
+
+def _watched(stream: Stream, watcher: _Watcher) -> Generator[Chunk, None, None]:
+    with contextlib.closing(iter(stream)) as chunks:
+        try:
+            for chunk in chunks:
+                watcher.seen(chunk)
+                yield chunk
+        except Exception as error:
+            watcher.failed(error)
+            raise
+        except BaseException:
+            watcher.left()
+            raise
+        else:
+            watcher.ended()
+
+
+async def _awatched(stream: Stream, watcher: _Watcher) -> AsyncGenerator[Chunk, None]:
+    async with contextlib.aclosing(Unlisted(aiter(stream))) as chunks:
+        try:
+            async for chunk in chunks:
+                watcher.seen(chunk)
+                yield chunk
+        except Exception as error:
+            watcher.failed(error)
+            raise
+        except BaseException:
+            watcher.left()
+            raise
+        else:
+            watcher.ended()
+
+
+class Layers:
+    """The active extensions of one client, the first one outermost.
+
+    Args:
+        extensions: in the caller's order.
+        bottom: the backend.
+    """
+
+    def __init__(self, extensions: Sequence[ActiveExtension], bottom: Bottom) -> None:
+        self._bottom = bottom
+        self.extensions = tuple(extensions)
+        self._around = {
+            hook: layers
+            for hook in EXTENSION_HOOKS
+            if (layers := tuple(each for each in self.extensions if hook in each.hooks))
+        }
+        self.hooks = frozenset(self._around)
+        """The hooks that an extension goes around. The client asks its backend itself for all others."""
+
+    def stream(self, request: GenerationRequest) -> Stream:
+        """The answer to a request, through all layers."""
+        return self._stream(0, request, None)
+
+    def value(self, hook: str, request: Any) -> Pending[Any]:
+        """The value of a hook, through all layers."""
+        return self._value(hook, 0, request)
+
+    # --- answers ------------------------------------------------------------------------------------------------
+
+    def _stream(self, index: int, request: GenerationRequest, owner: ActiveExtension | None) -> Stream:
+        layers = self._around["generate"]
+
+        def record() -> Pipeline:
+            stop = () if self._bottom.looks_for_stops else request.sampling.stop
+            return Pipeline(stop, request.cancel, self._bottom.format, model=request.model)
+
+        if index == len(layers):
+            bottom = self._bottom
+            blame = _Blame(bottom.known, bottom.complain)
+            return Stream(
+                lambda: _guarded(lambda: bottom.open_sync(request), blame),
+                lambda: _aguarded(lambda: bottom.open_async(request), blame),
+                record,
+                owner,
+            )
+        layer = layers[index]
+        inner = self._proceed(layer, request, lambda other: self._stream(index + 1, other, layer))
+        blame = _Blame(layer.failed, layer.complain)
+        return Stream(
+            lambda: _guarded(lambda: self._open_sync(layer, request, inner), blame),
+            lambda: _aguarded(lambda: self._open_async(layer, request, inner), blame),
+            record,
+            owner,
+        )
+
+    def _open_sync(
+        self, layer: ActiveExtension, request: GenerationRequest, inner: Callable[..., Any]
+    ) -> Iterable[Chunk]:
+        stream = layer.extension.generate(request, inner)  # type: ignore[attr-defined]
+        if _is_iterable(stream):
+            chunks: Iterable[Chunk] = stream
+            return chunks
+        return iterate_in_loop(lambda: _aiter(layer, stream), self._bottom.portal, request.cancel)
+
+    async def _open_async(
+        self, layer: ActiveExtension, request: GenerationRequest, inner: Callable[..., Any]
+    ) -> AsyncIterator[Chunk]:
+        stream = await self._call_async(layer, "generate", request, inner)
+        if isinstance(stream, Stream):
+            return Unlisted(aiter(stream))
+        if inspect.isawaitable(stream) or hasattr(stream, "__aiter__"):
+            return Unlisted(iterate_unless_cancelled(lambda: _aiter(layer, stream), request.cancel))
+        if _is_iterable(stream) and not isinstance(stream, (list, tuple)):
+            return Unlisted(iterate_in_thread(lambda: stream, request.cancel))
+        return await _aiter(layer, stream)
+
+    # --- values -------------------------------------------------------------------------------------------------
+
+    def _value(self, hook: str, index: int, request: Any) -> Pending[Any]:
+        layers = self._around[hook]
+        if index == len(layers):
+            return _Promise(lambda: self._ask_bottom(hook, request), lambda: self._aask_bottom(hook, request))
+        layer = layers[index]
+        inner = self._proceed(layer, request, lambda other: self._value(hook, index + 1, other))
+        return _Promise(lambda: self._ask(layer, hook, request, inner), lambda: self._aask(layer, hook, request, inner))
+
+    def _ask_bottom(self, hook: str, request: Any) -> Any:
+        try:
+            return self._bottom.ask_sync(hook, request)
+        except (Exception, asyncio.CancelledError) as error:  # in a sync call, not one of the caller's
+            known = self._bottom.known(error)
+            raise known from known.__cause__
+
+    async def _aask_bottom(self, hook: str, request: Any) -> Any:
+        try:
+            return await self._bottom.ask_async(hook, request)
+        except Exception as error:
+            known = self._bottom.known(error)
+            raise known from known.__cause__
+
+    def _ask(self, layer: ActiveExtension, hook: str, request: Any, inner: Callable[..., Any]) -> Any:
+        try:
+            value = getattr(layer.extension, hook)(request, inner)
+            if isinstance(value, Pending):
+                value = value.wait()
+            elif inspect.isawaitable(value):
+                value = self._bottom.portal.run(value, request.cancel)
+        except (Exception, asyncio.CancelledError) as error:  # in a sync call, not one of the caller's
+            known = layer.failed(error)
+            raise known from known.__cause__
+        return _checked_value(layer, hook, request, value)
+
+    async def _aask(self, layer: ActiveExtension, hook: str, request: Any, inner: Callable[..., Any]) -> Any:
+        try:
+            value = await self._call_async(layer, hook, request, inner)
+            if isinstance(value, Pending):
+                value = await value
+            elif inspect.isawaitable(value):
+                value = await await_unless_cancelled(value, request.cancel)
+        except Exception as error:
+            known = layer.failed(error)
+            raise known from known.__cause__
+        return _checked_value(layer, hook, request, value)
+
+    # --- both ---------------------------------------------------------------------------------------------------
+
+    async def _call_async(self, layer: ActiveExtension, hook: str, request: Any, inner: Callable[..., Any]) -> Any:
+        method = getattr(layer.extension, hook)
+        if layer.returns_at_once(hook):
+            return method(request, inner)
+        return await run_in_thread(lambda: method(request, inner), cancel=request.cancel)
+
+    def _proceed(self, layer: ActiveExtension, request: Any, further: Callable[[Any], Any]) -> Callable[..., Any]:
+        def proceed(other: Any = request) -> Any:
+            if type(other) is not type(request):
+                raise layer.complain(f"proceeds with a {type(other).__name__}, not with a {type(request).__name__}")
+            if isinstance(other, GenerationRequest) and other.messages and other.prompt:
+                raise layer.complain(
+                    "proceeds with a request that has both a prompt and messages; `request.with_text(…)` changes either"
+                )
+            # Whoever cancels the call cancels this too. An extension that has read enough of it does not end the call.
+            token = CancelToken()
+            request.cancel.on_cancel(token.cancel)
+            return further(dataclasses.replace(other, cancel=token))
+
+        return proceed
+
+
+class _Promise(Pending[Any]):
+    def __init__(self, wait: Callable[[], Any], asynchronous: Callable[[], Awaitable[Any]]) -> None:
+        self._wait = wait
+        self._async = asynchronous
+
+    def wait(self) -> Any:
+        return self._wait()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._async().__await__()
+
+
+class _Blame(NamedTuple):
+    """Whose fault it is."""
+
+    failed: Callable[[BaseException], LollmsError]
+    complain: Callable[[str], ContractError]
+
+
+def _guarded(begin: Callable[[], Iterable[Chunk]], blame: _Blame) -> Generator[Chunk, None, None]:
+    """The chunks of a stream, each checked; what goes wrong is blamed on whom it belongs to."""
+    iterator: Iterator[Chunk] | None = None
+    ended = False
+    try:
+        iterator = iter(begin())
+        for chunk in iterator:
+            if problem := chunk_problem(chunk, ended=ended):
+                raise blame.complain(problem)
+            ended = ended or chunk.finish_reason is not None
+            yield chunk
+    except (Exception, asyncio.CancelledError) as error:  # in a sync call, not one of the caller's
+        failure = blame.failed(error)
+        raise failure from failure.__cause__
+    finally:
+        close_stream(iterator)
+
+
+async def _aguarded(begin: Callable[[], Awaitable[AsyncIterator[Chunk]]], blame: _Blame) -> AsyncGenerator[Chunk, None]:
+    stream: AsyncIterator[Chunk] | None = None
+    ended = False
+    try:
+        stream = await begin()
+        async for chunk in stream:
+            if problem := chunk_problem(chunk, ended=ended):
+                raise blame.complain(problem)
+            ended = ended or chunk.finish_reason is not None
+            yield chunk
+    except Exception as error:
+        failure = blame.failed(error)
+        raise failure from failure.__cause__
+    finally:
+        await close_stream_async(stream)
+
+
+def _is_iterable(stream: Any) -> bool:
+    return hasattr(stream, "__iter__") and not isinstance(stream, (str, bytes, dict, Chunk))
+
+
+async def _aiter(layer: ActiveExtension, stream: Any) -> AsyncIterator[Chunk]:
+    if inspect.isawaitable(stream):
+        stream = await stream
+    if _is_iterable(stream) and isinstance(stream, (list, tuple)):
+        return _each(stream)
+    if not hasattr(stream, "__aiter__"):
+        raise layer.complain(f"gave a {type(stream).__name__} for `generate`, which is not a stream of chunks")
+    chunks: AsyncIterator[Chunk] = aiter(stream)
+    return chunks
+
+
+async def _each(chunks: Iterable[Chunk]) -> AsyncGenerator[Chunk, None]:
+    for chunk in chunks:
+        yield chunk
+
+
+def _checked_value(layer: ActiveExtension, hook: str, request: Any, value: Any) -> Any:
+    if problem := value_problem(hook, request, value):
+        raise ContractError(f"`{hook}` of {layer} {problem}", hint=_AUTHOR)
+    return value

@@ -1,0 +1,203 @@
+"""The calls that ask a backend for a value, without IO: which hook, with which request, and what its answer means.
+
+The sync and the async client run the same queries. Each function takes the client first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from lollms_core._client.requests import check_text, check_tokens
+from lollms_core.contract.errors import ContractError, InvalidRequestError, UnsupportedError
+from lollms_core.contract.types import (
+    DetokenizeRequest,
+    EmbedRequest,
+    ListModelsRequest,
+    ListPersonalitiesRequest,
+    ModelInfo,
+    ModelInfoRequest,
+    Personality,
+    PullModelRequest,
+    TokenCount,
+    TokenizeRequest,
+)
+from lollms_core.tokenizers import encoding_for
+
+if TYPE_CHECKING:
+    from lollms_core._client.base import ClientBase
+
+__all__ = [
+    "Query",
+    "count_tokens",
+    "detokenize",
+    "embed",
+    "list_models",
+    "list_personalities",
+    "model_info",
+    "pull_request",
+    "pulling",
+    "tokenize",
+    "value_problem",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Query(Generic[T]):
+    """A question to a backend.
+
+    `interpret` turns the hook's value (`None`: not implemented) into the result, or into another question.
+    """
+
+    hook: str
+    request: Any
+    interpret: Callable[[Any], T | Query[T]]
+
+
+def tokenize(client: ClientBase, text: str) -> Query[list[int]]:
+    def interpret(tokens: list[int] | None) -> list[int]:
+        if tokens is None:
+            return encoding_for(client.model_name).encode(text)
+        return tokens
+
+    return Query("tokenize", TokenizeRequest(text=check_text(text, "prompt"), model=client.model_name), interpret)
+
+
+def count_tokens(client: ClientBase, text: str) -> Query[TokenCount]:
+    request = TokenizeRequest(text=check_text(text, "text"), model=client.model_name)
+
+    def counted(tokens: list[int] | None) -> TokenCount:
+        if tokens is None:
+            tokenizer = encoding_for(client.model_name)
+            return TokenCount(len(tokenizer.encode(text)), exact=tokenizer.exact)
+        return TokenCount(len(tokens), exact=client.backend.capabilities.exact_tokens)
+
+    def interpret(count: TokenCount | None) -> TokenCount | Query[TokenCount]:
+        if count is None:
+            return Query("tokenize", request, counted)
+        return count
+
+    return Query("count_tokens", request, interpret)
+
+
+def detokenize(client: ClientBase, tokens: Sequence[int]) -> Query[str]:
+    checked = check_tokens(tokens)
+
+    def interpret(text: str | None) -> str:
+        if text is None:
+            return encoding_for(client.model_name).decode(list(checked))
+        return text
+
+    return Query("detokenize", DetokenizeRequest(tokens=checked, model=client.model_name), interpret)
+
+
+def embed(client: ClientBase, text: str | Sequence[str]) -> Query[Any]:
+    single = isinstance(text, str)
+    if text is not None and not isinstance(text, Iterable):
+        raise TypeError(f"text must be a str or a list of str, not {type(text).__name__}")
+    texts = (text,) if isinstance(text, str) else tuple(() if text is None else text)
+    for each in texts:
+        check_text(each, "text")
+    if not texts or not all(texts):
+        empty = ": a text is empty" if texts else ""
+        raise InvalidRequestError(f"there is nothing to embed{empty}", format=client.format)
+
+    def interpret(vectors: list[list[float]] | None) -> Any:
+        if vectors is None:
+            raise _unsupported(client, "embeddings")
+        return vectors[0] if single else vectors
+
+    return Query("embed", EmbedRequest(texts=texts, model=client.model_name), interpret)
+
+
+def list_models(client: ClientBase, details: bool) -> Query[Any]:
+    def interpret(models: list[ModelInfo] | None) -> Any:
+        if models is None:
+            raise _unsupported(client, "list of models")
+        return models if details else [model.name for model in models]
+
+    return Query("list_models", ListModelsRequest(), interpret)
+
+
+def model_info(client: ClientBase, model_name: str | None) -> Query[ModelInfo]:
+    def interpret(info: ModelInfo | None) -> ModelInfo:
+        if info is None:
+            raise _unsupported(client, "information about models")
+        return info
+
+    model = check_text(model_name, "model_name") if model_name is not None else ""
+    return Query("model_info", ModelInfoRequest(model=model or client.model_name), interpret)
+
+
+def list_personalities(client: ClientBase, details: bool) -> Query[Any]:
+    def interpret(personalities: list[Personality] | None) -> Any:
+        if personalities is None:
+            raise _unsupported(client, "personalities")
+        return personalities if details else [personality.name for personality in personalities]
+
+    return Query("list_personalities", ListPersonalitiesRequest(), interpret)
+
+
+def pull_request(model_name: str) -> PullModelRequest:
+    return PullModelRequest(model=check_text(model_name, "model_name"))
+
+
+def pulling(client: ClientBase, progress: Any) -> Any:
+    """The progress of a download: an iterator, sync or async or both."""
+    if progress is None:
+        raise _unsupported(client, "way to download models")
+    if isinstance(progress, str) or not (hasattr(progress, "__iter__") or hasattr(progress, "__aiter__")):
+        problem = _not_due(progress, "an iterator")
+        raise ContractError(f"`pull_model` of the {client.format} format {problem}", format=client.format)
+    return progress
+
+
+def value_problem(hook: str, request: Any, value: Any) -> str:
+    """What is wrong with a hook's value, as the rest of a sentence; empty if nothing is. `None`: not implemented."""
+    if value is None:
+        return ""
+    if hook in _KINDS:
+        return "" if isinstance(value, _KINDS[hook]) else _not_due(value, f"a {_KINDS[hook].__name__}")
+    if hook in _ITEMS:
+        kind, due = _ITEMS[hook]
+        return "" if _is_list(value, kind) else _not_due(value, f"a list of {due}")
+    if hook == "embed":
+        if not _is_list(value, (list, tuple)):
+            return _not_due(value, "a list of lists of numbers")
+        for vector in value:
+            if not _is_list(vector, (int, float)):
+                return _not_due(vector, "a list of numbers for each text")
+        if len(value) != len(request.texts):
+            return f"gave {len(value)} embeddings for {len(request.texts)} texts"
+    return ""
+
+
+_KINDS: Mapping[str, type] = {"count_tokens": TokenCount, "detokenize": str, "model_info": ModelInfo}
+_ITEMS: Mapping[str, tuple[type, str]] = {
+    "tokenize": (int, "int"),
+    "list_models": (ModelInfo, "ModelInfo"),
+    "list_personalities": (Personality, "Personality"),
+}
+
+
+def _is_list(value: Any, kind: type | tuple[type, ...]) -> bool:
+    """Whether it is such a list. Its first item stands for all: a text has thousands of tokens."""
+    return isinstance(value, (list, tuple)) and (not value or isinstance(value[0], kind))
+
+
+def _not_due(value: Any, due: str) -> str:
+    said = type(value).__name__
+    if isinstance(value, (list, tuple)) and value:
+        said += f" of {type(value[0]).__name__}"
+    return f"gave a {said} where {due} is due"
+
+
+def _unsupported(client: ClientBase, what: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"the {client.format} format has no {what}",
+        hint="`lollms formats --capabilities` shows what each installed format can do.",
+        format=client.format,
+    )

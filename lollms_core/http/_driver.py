@@ -1,0 +1,453 @@
+"""The driver: it runs a conversation over a transport. Written once, as generators that yield what is to be done.
+
+A step is a function of the transport without arguments: `response.read`, say. Two small runners carry the steps out,
+one calls them, the other awaits what they return; everything that decides, retries, stops and closes stands here and is
+the same for both. Whatever way an iteration ends, by the answer's end, an error, a cancel or because nobody reads on,
+the connection has been given back or closed before the iterator is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from lollms_core.contract.errors import CallCancelledError, LollmsError
+from lollms_core.contract.types import CancelToken, Chunk
+from lollms_core.http._exchange import Decoder, Exchange, HTTPRequest, HTTPResponse, StreamCall
+from lollms_core.http._failures import html_error
+from lollms_core.http._retry import Retries
+from lollms_core.http._turns import Turns
+
+__all__ = [
+    "Call",
+    "Generation",
+    "Policy",
+    "Response",
+    "achunks",
+    "answer",
+    "arun",
+    "chunks",
+    "conversation",
+    "once_more_if_unwanted",
+    "run",
+]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("lollms")
+
+_ERROR_BODY = 256 * 1024
+_AFTER_THE_END = 5.0
+"""Seconds for what may follow a whole answer."""
+_LOOK = 0.02
+"""Seconds between two looks at whether other answers have ended."""
+_MAX_REVISIONS = 8
+"""Enough for a server that refuses one parameter after another, and an end for one that is never content."""
+
+Step: TypeAlias = Callable[[], Any]
+
+
+class Response(Protocol):
+    """A response whose body is read in pieces. What an async transport returns from a method must be awaited."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    def read(self) -> Any: ...
+    def read_all(self) -> Any: ...
+    def read_some(self, limit: int) -> Any: ...
+    def drain(self) -> Any: ...
+
+
+class Call(Protocol):
+    """One call of a transport: it sends requests one after another. See `SyncCall`."""
+
+    began: bool
+    """A chunk of the answer has been handed out."""
+    streaming: bool
+    """The body of an answer is being read."""
+    running: bool
+    """A piece of it has come."""
+    reading: bool
+    """More of it is waited for; otherwise what has come is with whoever wanted it."""
+    stopping: bool
+    """It has been asked to end."""
+
+    @property
+    def aborted(self) -> bool:
+        """Nothing more is to be expected of its connection."""
+
+    @property
+    def response(self) -> Response | None: ...
+    @property
+    def where(self) -> str: ...
+
+    def open(self, request: HTTPRequest) -> Any: ...
+    def wait(self, seconds: float) -> Any: ...
+    def take_turn(self, turns: Turns) -> Any: ...
+    def patience(self) -> float:
+        """Seconds to wait at most before a question, so that other answers can end. See `Stops.patience`."""
+
+    def settled(self) -> Any: ...
+    def stop(self, last_word: HTTPRequest | None) -> None: ...
+    def leave(self, last_word: HTTPRequest | None) -> Generator[Step, Any, None]:
+        """What to do when nobody wants more of the answer: as `stop`, and read on to its end."""
+
+    def may_read(self) -> bool:
+        """Whether a call that is to stop is still for its reader to read on."""
+
+    def abort(self) -> None: ...
+    def close(self) -> None: ...
+    def end(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a backend wants its calls to be made."""
+
+    retries: Callable[[], Retries]
+    """The budget of repetitions of one call."""
+    error_from: Callable[[int, Mapping[str, str], bytes], LollmsError]
+    """The error for a response whose status is not a success."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One generation, as the driver sees it."""
+
+    cancel: CancelToken
+    open: Callable[[], Exchange[StreamCall]]
+    """What to ask."""
+    revise: Callable[[StreamCall, LollmsError], Exchange[StreamCall | None]]
+    """What to ask instead, after an error that came before the first chunk; `None` if nothing else can be tried."""
+    farewell: Callable[[], HTTPRequest | None]
+    """What makes the server end an answer that is no longer wanted; `None` if closing the connection does."""
+
+
+class _Unwanted(BaseException):
+    """Nobody reads on. Thrown into a generation, which then ends in its own order."""
+
+
+def once_more_if_unwanted(step: Step) -> Generator[Step, Any, Any]:
+    """The value of a step, taken again if it was cancelled: a loop that ends cancels what is cancelled already."""
+    try:
+        return (yield step)
+    except _Unwanted:
+        return (yield step)
+
+
+# --- what is done -------------------------------------------------------------------------------------------------
+
+
+def conversation(exchange: Exchange[T], call: Call, policy: Policy) -> Generator[Step, Any, T]:
+    """A conversation of whole responses, to its result."""
+    try:
+        request = next(exchange)
+        while True:
+            try:
+                response = yield from _fetch(request, call, policy)
+            except LollmsError as error:
+                if call.stopping:
+                    raise  # it says nothing about what was asked
+                request = exchange.throw(error)
+            else:
+                request = exchange.send(response)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        exchange.close()
+
+
+def _fetch(request: HTTPRequest, call: Call, policy: Policy) -> Generator[Step, Any, HTTPResponse]:
+    retries = policy.retries()
+    while True:
+        try:
+            response = yield from _opened(request, call)
+            if response.status >= 300:
+                raise (yield from _refusal(policy, response))
+            return HTTPResponse(response.status, response.headers, (yield response.read_all))
+        except LollmsError as error:
+            call.close()
+            wait = None if call.stopping or error.status_code in request.final else retries.wait(error)
+            if wait is None:
+                raise
+            _say_again(error, wait)
+        yield functools.partial(call.wait, wait)
+
+
+def _opened(request: HTTPRequest, call: Call) -> Generator[Step, Any, Any]:
+    """The response to a request, and a line for the log: where it went, without a query, which may have a key in it."""
+    if not logger.isEnabledFor(logging.DEBUG):
+        return (yield functools.partial(call.open, request))
+    began = time.perf_counter()
+    what = f"{request.method} {call.where}{request.path.partition('?')[0]}"
+    try:
+        response = yield functools.partial(call.open, request)
+    except LollmsError as error:
+        logger.debug("%s: %s after %.3f s", what, error.type, time.perf_counter() - began)
+        raise
+    logger.debug("%s: status %d after %.3f s", what, response.status, time.perf_counter() - began)
+    return response
+
+
+def _say_again(error: LollmsError, wait: float) -> None:
+    # Not what it says: its secrets are taken out later.
+    status = f" (status {error.status_code})" if error.status_code else ""
+    logger.debug("%s%s: asking again in %.1f s", error.type, status, wait)
+
+
+def _refusal(policy: Policy, response: Response) -> Generator[Step, Any, LollmsError]:
+    body = yield functools.partial(response.read_some, _ERROR_BODY)
+    return policy.error_from(response.status, response.headers, body)
+
+
+def answer(generation: Generation, call: Call, policy: Policy) -> Generator[Step | Chunk, Any, None]:
+    """The chunks of one generation, between the steps that get them. A cancelled one ends with a chunk that says so."""
+
+    def stop() -> None:
+        call.stop(generation.farewell())
+
+    unregister = generation.cancel.on_cancel(stop)
+    turns: Turns | None = None
+    try:
+        plan = yield from conversation(generation.open(), call, policy)
+        if plan.turns is not None:
+            turns = plan.turns
+            yield functools.partial(call.take_turn, turns)
+        yield from _attempts(plan, generation, call, policy)
+    except LollmsError:
+        if not call.stopping:
+            raise
+    except _Unwanted:
+        yield from call.leave(generation.farewell())
+        return
+    finally:
+        unregister()
+        call.end()
+        if turns is not None:
+            turns.leave(call)
+    if call.stopping:
+        yield from _settled(call)
+        yield Chunk(finish_reason="cancelled")
+
+
+def _settled(call: Call) -> Generator[Step, Any, None]:
+    # Only where there is something to wait for: whoever closes a stream should not have to wait a turn of the loop.
+    if not call.aborted:
+        yield call.settled
+
+
+def _attempts(
+    plan: StreamCall, generation: Generation, call: Call, policy: Policy
+) -> Generator[Step | Chunk, Any, None]:
+    retries, revisions = policy.retries(), 0
+    while True:
+        held: list[Chunk] = []
+        while not call.stopping and (left := call.patience()):
+            yield functools.partial(call.wait, min(left, _LOOK))
+        try:
+            yield from _read_answer(plan, call, policy, held)
+            return
+        except LollmsError as error:
+            call.close()
+            if call.began or call.stopping:
+                yield from held
+                raise
+            failure = error
+        revised = None
+        if revisions < _MAX_REVISIONS:
+            revisions += 1
+            revised = yield from conversation(generation.revise(plan, failure), call, policy)
+        if revised is not None:
+            plan = revised
+            continue
+        wait = retries.wait(failure)
+        if wait is None:
+            yield from held
+            raise failure
+        _say_again(failure, wait)
+        yield functools.partial(call.wait, wait)
+
+
+def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]) -> Generator[Step | Chunk, Any, None]:
+    """`held` gets what a decoder had not given out yet when the answer broke."""
+    response = yield from _opened(plan.request, call)
+    if response.status >= 300:
+        raise (yield from _refusal(policy, response))
+    maybe_page = "text/html" in response.headers.get("content-type", "")
+    decoder = plan.decoder(response.headers)
+    read, feed = response.read, decoder.feed
+    ended = 0.0
+    call.streaming = True
+    while True:
+        call.reading = True
+        if call.stopping and not call.may_read():
+            yield call.settled
+            raise CallCancelledError("cancelled")
+        try:
+            data = yield read
+        except LollmsError:
+            if decoder.whole and not call.stopping:
+                break
+            held += _held_back(decoder)
+            raise
+        if not data:
+            break
+        if decoder.whole and not call.stopping:
+            # What may still come is a usage and an end mark; a server that only shows that it is alive has no end.
+            ended = ended or time.monotonic()
+            if time.monotonic() > ended + _AFTER_THE_END:
+                break
+        call.running = True
+        if call.stopping:
+            continue
+        call.reading = False
+        if maybe_page and data.strip():
+            # Small servers call a stream so, too, by default: Flask's, for one.
+            if data.lstrip()[:1] == b"<":
+                raise html_error(data + (yield functools.partial(response.read_some, _ERROR_BODY)), call.where)
+            maybe_page = False
+        for chunk in feed(data):
+            call.began = True
+            yield chunk
+        if decoder.finished:
+            yield response.drain
+            return
+    if call.stopping:
+        held += _held_back(decoder)
+        raise CallCancelledError("cancelled")
+    yield from decoder.close()
+
+
+def _held_back(decoder: Decoder) -> Generator[Chunk, None, None]:
+    """What of an answer that has no end a decoder would have given out with more to come."""
+    with contextlib.suppress(Exception):  # what is told is how the answer broke
+        for chunk in decoder.close():
+            if chunk.text:
+                yield chunk._replace(finish_reason=None)
+
+
+# --- who does it ----------------------------------------------------------------------------------------------------
+
+
+def run(plan: Generator[Step, Any, T]) -> T:
+    """Carry out a conversation over a sync transport."""
+    try:
+        step = next(plan)
+        while True:
+            try:
+                value = step()
+            except LollmsError as error:
+                step = plan.throw(error)
+            else:
+                step = plan.send(value)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        plan.close()
+
+
+async def arun(plan: Generator[Callable[[], Awaitable[Any]], Any, T]) -> T:
+    """The twin of `run`, over an async transport."""
+    try:
+        step = next(plan)
+        while True:
+            try:
+                value = await step()
+            except LollmsError as error:
+                step = plan.throw(error)
+            else:
+                step = plan.send(value)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        plan.close()
+
+
+def chunks(
+    plan: Generator[Step | Chunk, Any, None], advance: Callable[[], Any] | None = None
+) -> Generator[Chunk, None, None]:
+    """Carry out a generation over a sync transport, and hand out its chunks. `advance` is for itself alone."""
+    advance = advance or plan.__next__
+    try:
+        while True:
+            item: Any = advance()
+            if item.__class__ is Chunk:
+                yield item
+                advance = plan.__next__
+                continue
+            try:
+                value = item()
+            except LollmsError as error:
+                advance = functools.partial(plan.throw, error)
+            else:
+                advance = functools.partial(plan.send, value)
+    except (StopIteration, _Unwanted):
+        return
+    except LollmsError:
+        raise
+    except BaseException:
+        # Closed, dropped, or Ctrl-C: the generation ends in its own order, and what it still gives is not wanted.
+        with contextlib.suppress(LollmsError):
+            for _ in chunks(plan, functools.partial(plan.throw, _Unwanted())):
+                pass
+        raise
+
+
+async def achunks(
+    plan: Generator[Step | Chunk, Any, None], advance: Callable[[], Any] | None = None
+) -> AsyncGenerator[Chunk, None]:
+    """The twin of `chunks`, over an async transport."""
+    advance = advance or plan.__next__
+    try:
+        while True:
+            try:
+                item: Any = advance()
+            except StopIteration:  # which must not leave a coroutine
+                return
+            if item.__class__ is Chunk:
+                yield item
+                advance = plan.__next__
+                continue
+            try:
+                value = await item()
+            except LollmsError as error:
+                advance = functools.partial(plan.throw, error)
+            else:
+                advance = functools.partial(plan.send, value)
+    except _Unwanted:
+        return
+    except LollmsError:
+        raise
+    except BaseException:
+        try:
+            step = plan.throw(_Unwanted())
+        except (StopIteration, _Unwanted, LollmsError):
+            pass  # there is nothing to wait for
+        else:
+            # In a task of its own: whoever is cancelled may be cancelled again, anyio's tasks with every turn.
+            ending = asyncio.create_task(_end(plan, step))
+            _endings.add(ending)
+            ending.add_done_callback(_endings.discard)
+            await asyncio.shield(ending)
+        raise
+
+
+_endings: set[asyncio.Task[None]] = set()
+"""What goes on when nobody waits for it. An event loop has weak references only."""
+
+
+async def _end(plan: Generator[Step | Chunk, Any, None], step: Any) -> None:
+    with contextlib.suppress(LollmsError):
+        async for _ in achunks(plan, lambda: step):
+            pass

@@ -1,0 +1,100 @@
+"""One after another: for servers that end one client's answer when another answer of that client ends."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from lollms_core._bridges import processes
+
+__all__ = ["LOOK_AGAIN", "Turns"]
+
+LOOK_AGAIN = 1.0
+"""Seconds after which whoever stands in line looks whether those before it can still go on."""
+
+
+class Owner(NamedTuple):
+    """Who runs a call."""
+
+    thread: int
+    task: object | None
+    """`None` for a sync call."""
+
+    def waits_for_itself(self, holder: Owner) -> bool:
+        """Whether `holder` cannot go on before this one's call returns: the same task, or code of the same thread.
+
+        Tasks of one thread can go on beside each other; a sync call keeps all of them waiting. But a sync call that
+        began in one thread of a pool may go on in another one, as with web frameworks.
+        """
+        if self.thread != holder.thread:
+            return False
+        if self.task is None and holder.task is None:
+            return self.thread == threading.main_thread().ident
+        return None in (self.task, holder.task) or holder.task is self.task
+
+
+class _Place(NamedTuple):
+    who: object
+    owner: Owner
+    wake: Callable[[], None]
+    alive: Callable[[], bool]
+
+
+class Turns:
+    """A line in which threads and tasks stand alike; the first one in it has the turn. Thread-safe.
+
+    In a forked child nobody stands in line: the calls are its parent's.
+    """
+
+    def __init__(self) -> None:
+        # Reentrant: the garbage collector may end an abandoned call, which leaves, while another one joins.
+        self._lock = processes.Lock()
+        self.renew()
+        processes.renewed_in_child(self)
+
+    def renew(self) -> None:
+        """Forget who stands in line."""
+        self._line: deque[_Place] = deque()
+        self._holder: object | None = None
+
+    def join(self, who: object, task: object | None, wake: Callable[[], None], alive: Callable[[], bool]) -> bool:
+        """Stand in line, on behalf of this thread. `wake` is called, from any thread, when it is the turn of `who`.
+
+        Args:
+            who: the call.
+            task: the task that runs it; `None` for a sync call.
+            alive: whether the call can go on at all; one whose event loop has been closed cannot, and is passed over.
+
+        Returns:
+            `False` if the turn is held by a call that cannot go on before this one does; then it is not in line.
+        """
+        owner = Owner(threading.get_ident(), task)
+        with self._lock:
+            self._skip_the_dead()
+            if self._line and owner.waits_for_itself(self._line[0].owner):
+                return False
+            self._line.append(_Place(who, owner, wake, alive))
+        self.look()
+        return True
+
+    def leave(self, who: object) -> None:
+        """Go, whether or not it had its turn. If it had, the next one in line is woken."""
+        with self._lock:
+            self._line = deque(place for place in self._line if place.who is not who)
+        self.look()
+
+    def look(self) -> None:
+        """Wake whoever is the first now and was not before. Those who cannot go on are passed over."""
+        with self._lock:
+            self._skip_the_dead()
+            first = self._line[0] if self._line else None
+            changed = first is not None and first.who is not self._holder
+            self._holder = first and first.who
+        if changed and first is not None:
+            first.wake()
+
+    def _skip_the_dead(self) -> None:
+        while self._line and not self._line[0].alive():
+            self._line.popleft()
