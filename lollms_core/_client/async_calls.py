@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from lollms_core._bridges.tasks import iterate_unless_cancelled
 from lollms_core._bridges.threads import iterate_in_thread, run_in_thread
-from lollms_core._client import value_calls as queries
+from lollms_core._client import value_calls
 from lollms_core._client.base import ClientBase, Run, as_text, next_question, prompt_or_messages, question_parts
 from lollms_core._client.code_generation import ask_for_codes
 from lollms_core._client.dialogues import Dialogue
 from lollms_core._client.requests import GenerateOptions, TextOptions
 from lollms_core._client.streaming import adrive
-from lollms_core._client.value_calls import Query
+from lollms_core._client.value_calls import ValueCall
 from lollms_core.contract.errors import ErrorDict, LollmsError
 from lollms_core.contract.types import (
     MSG_TYPE,
@@ -216,26 +216,28 @@ class AsyncCalls(ClientBase):
 
     # --- tokens, models, personalities ----------------------------------------------------------------------------
 
-    async def _aask(self, build: Callable[..., Query[T]], *args: Any) -> T | ErrorDict:
+    async def _aask(self, call: ValueCall[T]) -> T | ErrorDict:
         try:
-            value: T | Query[T] = build(self, *args)
-            while isinstance(value, Query):
-                value = value.interpret(await self._ahook(value.hook, value.request))
+            question = next(call)
+            while True:
+                question = call.send(await self._ahook(*question))
+        except StopIteration as end:
+            value: T = end.value
             return value
         except LollmsError as error:
             return self._error(error)
 
     async def atokenize(self, prompt: str) -> list[int] | ErrorDict:
         """`tokenize` for async callers."""
-        return await self._aask(queries.tokenize, prompt)
+        return await self._aask(value_calls.tokenize(self, prompt))
 
     async def adetokenize(self, tokens_list: Sequence[int]) -> str | ErrorDict:
         """`detokenize` for async callers."""
-        return await self._aask(queries.detokenize, tokens_list)
+        return await self._aask(value_calls.detokenize(self, tokens_list))
 
     async def acount_tokens(self, text: str) -> TokenCount | ErrorDict:
         """`count_tokens` for async callers."""
-        return await self._aask(queries.count_tokens, text)
+        return await self._aask(value_calls.count_tokens(self, text))
 
     @overload
     async def aembed(  # type: ignore[overload-overlap]  # a str is a sequence of str
@@ -245,7 +247,7 @@ class AsyncCalls(ClientBase):
     async def aembed(self, text: Sequence[str]) -> list[list[float]] | ErrorDict: ...
     async def aembed(self, text: str | Sequence[str]) -> list[float] | list[list[float]] | ErrorDict:
         """`embed` for async callers."""
-        return await self._aask(queries.embed, text)
+        return await self._aask(value_calls.embed(self, text))
 
     @overload
     async def alist_models(self, *, details: Literal[False] = False) -> list[str] | ErrorDict: ...
@@ -253,11 +255,11 @@ class AsyncCalls(ClientBase):
     async def alist_models(self, *, details: Literal[True]) -> list[ModelInfo] | ErrorDict: ...
     async def alist_models(self, *, details: bool = False) -> list[str] | list[ModelInfo] | ErrorDict:
         """`list_models` for async callers."""
-        return await self._aask(queries.list_models, details)
+        return await self._aask(value_calls.list_models(self, details))
 
     async def amodel_info(self, model_name: str | None = None) -> ModelInfo | ErrorDict:
         """`model_info` for async callers."""
-        return await self._aask(queries.model_info, model_name)
+        return await self._aask(value_calls.model_info(self, model_name))
 
     @overload
     async def alist_personalities(self, *, details: Literal[False] = False) -> list[str] | ErrorDict: ...
@@ -265,13 +267,13 @@ class AsyncCalls(ClientBase):
     async def alist_personalities(self, *, details: Literal[True]) -> list[Personality] | ErrorDict: ...
     async def alist_personalities(self, *, details: bool = False) -> list[str] | list[Personality] | ErrorDict:
         """`list_personalities` for async callers."""
-        return await self._aask(queries.list_personalities, details)
+        return await self._aask(value_calls.list_personalities(self, details))
 
     async def apull_model(self, model_name: str) -> AsyncGenerator[PullProgress, None]:
         """`pull_model` for async callers."""
-        request = queries.pull_request(model_name)
+        request = value_calls.pull_request(model_name)
         try:
-            progress = queries.pulling(self, await self._ahook("pull_model", request))
+            progress = value_calls.pulling(self, await self._ahook("pull_model", request))
             self._running[request.cancel] = progress
             if not hasattr(progress, "__aiter__"):
                 steps = iterate_in_thread(lambda: progress, request.cancel)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from lollms_core import text as text_tools
 from lollms_core._bridges.tasks import iterate_in_loop
-from lollms_core._client import value_calls as queries
+from lollms_core._client import value_calls
 from lollms_core._client.async_calls import AsyncCalls
 from lollms_core._client.base import Run, as_text, next_question, prompt_or_messages, question_parts
 from lollms_core._client.code_generation import ask_for_codes
 from lollms_core._client.dialogues import Dialogue
 from lollms_core._client.requests import GenerateOptions, TextOptions
 from lollms_core._client.streaming import drive
-from lollms_core._client.value_calls import Query
+from lollms_core._client.value_calls import ValueCall
 from lollms_core.contract.errors import ErrorDict, LollmsError
 from lollms_core.contract.types import (
     MSG_TYPE,
@@ -287,26 +287,28 @@ class LollmsClient(AsyncCalls):
 
     # --- tokens, models, personalities ----------------------------------------------------------------------------
 
-    def _ask(self, build: Callable[..., Query[T]], *args: Any) -> T | ErrorDict:
+    def _ask(self, call: ValueCall[T]) -> T | ErrorDict:
         try:
-            value: T | Query[T] = build(self, *args)
-            while isinstance(value, Query):
-                value = value.interpret(self._hook(value.hook, value.request))
+            question = next(call)
+            while True:
+                question = call.send(self._hook(*question))
+        except StopIteration as end:
+            value: T = end.value
             return value
         except LollmsError as error:
             return self._error(error)
 
     def tokenize(self, prompt: str) -> list[int] | ErrorDict:
         """Token ids of a text, by the model's own tokenizer where there is one, else by tiktoken."""
-        return self._ask(queries.tokenize, prompt)
+        return self._ask(value_calls.tokenize(self, prompt))
 
     def detokenize(self, tokens_list: Sequence[int]) -> str | ErrorDict:
         """The text of token ids that `tokenize` gave."""
-        return self._ask(queries.detokenize, tokens_list)
+        return self._ask(value_calls.detokenize(self, tokens_list))
 
     def count_tokens(self, text: str) -> TokenCount | ErrorDict:
         """The number of tokens of a text: an `int` whose `exact` says whether the model's tokenizer counted."""
-        return self._ask(queries.count_tokens, text)
+        return self._ask(value_calls.count_tokens(self, text))
 
     @overload
     def embed(self, text: str) -> list[float] | ErrorDict: ...  # type: ignore[overload-overlap]  # str is a Sequence
@@ -314,7 +316,7 @@ class LollmsClient(AsyncCalls):
     def embed(self, text: Sequence[str]) -> list[list[float]] | ErrorDict: ...
     def embed(self, text: str | Sequence[str]) -> list[float] | list[list[float]] | ErrorDict:
         """The embedding of a text, or one embedding for each of several texts, in one request."""
-        return self._ask(queries.embed, text)
+        return self._ask(value_calls.embed(self, text))
 
     @overload
     def list_models(self, *, details: Literal[False] = False) -> list[str] | ErrorDict: ...
@@ -322,14 +324,14 @@ class LollmsClient(AsyncCalls):
     def list_models(self, *, details: Literal[True]) -> list[ModelInfo] | ErrorDict: ...
     def list_models(self, *, details: bool = False) -> list[str] | list[ModelInfo] | ErrorDict:
         """The names of the models that can be used, or `ModelInfo`s with `details=True`."""
-        return self._ask(queries.list_models, details)
+        return self._ask(value_calls.list_models(self, details))
 
     listModels = list_models  # noqa: N815
     """The name in earlier clients."""
 
     def model_info(self, model_name: str | None = None) -> ModelInfo | ErrorDict:
         """What is known about a model, by default the client's: context window, size, device, capabilities."""
-        return self._ask(queries.model_info, model_name)
+        return self._ask(value_calls.model_info(self, model_name))
 
     @overload
     def list_personalities(self, *, details: Literal[False] = False) -> list[str] | ErrorDict: ...
@@ -337,7 +339,7 @@ class LollmsClient(AsyncCalls):
     def list_personalities(self, *, details: Literal[True]) -> list[Personality] | ErrorDict: ...
     def list_personalities(self, *, details: bool = False) -> list[str] | list[Personality] | ErrorDict:
         """The personalities that the server offers; an error on a format that has none."""
-        return self._ask(queries.list_personalities, details)
+        return self._ask(value_calls.list_personalities(self, details))
 
     listMountedPersonalities = list_personalities  # noqa: N815
     """Another name for `list_personalities`, of earlier clients."""
@@ -348,9 +350,9 @@ class LollmsClient(AsyncCalls):
         Raises:
             LollmsError: the format cannot download, or the download failed.
         """
-        request = queries.pull_request(model_name)
+        request = value_calls.pull_request(model_name)
         try:
-            progress = queries.pulling(self, self._hook("pull_model", request))
+            progress = value_calls.pulling(self, self._hook("pull_model", request))
             self._running[request.cancel] = progress
             if hasattr(progress, "__iter__"):
                 yield from progress

@@ -1,13 +1,12 @@
 """The calls that ask a backend for a value, without IO: which hook, with which request, and what its answer means.
 
-The sync and the async client run the same queries. Each function takes the client first.
+Each is a generator, which the sync and the async client run alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from lollms_core._client.requests import check_text, check_tokens
 from lollms_core.contract.errors import ContractError, InvalidRequestError, UnsupportedError
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
     from lollms_core._client.base import ClientBase
 
 __all__ = [
-    "Query",
+    "Question",
+    "ValueCall",
     "count_tokens",
     "detokenize",
     "embed",
@@ -45,57 +45,41 @@ __all__ = [
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Query(Generic[T]):
-    """A question to a backend.
-
-    `interpret` turns the hook's value (`None`: not implemented) into the result, or into another question.
-    """
+class Question(NamedTuple):
+    """What a hook is asked."""
 
     hook: str
     request: Any
-    interpret: Callable[[Any], T | Query[T]]
 
 
-def tokenize(client: ClientBase, text: str) -> Query[list[int]]:
-    def interpret(tokens: list[int] | None) -> list[int]:
-        if tokens is None:
-            return encoding_for(client.model_name).encode(text)
-        return tokens
-
-    return Query("tokenize", TokenizeRequest(text=check_text(text, "prompt"), model=client.model_name), interpret)
+ValueCall: TypeAlias = Generator[Question, Any, T]
+"""A call for a value: it yields questions, is sent what the hook gave (`None`: not implemented), and returns."""
 
 
-def count_tokens(client: ClientBase, text: str) -> Query[TokenCount]:
+def tokenize(client: ClientBase, text: str) -> ValueCall[list[int]]:
+    tokens = yield Question("tokenize", TokenizeRequest(text=check_text(text, "prompt"), model=client.model_name))
+    return encoding_for(client.model_name).encode(text) if tokens is None else tokens
+
+
+def count_tokens(client: ClientBase, text: str) -> ValueCall[TokenCount]:
     request = TokenizeRequest(text=check_text(text, "text"), model=client.model_name)
-
-    def counted(tokens: list[int] | None) -> TokenCount:
-        if tokens is None:
-            tokenizer = encoding_for(client.model_name)
-            return TokenCount(len(tokenizer.encode(text)), exact=tokenizer.exact)
-        return TokenCount(len(tokens), exact=client.backend.capabilities.exact_tokens)
-
-    def interpret(count: TokenCount | None) -> TokenCount | Query[TokenCount]:
-        if count is None:
-            return Query("tokenize", request, counted)
+    count: TokenCount | None = yield Question("count_tokens", request)
+    if count is not None:
         return count
+    tokens: list[int] | None = yield Question("tokenize", request)
+    if tokens is not None:
+        return TokenCount(len(tokens), exact=client.backend.capabilities.exact_tokens)
+    tokenizer = encoding_for(client.model_name)
+    return TokenCount(len(tokenizer.encode(text)), exact=tokenizer.exact)
 
-    return Query("count_tokens", request, interpret)
 
-
-def detokenize(client: ClientBase, tokens: Sequence[int]) -> Query[str]:
+def detokenize(client: ClientBase, tokens: Sequence[int]) -> ValueCall[str]:
     checked = check_tokens(tokens)
-
-    def interpret(text: str | None) -> str:
-        if text is None:
-            return encoding_for(client.model_name).decode(list(checked))
-        return text
-
-    return Query("detokenize", DetokenizeRequest(tokens=checked, model=client.model_name), interpret)
+    text = yield Question("detokenize", DetokenizeRequest(tokens=checked, model=client.model_name))
+    return encoding_for(client.model_name).decode(list(checked)) if text is None else text
 
 
-def embed(client: ClientBase, text: str | Sequence[str]) -> Query[Any]:
-    single = isinstance(text, str)
+def embed(client: ClientBase, text: str | Sequence[str]) -> ValueCall[Any]:
     if text is not None and not isinstance(text, Iterable):
         raise TypeError(f"text must be a str or a list of str, not {type(text).__name__}")
     texts = (text,) if isinstance(text, str) else tuple(() if text is None else text)
@@ -104,41 +88,32 @@ def embed(client: ClientBase, text: str | Sequence[str]) -> Query[Any]:
     if not texts or not all(texts):
         empty = ": a text is empty" if texts else ""
         raise InvalidRequestError(f"there is nothing to embed{empty}", format=client.format)
-
-    def interpret(vectors: list[list[float]] | None) -> Any:
-        if vectors is None:
-            raise _unsupported(client, "embeddings")
-        return vectors[0] if single else vectors
-
-    return Query("embed", EmbedRequest(texts=texts, model=client.model_name), interpret)
+    vectors = yield Question("embed", EmbedRequest(texts=texts, model=client.model_name))
+    if vectors is None:
+        raise _unsupported(client, "embeddings")
+    return vectors[0] if isinstance(text, str) else vectors
 
 
-def list_models(client: ClientBase, details: bool) -> Query[Any]:
-    def interpret(models: list[ModelInfo] | None) -> Any:
-        if models is None:
-            raise _unsupported(client, "list of models")
-        return models if details else [model.name for model in models]
-
-    return Query("list_models", ListModelsRequest(), interpret)
+def list_models(client: ClientBase, details: bool) -> ValueCall[Any]:
+    models = yield Question("list_models", ListModelsRequest())
+    if models is None:
+        raise _unsupported(client, "list of models")
+    return models if details else [model.name for model in models]
 
 
-def model_info(client: ClientBase, model_name: str | None) -> Query[ModelInfo]:
-    def interpret(info: ModelInfo | None) -> ModelInfo:
-        if info is None:
-            raise _unsupported(client, "information about models")
-        return info
-
+def model_info(client: ClientBase, model_name: str | None) -> ValueCall[ModelInfo]:
     model = check_text(model_name, "model_name") if model_name is not None else ""
-    return Query("model_info", ModelInfoRequest(model=model or client.model_name), interpret)
+    info: ModelInfo | None = yield Question("model_info", ModelInfoRequest(model=model or client.model_name))
+    if info is None:
+        raise _unsupported(client, "information about models")
+    return info
 
 
-def list_personalities(client: ClientBase, details: bool) -> Query[Any]:
-    def interpret(personalities: list[Personality] | None) -> Any:
-        if personalities is None:
-            raise _unsupported(client, "personalities")
-        return personalities if details else [personality.name for personality in personalities]
-
-    return Query("list_personalities", ListPersonalitiesRequest(), interpret)
+def list_personalities(client: ClientBase, details: bool) -> ValueCall[Any]:
+    personalities = yield Question("list_personalities", ListPersonalitiesRequest())
+    if personalities is None:
+        raise _unsupported(client, "personalities")
+    return personalities if details else [personality.name for personality in personalities]
 
 
 def pull_request(model_name: str) -> PullModelRequest:
