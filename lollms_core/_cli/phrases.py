@@ -126,27 +126,38 @@ _NAMES = (
         re.compile(r"(?<![\w`-])(?<!, )(gpu_memory_utilization|max_batch_size)\b(?![,:])"),
         lambda found: f"`-O {found[1]}=…`",
     ),
-    (re.compile(r"(?<![\w`-])([a-z][a-z_]*)='([\w./-]+)'"), lambda found: f"`-O {found[1]}={found[2]}`"),
+    (re.compile(r"(?<![\w`(-])([a-z][a-z_]*)='([\w./-]+)'"), lambda found: f"`-O {found[1]}={found[2]}`"),
     (re.compile(r"(?<![\w`-])([a-z][a-z_]*)=(True|False)\b"), lambda found: f"`-O {found[1]}={found[2].lower()}`"),
 )
 _PHRASES = tuple((re.compile(pattern), words) for pattern, words in _SENTENCES)
+_MEANT = re.compile(r"Did you mean '(\w+)'\?")
 _LIST = re.compile(r"(does not honour: )([\w, ]+)")
 
 
-def in_command_words(text: str, format: str | None = None) -> str:
+def in_command_words(text: str, format: str | None = None, *, names: bool = True) -> str:
     """A message or a hint of the library with the names that things have at the terminal.
 
     Args:
         text: what the library says.
         format: the format that its commands are to ask.
+        names: whether names of parameters are ours, wherever they stand. In what a server said they are its own.
     """
     text = _OF_A_CALL.sub(_call_option, _with_commands(text, format))
     for pattern, words in _PHRASES:
         text = pattern.sub(words, text)
-    text = _LIST.sub(_list, text)
-    for pattern, named in _NAMES:
+    text = _LIST.sub(_list, _MEANT.sub(_meant, text))
+    for pattern, named in _NAMES if names else ():
         text = pattern.sub(named, text)
     return text
+
+
+def _meant(found: re.Match[str]) -> str:
+    """An option of the library that was not meant as one: as the command has it."""
+    name = _OTHER_OPTIONS.get(found[1]) or _ONLY_IN_LISTS.get(found[1], _OPTIONS.get(found[1]))
+    return f"Did you mean {name}?" if name else found[0]
+
+
+_OTHER_OPTIONS = {"service_key": "--api-key-file", "timeouts": "`lollms config set idle_timeout SECONDS`"}
 
 
 def _list(found: re.Match[str]) -> str:
@@ -169,7 +180,7 @@ def words_of(error: LollmsError) -> tuple[str, str]:
 
     A `ContractError` is for whoever wrote the package, in Python.
     """
-    from lollms_core import ContractError
+    from lollms_core import BackendError, ContractError
 
     if isinstance(error, ContractError):
         return error.message, error.hint
@@ -179,7 +190,9 @@ def words_of(error: LollmsError) -> tuple[str, str]:
     hint = in_command_words(error.hint, error.format)
     if current_state().chatting:
         hint = hint.replace("Name one with --model", "Name one with /model NAME")
-    return in_command_words(error.message), hint
+    # What a server or a library said may stand in the message of what failed there.
+    ours = error.status_code is None and not isinstance(error, BackendError)
+    return in_command_words(error.message, names=ours), hint
 
 
 def _with_commands(hint: str, format: str | None) -> str:

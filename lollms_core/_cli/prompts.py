@@ -11,7 +11,7 @@ import click
 
 from lollms_core._cli.messages import note
 
-__all__ = ["read_stdin", "text_from"]
+__all__ = ["has_input", "read_stdin", "text_from"]
 
 _PATIENCE = 2.0
 """Seconds of silence on a pipe after which the user is told what is being waited for."""
@@ -27,7 +27,7 @@ def text_from(words: tuple[str, ...], what: str) -> str:
         what: what the text is, for the message when there is none.
 
     Raises:
-        click.UsageError: there are no arguments, and standard input is a terminal.
+        click.UsageError: there are no arguments, and standard input is a terminal or empty.
     """
     if "-" in words:
         place = words.index("-")
@@ -35,16 +35,20 @@ def text_from(words: tuple[str, ...], what: str) -> str:
         return "\n\n".join(part for part in parts if part)
     given = " ".join(words)
     if not given:
+        no_text = click.UsageError(f"There is no {what}: give it as an argument or on standard input.")
         if sys.stdin.isatty():
-            raise click.UsageError(f"There is no {what}: give it as an argument or on standard input.")
-        return read_stdin()
-    if not _has_input():
+            raise no_text
+        piped = read_stdin()
+        if not piped.strip():
+            raise no_text
+        return piped
+    if not has_input():
         return given
     piped = read_stdin()
     return f"{given}\n\n{piped}" if piped.strip() else given
 
 
-def _has_input() -> bool:
+def has_input() -> bool:
     """Whether standard input is a pipe or a file: something that was put there on purpose."""
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode

@@ -145,7 +145,7 @@ def client_arguments(settings: Resolved, timeouts: Timeouts | None = None) -> di
 
     parameters = inspect.signature(LollmsClient).parameters
     for name in settings.options:
-        if name in parameters:
+        if name in parameters or name == "self":
             raise ConfigurationError(f"{name} is not an option of a backend", hint=_place_of(name))
     arguments: dict[str, Any] = {name: settings.values[name].value for name in _BY_NAME if name in settings.values}
     arguments |= {name: option.value for name, option in settings.options.items()}
@@ -212,9 +212,9 @@ def _api_key(settings: Resolved) -> str | None:
             key = path.read_text(encoding="utf-8").strip()
         except UnicodeDecodeError:
             raise ConfigurationError(f"the file with the API key, {path}, is not text") from None
-        except OSError as error:
+        except (OSError, ValueError) as error:  # or no name that a file can have
             raise ConfigurationError(
-                f"the file with the API key, {path}, cannot be read: {error.strerror}",
+                f"the file with the API key, {path}, cannot be read: {getattr(error, 'strerror', error)}",
                 hint=f"It is named by {from_file.source}.",
             ) from None
         if not key:

@@ -90,7 +90,7 @@ class Run(NamedTuple):
     pipeline: Pipeline
 
 
-_NO_STREAMS = (str, bytes, Chunk, Mapping)
+_NO_STREAMS = (str, bytes, Chunk, Mapping, type)
 """What can be iterated and is no stream: a chunk is a tuple."""
 
 _DEFAULT_ADDRESS = DefaultStr("http://localhost:9600")
@@ -434,8 +434,8 @@ class ClientBase:
         return as_lollms_error(error, self.format)
 
     def _error(self, error: LollmsError) -> ErrorDict:
-        """The dictionary form, or raise, as the client was told."""
-        if self.raise_errors:
+        """The dictionary form, or raise, as the client was told. What a signal handler raised is raised in any case."""
+        if self.raise_errors or raised_by_handler(error):
             raise error
         return error.to_dict()
 
@@ -488,6 +488,7 @@ def _stop_all() -> None:
     processes.say_exiting()
     for client in list(_clients):
         client.cancel()
+    processes.wait_at_the_end()
 
 
 class _Backend:

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from lollms_core._client.requests import answer_check
 from lollms_core.contract.errors import CallCancelledError, InvalidAnswerError
 from lollms_core.contract.types import Completion, Message
 
@@ -49,13 +50,13 @@ def ask_until_valid(
         The value, or the object of the pydantic class.
 
     Raises:
-        InvalidAnswerError: none of the answers fits; the last one is in `partial_text`.
+        TypeError: `json_schema` is neither a schema nor a pydantic class.
+        InvalidRequestError: it is no valid schema.
+        InvalidAnswerError: none of the answers fits, or the model calls a tool; the last text is in `partial_text`.
         CallCancelledError: the call was cancelled.
     """
     messages = [Message("user", content)] if isinstance(content, str) else list(content)
-    from lollms_core.text._json_schema import as_schema
-
-    schema = json.dumps(as_schema(json_schema), ensure_ascii=False)
+    schema = json.dumps(answer_check(json_schema)[0], ensure_ascii=False)
     while True:
         attempts -= 1
         try:
@@ -71,4 +72,9 @@ def ask_until_valid(
         else:
             if answer.finish_reason == "cancelled":
                 raise CallCancelledError("the call was cancelled", partial_text=answer.text)
+            if answer.tool_calls:
+                names = ", ".join(call.name for call in answer.tool_calls)
+                raise InvalidAnswerError(
+                    f"the model calls {names} in place of an answer by the schema", partial_text=answer.text
+                )
             return answer.parsed

@@ -441,7 +441,7 @@ async def _aguarded(begin: Callable[[], Awaitable[AsyncIterator[Chunk]]], blame:
 
 
 def _is_iterable(stream: Any) -> bool:
-    return hasattr(stream, "__iter__") and not isinstance(stream, (str, bytes, dict, Chunk))
+    return hasattr(stream, "__iter__") and not isinstance(stream, (str, bytes, dict, Chunk, type))
 
 
 async def _aiter(layer: ActiveExtension, stream: Any) -> AsyncIterator[Chunk]:

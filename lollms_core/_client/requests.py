@@ -167,6 +167,8 @@ class RequestBuilder:
             unknown = next(name for name in options if name not in _KNOWN)
             known = _KNOWN | {"n_predict", "streaming_callback"}
             meant = near_misses(unknown, known)
+            if unknown in known:
+                meant = "It cannot be given here."
             if unknown in _ELSEWHERE:
                 meant = f"Did you mean {_ELSEWHERE[unknown]!r}?"
             raise TypeError(f"{unknown!r} is not an option of a generating call. {meant}")

@@ -207,7 +207,7 @@ class Pipeline:
         """The closing record. Raises `InvalidAnswerError` for an answer that is not what its JSON schema asks for."""
         if logger.isEnabledFor(logging.DEBUG):
             self._log(f"finish reason {self.finish_reason}")
-        if self._check is not None and self.finish_reason not in ("cancelled", "tool_calls"):
+        if self._check is not None and self.finish_reason != "cancelled" and not self._calls_a_tool:
             try:
                 self._parsed = self._check(self.text)
             except ValueError as error:
@@ -232,6 +232,11 @@ class Pipeline:
         error = InvalidAnswerError(message, hint=hint, partial_text=self.text, format=self.format)
         error.problem = problem
         return error
+
+    @property
+    def _calls_a_tool(self) -> bool:
+        # Many servers say `stop` then.
+        return self.finish_reason == "tool_calls" or any(isinstance(part, ToolCall) for _, _, part in self._further)
 
     @property
     def only_reasoning(self) -> bool:

@@ -85,7 +85,7 @@ class AsyncTransport:
             self._prepare()
             for other in [other for other in self._sessions if other.is_closed()]:
                 self._sessions.pop(other).close()
-            kept = _Session(loop, self._tls)
+            kept = _Session(loop, self._tls, self._stopping)
             self._sessions[loop] = kept
         await kept.keep()
         return kept.session
@@ -139,7 +139,7 @@ class AsyncTransport:
         for session in unused:
             session.close()
         deadline = time.monotonic() + 4 * STOP_LIMIT
-        while time.monotonic() < deadline and any(_goes_on_elsewhere(call.loop) for call in list(self._stopping)):
+        while time.monotonic() < deadline and any(call.goes_on_elsewhere() for call in list(self._stopping)):
             time.sleep(0.01)
 
     def wait_for(self, call: AsyncCall) -> None:
@@ -246,11 +246,17 @@ class _Connector(aiohttp.TCPConnector):
             sockets.abort(transport)
 
 
+_TURNS_TO_LEAVE = 5
+"""Turns of a loop until an answer whose generator it closes has begun to stop."""
+
+
 class _Session:
     """A session and the event loop it belongs to."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | bool) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, tls: ssl.SSLContext | bool, stopping: set[AsyncCall]) -> None:
         self._loop = loop
+        self._stopping = stopping
+        self._at_once = False
         self._thread = threading.current_thread()
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self.connector = _Connector(limit=0, ssl=tls, socket_factory=self._socket)
@@ -281,7 +287,16 @@ class _Session:
         try:
             yield
         finally:
+            # A loop that ends closes all its generators at the same time, those of answers among them.
+            deadline = time.monotonic() + 2 * STOP_LIMIT
+            turns = _TURNS_TO_LEAVE
+            while not self._at_once and (turns or (self._is_stopping() and time.monotonic() < deadline)):
+                await asyncio.sleep(0 if turns else 0.01)
+                turns = max(0, turns - 1)
             await self.session.close()
+
+    def _is_stopping(self) -> bool:
+        return any(call.loop is self._loop for call in list(self._stopping))
 
     def close(self) -> None:
         """Close the session: here if its loop is closed, or stands still and is this thread's; else when it runs on."""
@@ -312,19 +327,13 @@ class _Session:
                 sock.shutdown(socket.SHUT_RDWR)
 
     def _close_without_waiting(self) -> None:
+        self._at_once = True
         self.connector.close_at_once()
         self.session.detach()
         closing = self._keeper.aclose()
         with contextlib.suppress(StopIteration, RuntimeError):  # the loop may be at it itself
             closing.send(None)
         closing.close()
-
-
-def _goes_on_elsewhere(loop: asyncio.AbstractEventLoop) -> bool:
-    try:
-        return loop.is_running() and loop is not asyncio.get_running_loop()
-    except RuntimeError:
-        return True
 
 
 def _tls_context(verify: bool | str) -> ssl.SSLContext | bool:

@@ -185,6 +185,11 @@ class AsyncCall:
         finally:
             self._waiting = None
 
+    async def let_others_leave(self) -> None:
+        """Let tasks that were cancelled before this call say so: their answers are to end before it is asked."""
+        for _ in range(_TURNS_TO_LEAVE):
+            await asyncio.sleep(0)
+
     def patience(self) -> float:
         """Seconds to wait at most before a question, so that other answers can end."""
         return self._transport.stops.patience()
@@ -302,6 +307,13 @@ class AsyncCall:
         """Whether it can go on at all."""
         return not self.loop.is_closed()
 
+    def goes_on_elsewhere(self) -> bool:
+        """Whether it goes on while this thread waits."""
+        try:
+            return self.loop.is_running() and self.loop is not asyncio.get_running_loop()
+        except RuntimeError:
+            return True
+
     async def _tell(self, request: HTTPRequest) -> None:
         """Send one more request and ignore what comes of it. Waits about a second at most."""
         other = AsyncCall(self._transport)
@@ -388,6 +400,8 @@ def _is_closed(error: BaseException) -> bool:
 
 _SLICE = 0.05
 """Seconds between two looks at what else may have happened."""
+_TURNS_TO_LEAVE = 5
+"""Turns of a loop until a task that was cancelled has begun to stop its answer."""
 _PATIENCE = 1.0
 """Seconds between two looks at an upload."""
 

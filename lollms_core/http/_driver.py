@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapp
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from lollms_core._bridges.signals import raised_by_handler
 from lollms_core.contract.errors import CallCancelledError, LollmsError
 from lollms_core.contract.types import CancelToken, Chunk
 from lollms_core.http._exchange import Decoder, Exchange, HTTPRequest, HTTPResponse, StreamCall
@@ -92,6 +93,7 @@ class Call(Protocol):
     def open(self, request: HTTPRequest) -> Any: ...
     def wait(self, seconds: float) -> Any: ...
     def take_turn(self, turns: Turns) -> Any: ...
+    def let_others_leave(self) -> Any: ...
     def patience(self) -> float:
         """Seconds to wait at most before a question, so that other answers can end. See `Stops.patience`."""
 
@@ -222,6 +224,8 @@ def answer(generation: Generation, call: Call, policy: Policy) -> Generator[Step
         if plan.turns is not None:
             turns = plan.turns
             yield functools.partial(call.take_turn, turns)
+        if generation.farewell() is not None:
+            yield call.let_others_leave
         yield from _attempts(plan, generation, call, policy)
     except LollmsError:
         if not call.stopping:
@@ -251,8 +255,9 @@ def _attempts(
     retries, revisions = policy.retries(), 0
     while True:
         held: list[Chunk] = []
-        while not call.stopping and (left := call.patience()):
-            yield functools.partial(call.wait, min(left, _LOOK))
+        deadline = time.monotonic() + call.patience()
+        while not call.stopping and call.patience() and time.monotonic() < deadline:
+            yield functools.partial(call.wait, _LOOK)
         try:
             yield from _read_answer(plan, call, policy, held)
             return
@@ -346,6 +351,8 @@ def run(plan: Generator[Step, Any, T]) -> T:
             try:
                 value = step()
             except LollmsError as error:
+                if raised_by_handler(error):
+                    raise
                 step = plan.throw(error)
             else:
                 step = plan.send(value)
@@ -389,14 +396,16 @@ def chunks(
             try:
                 value = item()
             except LollmsError as error:
+                if raised_by_handler(error):
+                    raise
                 advance = functools.partial(plan.throw, error)
             else:
                 advance = functools.partial(plan.send, value)
     except (StopIteration, _Unwanted):
         return
-    except LollmsError:
-        raise
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, LollmsError) and not raised_by_handler(error):
+            raise
         # Closed, dropped, or Ctrl-C: the generation ends in its own order, and what it still gives is not wanted.
         with contextlib.suppress(LollmsError):
             for _ in chunks(plan, functools.partial(plan.throw, _Unwanted())):
@@ -404,11 +413,9 @@ def chunks(
         raise
 
 
-async def achunks(
-    plan: Generator[Step | Chunk, Any, None], advance: Callable[[], Any] | None = None
-) -> AsyncGenerator[Chunk, None]:
+async def achunks(plan: Generator[Step | Chunk, Any, None]) -> AsyncGenerator[Chunk, None]:
     """The twin of `chunks`, over an async transport."""
-    advance = advance or plan.__next__
+    advance: Callable[[], Any] = plan.__next__
     try:
         while True:
             try:
@@ -430,16 +437,7 @@ async def achunks(
     except LollmsError:
         raise
     except BaseException:
-        try:
-            step = plan.throw(_Unwanted())
-        except (StopIteration, _Unwanted, LollmsError):
-            pass  # there is nothing to wait for
-        else:
-            # In a task of its own: whoever is cancelled may be cancelled again, anyio's tasks with every turn.
-            ending = asyncio.create_task(_end(plan, step))
-            _endings.add(ending)
-            ending.add_done_callback(_endings.discard)
-            await asyncio.shield(ending)
+        await _ended(plan)
         raise
 
 
@@ -447,7 +445,34 @@ _endings: set[asyncio.Task[None]] = set()
 """What goes on when nobody waits for it. An event loop has weak references only."""
 
 
+async def _ended(plan: Generator[Step | Chunk, Any, None]) -> None:
+    """End a generation that nobody wants, in its own order."""
+    try:
+        step = plan.throw(_Unwanted())
+    except (StopIteration, _Unwanted, LollmsError):
+        return  # there is nothing to wait for
+    # In a task of its own: whoever is cancelled may be cancelled again, anyio's tasks with every turn.
+    ending = asyncio.create_task(_end(plan, step))
+    _endings.add(ending)
+    ending.add_done_callback(_endings.discard)
+    await asyncio.shield(ending)
+
+
 async def _end(plan: Generator[Step | Chunk, Any, None], step: Any) -> None:
-    with contextlib.suppress(LollmsError):
-        async for _ in achunks(plan, lambda: step):
-            pass
+    # No async generator: a loop on its way out, which closes those that it knows, warns of one that begins then.
+    try:
+        while True:
+            if step.__class__ is Chunk:
+                step = next(plan)
+                continue
+            try:
+                value = await step()
+            except LollmsError as error:
+                step = plan.throw(error)
+            else:
+                step = plan.send(value)
+    except (StopIteration, _Unwanted, LollmsError):
+        return
+    except BaseException:
+        await _ended(plan)
+        raise

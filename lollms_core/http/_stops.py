@@ -40,6 +40,7 @@ class Stops:
         """When the turn had last passed on."""
         self.renew()
         processes.renewed_in_child(self)
+        processes.waited_for(self)
 
     def renew(self) -> None:
         """Forget which answers are to end: in a forked child they are its parent's."""
@@ -52,6 +53,10 @@ class Stops:
     def done(self, call: Stopping) -> None:
         """The server is not asked any more to end the answer of `call`. From any thread."""
         self._under_way.pop(call, None)
+
+    def is_busy(self) -> bool:
+        """Whether a server is about to be told something by another thread."""
+        return any(call.goes_on_elsewhere() for call in list(self._under_way))
 
     def patience(self) -> float:
         """Seconds for which a new question should wait at most: it could take a word that is meant for another answer.
@@ -83,6 +88,7 @@ class Stopping(Protocol):
     def comes(self, event: Callable[[], bool], within: float) -> Any: ...
     def wake(self) -> None: ...
     def is_alive(self) -> bool: ...
+    def goes_on_elsewhere(self) -> bool: ...
     def abort(self) -> None: ...
 
 

@@ -319,6 +319,9 @@ class SyncCall:
             if not self._watch.wait(min(left, LOOK_AGAIN)):
                 turns.look()
 
+    def let_others_leave(self) -> None:
+        """Nothing: other calls are in threads of their own."""
+
     def patience(self) -> float:
         """Seconds to wait at most before a question, so that other answers can end."""
         return self._transport.stops.patience()
@@ -426,6 +429,10 @@ class SyncCall:
     def is_alive(self) -> bool:
         """Whether it can go on at all."""
         return True
+
+    def goes_on_elsewhere(self) -> bool:
+        """Whether it goes on while this thread waits."""
+        return self._asker != threading.get_ident()
 
     def _tell(self, request: HTTPRequest) -> None:
         """Send one more request and ignore what comes of it. Waits about a second at most."""

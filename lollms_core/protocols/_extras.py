@@ -152,7 +152,9 @@ def _is_another(call: Mapping[str, Any], piece: Mapping[str, Any]) -> bool:
         return bool(piece["id"] != call["id"] and said.get("name"))
     if not said.get("name") or not known.get("arguments"):
         return False
-    if said["name"] != known.get("name"):
+    if not known.get("name"):
+        return False  # its arguments began before its name
+    if said["name"] != known["name"]:
         return True
     begins = str(said.get("arguments") or "").lstrip()[:1] == "{"
     return begins and _is_complete(known["arguments"])

@@ -398,7 +398,7 @@ class ChatDecoder(Decoder):
         # OpenRouter says here what went wrong at the provider behind it, beside what was said before.
         if (failure := choice.get("error")) or reason == "error":
             raise answer_error(failure or "")
-        if reason in _BROKEN_OFF:
+        if isinstance(reason, str) and reason in _BROKEN_OFF:
             raise IncompleteStreamError(f"the server broke its answer off (finish reason {reason!r})")
         if reason:
             self._reason = finish_reason(reason)

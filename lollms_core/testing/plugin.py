@@ -43,7 +43,8 @@ class ScriptedClient(LollmsClient):
 def scripted_client() -> Iterator[Callable[..., ScriptedClient]]:
     """Makes clients that answer by a script: `scripted_client("one", ["in ", "pieces"], RateLimitError("busy"))`.
 
-    Each call takes the next one; a call beyond the last is an error. Keyword arguments are those of `LollmsClient`.
+    Each call takes the next one, whole; a call beyond the last is an error. Stop sequences cut it, and no other option
+    changes it: the request, which has them all, is in `asked`. Keyword arguments are those of `LollmsClient`.
     Clients raise errors unless told otherwise, and are closed after the test.
     """
     clients: list[ScriptedClient] = []
@@ -58,7 +59,7 @@ def scripted_client() -> Iterator[Callable[..., ScriptedClient]]:
                 options=frozenset(
                     {
                         "messages", "n_predict", "temperature", "top_k", "top_p", "min_p", "repeat_penalty",
-                        "repeat_last_n", "seed", "n_threads", "stop", "system_prompt", "json_schema", "think",
+                        "repeat_last_n", "seed", "n_threads", "system_prompt", "json_schema", "think",
                         "personality", "ctx_size",
                     }
                 ),

@@ -7,6 +7,7 @@ Servers promise to follow a schema and some leave it out for some models without
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +34,13 @@ def as_schema(asked: Mapping[str, Any] | type[BaseModel]) -> Mapping[str, Any]:
     """The JSON Schema itself. Raises `ValueError` for a class that pydantic can make none of."""
     if isinstance(asked, Mapping):
         return asked
-    from pydantic.errors import PydanticInvalidForJsonSchema
+    from pydantic.errors import PydanticUserError
 
     try:
         schema: Mapping[str, Any] = asked.model_json_schema()
-    except PydanticInvalidForJsonSchema as error:
-        raise ValueError(f"pydantic makes no JSON Schema of {asked.__name__}: {error.message}") from None
+    except (PydanticUserError, AttributeError) as error:  # of a class that is not defined to its end, or `BaseModel`
+        problem = getattr(error, "message", None) or str(error)
+        raise ValueError(f"pydantic makes no JSON Schema of {asked.__name__}: {problem}") from None
     return schema
 
 
@@ -128,7 +130,14 @@ def _value_in(text: str) -> Any:
 
 
 def _parsed(text: str) -> Any:
-    return json.loads(text, parse_constant=_refuse)
+    return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits} is too large for a number")
+    return number
 
 
 def _refuse(constant: str) -> None:

@@ -60,8 +60,8 @@ def test_input_that_is_not_utf_8_is_wrong_usage(lollms):
 
 def test_an_empty_prompt_is_an_error(lollms):
     result = lollms("generate", "-f", "echo")
-    assert result.exit_code == 1
-    assert result.stderr.startswith("Error: the prompt is empty\nHint: ")
+    assert result.exit_code == 2
+    assert "Error: There is no prompt: give it as an argument or on standard input." in result.stderr
 
 
 # --- options -------------------------------------------------------------------------------------------------------

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 from click.testing import CliRunner
 
+from lollms_core import Backend, InvalidRequestError, hookimpl
 from lollms_core._cli import toml_edit
 from lollms_core._cli.app import cli
 from lollms_core._cli.doctor_report import Report
@@ -58,6 +63,8 @@ def test_other_names_of_options_lead_to_ours(run, option, meant, before):
         (("chat", "echo"), "Did you mean -f echo?"),
         (("chat", "llama3.2"), "Did you mean -m llama3.2?"),
         (("models", "a", "b"), "Got unexpected extra arguments (a b)"),
+        (("-f", "echo", "-O", "api_key=x", "hi"), "Did you mean --api-key-file?"),
+        (("-f", "echo", "-O", "self=1", "hi"), "self is not an option of a backend"),
         (("config", "set", "temperature=0.7"), "lollms config set temperature 0.7"),
         (("config", "set", "api_key=hunter2"), "lollms config set api_key"),
         (("embed", "a", " "), "Text 2 is empty, and has no embedding: leave it out."),
@@ -66,7 +73,7 @@ def test_other_names_of_options_lead_to_ours(run, option, meant, before):
 def test_what_to_do_instead_is_said(run, arguments, meant):
     result = run(*arguments)
     told = " ".join(result.output.split())
-    assert (result.exit_code, "hunter2" in told) == (2, False)
+    assert (result.exit_code in (1, 2), "hunter2" in told) == (True, False)
     assert meant in told
 
 
@@ -76,3 +83,33 @@ def test_line_ends_of_windows_stay(run, home):
     path.write_bytes(b'# mine\r\nformat = "echo"\r\n')
     assert run("config", "set", "temperature", "0.7").exit_code == 0
     assert path.read_bytes() == b'# mine\r\nformat = "echo"\r\ntemperature = 0.7\r\n'
+
+
+def test_what_comes_through_a_pipe_is_a_question(home, tmp_path):
+    """Without a word beside it; and `/dev/null` is nobody's question."""
+    prompt = tmp_path / "prompt.txt"
+
+    def asked(text):
+        prompt.write_text(text or "")
+        with prompt.open() if text is not None else open(os.devnull) as stdin:
+            command, environment = [sys.executable, "-m", "lollms_core"], {**os.environ, "LOLLMS_FORMAT": "echo"}
+            return subprocess.run(command, stdin=stdin, capture_output=True, text=True, env=environment, check=False)
+
+    done = asked("hello")
+    assert (done.returncode, done.stdout) == (0, "hello\n")
+    for text, told in ((None, "Usage: lollms COMMAND"), ("", "There is no prompt")):
+        done = asked(text)
+        assert (done.returncode, done.stdout, told in done.stderr) == (2, "", True)
+
+
+class Failing(Backend):
+    contract_version = 1
+
+    @hookimpl
+    def generate(self, request):
+        raise InvalidRequestError("status 400: Pool(host='localhost', n_predict=3): set host_address", status_code=400)
+
+
+def test_the_words_of_a_server_stay(monkeypatch):
+    monkeypatch.setattr("lollms_core._client.base.load_format", lambda name: Failing)
+    assert "Pool(host='localhost', n_predict=3): set host_address" in CliRunner().invoke(cli, ["-f", "x", "hi"]).stderr

@@ -32,7 +32,7 @@ def sh(shell):
         ("generate -f echo hi", "2>&-", 0, "hi\n", ""),
         ("generate -f echo hi", "<&- 2>&-", 0, "hi\n", ""),
         ("generate -f echo --top-k 1 hi", "2>/dev/full", 0, "hi\n", ""),
-        ("generate -f echo", "<&-", 1, "", "Error: the prompt is empty\n"),
+        ("generate -f echo", "<&-", 2, "", "Error: There is no prompt: "),
         ("chat -f echo", "<&-", 0, "", ""),
         ("generate -f ecco hi", "2>&-", 1, "", ""),
         ("generate -f ecco hi", "2>/dev/full", 1, "", ""),

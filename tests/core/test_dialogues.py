@@ -19,9 +19,11 @@ from lollms_core import (
     Dialogue,
     GenerationRequest,
     InvalidAnswerError,
+    InvalidRequestError,
     LollmsClient,
     LollmsError,
     Message,
+    ToolCall,
     ask_until_valid,
     hookimpl,
 )
@@ -149,3 +151,33 @@ def test_a_client_that_returns_errors_returns_them() -> None:
         answer = client.run(ask_until_valid("x", {}))
     assert isinstance(answer, dict)
     assert answer["type"] == "ServerError"
+
+
+@pytest.mark.parametrize(
+    ("schema", "kind", "complaint"),
+    [
+        (int, TypeError, "must be a JSON Schema or a pydantic model class, not type"),
+        (BaseModel, InvalidRequestError, "pydantic makes no JSON Schema of BaseModel"),
+        ({"type": "wat"}, InvalidRequestError, "not a valid JSON Schema"),
+    ],
+)
+def test_what_is_no_schema(run: Any, schema: Any, kind: type[Exception], complaint: str) -> None:
+    with pytest.raises(kind, match=complaint):
+        run(ask_until_valid("x", schema), "1")
+    assert Remembering.seen == []
+
+
+class Calling(Backend):
+    contract_version = 1
+    capabilities = Capabilities(options=frozenset({"json_schema"}))
+
+    @hookimpl
+    def generate(self, request: GenerationRequest) -> Iterator[Chunk]:
+        yield Chunk(part=ToolCall(name="look"))
+        yield Chunk(finish_reason="stop")
+
+
+def test_a_call_is_no_answer_by_a_schema() -> None:
+    with LollmsClient(default_generation_mode=Calling, raise_errors=True) as client:
+        with pytest.raises(InvalidAnswerError, match="the model calls look"):
+            client.run(ask_until_valid("x", {"type": "object"}))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lollms_core import LollmsClient
+from lollms_core import LollmsClient, ServerError
 from tests.support import lollms_stub
 from tests.support.lollms_stub import LollmsStub
 from tests.support.waiting import PATIENCE, PATIENT
@@ -66,7 +66,9 @@ def stub() -> Iterator[LollmsStub]:
         yield stub
 
 
-RAISED = [SoftTimeLimitExceeded("mine"), OSError("mine"), TimeoutError("mine"), ConnectionError("mine")]
+RAISED = [
+    SoftTimeLimitExceeded("mine"), OSError("mine"), TimeoutError("mine"), ConnectionError("mine"), ServerError("mine"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)

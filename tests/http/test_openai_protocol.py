@@ -304,6 +304,11 @@ def made(id: str | None, name: str, arguments: str) -> dict[str, object]:
             [[call(0, name="f", arguments='{"a":')], [call(0, name="f", arguments=" 1}")]],
             [made(None, "f", '{"a": 1}')],
         ),
+        # arguments that begin before the name
+        (
+            [[call(0, id="1", arguments='{"a":')], [call(0, name="f", arguments=" 1}")]],
+            [made("1", "f", '{"a": 1}')],
+        ),
         # the id in every piece, without an index
         (
             [[call(None, id="1", name="f", arguments="{")], [call(None, id="1", arguments="}")]],
@@ -546,3 +551,9 @@ def test_what_comes_with_the_result_of_a_tool_is_said_by_the_user() -> None:
     assert answered == {"role": "tool", "tool_call_id": "a", "content": "a map"}
     assert shown["role"] == "user"
     assert shown["content"][0]["type"] == "image_url"
+
+
+@pytest.mark.parametrize("said", [["stop"], {}, {"why": "stop"}, 7, True])
+def test_a_finish_reason_that_is_no_word_is_unknown(said: object) -> None:
+    *_, last = decode(events(delta(content="Hi"), delta(said)))
+    assert last.finish_reason == "unknown"

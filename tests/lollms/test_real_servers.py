@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +22,7 @@ import pytest
 from lollms_core import (
     APITimeoutError,
     CallCancelledError,
+    Chunk,
     IncompleteStreamError,
     InvalidRequestError,
     LollmsClient,
@@ -55,6 +56,11 @@ def numbers(pause: float = 0.01) -> Callable[[Body], Iterator[str]]:
 def first_counts(body: Body) -> Iterator[str]:
     """Counts without an end, except for whoever asks what is next."""
     return iter(["all ", "well"]) if "next" in str(body) else numbers()(body)
+
+
+def twenty_or_slowly(body: Body) -> Iterator[str]:
+    """Twenty numbers for whoever asks for them; others get theirs slowly, and without an end."""
+    return itertools.islice(numbers(0.02)(body), 20) if "twenty" in str(body) else numbers(0.1)(body)
 
 
 def client(stub: LollmsStub, **settings: Any) -> LollmsClient:
@@ -170,6 +176,18 @@ def by_a_loop_that_ends_with_an_iterator_left_behind(client: LollmsClient) -> No
     asyncio.run(main())
 
 
+def by_a_loop_that_ends_with_an_iterator_that_is_kept(client: LollmsClient) -> None:
+    """The loop closes the session of the client in the same moment."""
+
+    async def main() -> AsyncIterator[Chunk]:
+        chunks = client.astream("count")
+        await anext(chunks)
+        return chunks
+
+    kept = asyncio.run(main())
+    del kept
+
+
 def by_iterator_left_in_a_circle(client: LollmsClient) -> None:
     circle: list[Any] = [client.stream("count")]
     next(circle[0])
@@ -205,6 +223,7 @@ STOPS = [
     by_exception_in_callback,
     by_task_that_is_cancelled_again_and_again,
     by_a_loop_that_ends_with_an_iterator_left_behind,
+    by_a_loop_that_ends_with_an_iterator_that_is_kept,
 ]
 
 
@@ -393,11 +412,7 @@ def test_one_cancel_ends_every_answer_of_a_client(
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 def test_a_question_right_after_a_cancel_gets_a_whole_answer(classic: LollmsStub, asynchronous: bool) -> None:
     """It would take the word that is meant for the answer before it, which would then go on."""
-
-    def answer(body: Body) -> Iterator[str]:
-        return itertools.islice(numbers(0.02)(body), 20) if "twenty" in str(body) else numbers(0.1)(body)
-
-    classic.answer = answer
+    classic.answer = twenty_or_slowly
     begun = threading.Semaphore(0)
 
     def count(ours: LollmsClient) -> object:
@@ -414,6 +429,28 @@ def test_a_question_right_after_a_cancel_gets_a_whole_answer(classic: LollmsStub
             counting.result()
             begun = threading.Semaphore(0)
     assert (classic.consumed, classic.abandoned) == (3, 0)
+
+
+@pytest.mark.usefixtures("unhurried")
+async def test_a_question_right_after_a_task_was_cancelled_gets_a_whole_answer(classic: LollmsStub) -> None:
+    """That task has not yet had a turn of the loop, in which it would ask the server to stop."""
+    begun = asyncio.Event()
+
+    async def show(*_: object) -> None:
+        begun.set()
+
+    classic.answer = lambda body: (
+        itertools.islice(numbers(0.02)(body), 20) if "twenty" in str(body) else numbers(0.1)(body)
+    )
+    async with client(classic) as ours:
+        counting = asyncio.create_task(ours.agenerate("count", streaming_callback=show))
+        await begun.wait()
+        counting.cancel()
+        completion = await ours.acomplete("twenty")
+        assert len(completion.text.split()) == 20
+        with contextlib.suppress(asyncio.CancelledError):
+            await counting
+    assert (classic.consumed, classic.abandoned) == (1, 0)
 
 
 @pytest.mark.usefixtures("unhurried")
@@ -523,6 +560,10 @@ ENDS = {
     "the client is closed first": "chunks = client.stream('count')\nnext(chunks)\nclient.close()",
     "the client is closed at exit": "chunks = client.stream('count')\nnext(chunks)\natexit.register(client.close)",
     "the with block ends": "with client:\n    chunks = client.stream('count')\n    next(chunks)",
+    "the answer is cancelled first": "chunks = client.stream('count')\nnext(chunks)\nclient.cancel()",
+    "a daemon thread reads, and is cancelled": "begun = threading.Event()\n"
+    "threading.Thread(target=client.generate, args=['count'], daemon=True,"
+    " kwargs={'streaming_callback': lambda *_: begun.set()}).start()\nbegun.wait()\nclient.cancel()",
     "a daemon thread reads": "begun = threading.Event()\n"
     "threading.Thread(target=client.generate, args=['count'], daemon=True,"
     " kwargs={'streaming_callback': lambda *_: begun.set()}).start()\nbegun.wait()",

@@ -44,6 +44,7 @@ def problem(text: str, schema: Mapping[str, Any]) -> str | None:
         ("<think>Rome</think>Rome", SCHEMA, "it is not JSON"),
         ('{"city": "<think>", "x": "</think>"}', SCHEMA | {"required": ["city", "x"]}, None),
         ("[NaN]", {}, "it is not JSON"),
+        ("[1e999]", {}, "it is not JSON"),
         ("[-Infinity]", {}, "it is not JSON"),
         ("<think>x</think>Infinity", {}, "it is not JSON"),
         ('{"a.b": 1, "a": {"b": "wrong"}}', NUMBERS, '$.a.b: "wrong" is not of types "integer", "object"'),
