@@ -53,5 +53,5 @@ def test_a_package_that_is_not_there() -> None:
 @pytest.mark.parametrize(("package", "status"), [("lollms_stranger", 1), ("lollms_alone", 0), ("lollms_nowhere", 2)])
 def test_the_command(stranger: Path, package: str, status: int) -> None:
     command = [sys.executable, "-m", "lollms_core.testing.imports", package]
-    done = subprocess.run(command, cwd=stranger, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, cwd=stranger, capture_output=True, text=True, check=False)
     assert (done.returncode, "is private" in done.stdout) == (status, status == 1)
