@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -108,7 +109,7 @@ def only_strangers(strangers, monkeypatch: pytest.MonkeyPatch):
 
     from lollms_core._client import registry
 
-    found = importlib.metadata.entry_points
+    found: Any = importlib.metadata.entry_points
 
     def of_strangers(**select: str):
         return [point for point in found(**select) if point.dist is not None and point.dist.name.startswith("stranger")]
@@ -142,7 +143,7 @@ class Shell:
             cwd=self.tmp_path,
         )
 
-    def start(self, *args: str, **options: object) -> subprocess.Popen[str]:
+    def start(self, *args: str, **options: Any) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [*self.command, *args],
             env=self.environment,
@@ -151,7 +152,7 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=self.tmp_path,
-            **options,  # type: ignore[call-overload]
+            **options,
         )
 
 

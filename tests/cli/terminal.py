@@ -14,7 +14,6 @@ import termios
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 
 import pyte
 
@@ -34,7 +33,7 @@ class Terminal:
         self._seen = 0
         self._screen = pyte.Screen(columns, _ROWS)
         # Programs ask where the cursor is, and wait for the answer.
-        self._screen.write_process_input = self.type  # type: ignore[method-assign]
+        self._screen.write_process_input = self.type  # type: ignore[assignment, method-assign]
         self._stream = pyte.ByteStream(self._screen)
         # The shell's session: Ctrl-C typed here becomes SIGINT of the command, as at any terminal.
         self._process = subprocess.Popen(
@@ -117,9 +116,7 @@ class Terminal:
     def __enter__(self) -> Terminal:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import signal
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ CTRL_C, CTRL_D, SEARCH, UP = "\x03", "\x04", "\x12", "\x1b[A"
 COLOURS = re.compile(r"\x1b\[(?:\d+;)*(?:3\d|4\d|9\d|10\d)(?:;\d+)*m")
 
 
-def answers(result) -> list[dict]:
+def answers(result) -> list[dict[str, Any]]:
     assert result.exit_code == 0, result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()]
 

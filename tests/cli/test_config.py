@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -294,7 +295,8 @@ names = st.text(min_size=1, max_size=8)
 
 @given(st.lists(st.tuples(st.lists(names, max_size=2), names, values), max_size=6))
 def test_any_values_under_any_names_are_read_back(edits):
-    text, expected = "", {}
+    text = ""
+    expected: dict[str, Any] = {}
     for tables, key, value in edits:
         try:
             text = toml_edit.set_value(text, (*tables, key), value)

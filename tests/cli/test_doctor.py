@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ REFUSING = """
 LIBRARIES = ["litellm", "torch", "transformers", "openai", "vllm", "lollms_ollama", "lollms_transformers"]
 
 
-def findings(result) -> dict:
+def findings(result) -> dict[str, Any]:
     report = json.loads(result.stdout)
     return {name: found["status"] for name, found in report["formats"].items()} | {"problems": report["problems"]}
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ ONE_PIXEL_PNG = bytes.fromhex(
 )
 
 
-def asked(result) -> dict:
+def asked(result) -> Any:
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ def nothing_installed(monkeypatch):
 
     from lollms_core._client import registry
 
-    found = importlib.metadata.entry_points
+    found: Any = importlib.metadata.entry_points
 
     def without_official(**select):
         return [point for point in found(**select) if point.dist is None or point.dist.version == "9.9"]

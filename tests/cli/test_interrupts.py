@@ -52,7 +52,7 @@ STATES = {
 }
 
 
-@pytest.fixture(params=STATES.values(), ids=STATES)
+@pytest.fixture(params=STATES.values(), ids=list(STATES))
 def slow(request, strangers):
     strangers.install(request.param, slow="Slow")
     return "slow"

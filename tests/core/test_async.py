@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from lollms_core import BackendError, LollmsClient
+from tests.support.results import error_of, result_of
 from tests.support.waiting import PATIENCE, await_until
 
 TWINS = {
@@ -47,17 +48,17 @@ def test_every_call_that_does_io_has_a_twin():
 async def test_answers_are_the_same():
     async with echo(script=["<think>a</think>", "b\n", "c"]) as client:
         assert await client.agenerate("x") == client.generate("x") == "b\nc"
-        completion = await client.acomplete("x")
+        completion = result_of(await client.acomplete("x"))
         assert (completion.text, completion.reasoning) == ("b\nc", "a")
         assert [c.text for c in [c async for c in client.astream("x")]] == [c.text for c in client.stream("x")]
         assert await client.atokenize("hé") == client.tokenize("hé")
         assert await client.adetokenize([104]) == "h"
-        assert (await client.acount_tokens("hé")).exact
+        assert result_of(await client.acount_tokens("hé")).exact
         assert await client.aembed(["a"]) == client.embed(["a"])
         assert await client.alist_models() == client.list_models()
         assert await client.alist_personalities() == client.list_personalities()
         assert await client.achat([{"role": "user", "content": "q"}]) == "b\nc"
-        assert (await client.amodel_info())["type"] == "UnsupportedError"
+        assert error_of(await client.amodel_info())["type"] == "UnsupportedError"
 
 
 async def test_the_callback_may_be_async():
@@ -97,7 +98,7 @@ async def test_closing_the_iterator_stops_the_work():
 
 async def test_errors_carry_the_text_so_far():
     async with echo(script=["a", "b"], fail_with="BackendError", fail_after=1) as client:
-        assert (await client.agenerate("x"))["partial_text"] == "a"
+        assert error_of(await client.agenerate("x"))["partial_text"] == "a"
         with pytest.raises(BackendError) as caught:
             async for _ in client.astream("x"):
                 pass

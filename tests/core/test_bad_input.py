@@ -146,7 +146,7 @@ def test_messages_of_a_wrong_type(client):
 
 def test_a_format_of_a_wrong_type():
     with pytest.raises(TypeError):
-        LollmsClient(default_generation_mode=3)
+        LollmsClient(default_generation_mode=3)  # type: ignore[arg-type]
 
 
 @given(st.text())

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -173,7 +173,7 @@ class PendingBackend(TokenBackend):
 
 
 BACKENDS = [AsyncBackend, TokenBackend, PendingBackend]
-VALUES: dict[str, tuple[Callable[[LollmsClient], Any], Callable[[LollmsClient], Awaitable[Any]]]] = {
+VALUES: dict[str, tuple[Callable[[LollmsClient], Any], Callable[[LollmsClient], Coroutine[Any, Any, Any]]]] = {
     "embed": (lambda c: c.embed("x"), lambda c: c.aembed("x")),
     "list_models": (lambda c: c.list_models(), lambda c: c.alist_models()),
     "model_info": (lambda c: c.model_info(), lambda c: c.amodel_info()),
@@ -182,54 +182,59 @@ VALUES: dict[str, tuple[Callable[[LollmsClient], Any], Callable[[LollmsClient], 
 ENDS: dict[str, Callable[[LollmsClient], None]] = {"cancel": LollmsClient.cancel, "close": LollmsClient.close}
 
 
+def backend_of(client: LollmsClient) -> AsyncBackend | TokenBackend:
+    assert isinstance(client.backend, (AsyncBackend, TokenBackend))
+    return client.backend
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("end", ENDS)
-def test_a_value_call_ends(over: Over, backend: type[AsyncBackend], value: str, end: str) -> None:
+def test_a_value_call_ends(over: Over, backend: type[Backend], value: str, end: str) -> None:
     client = over(backend)
     call = in_background(lambda: VALUES[value][0](client))
-    assert client.backend.waiting.wait(PATIENCE)
+    assert backend_of(client).waiting.wait(PATIENCE)
     ENDS[end](client)
     if backend is TokenBackend and value == "embed":
         assert call.result() == [0.0]  # what it has is not thrown away
     else:
         with pytest.raises(CallCancelledError):
             call.result()
-    assert client.backend.let_go.wait(PATIENCE)
+    assert backend_of(client).let_go.wait(PATIENCE)
     assert not client._running
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("end", ENDS)
-def test_an_async_value_call_ends(over: Over, backend: type[AsyncBackend], value: str, end: str) -> None:
+def test_an_async_value_call_ends(over: Over, backend: type[Backend], value: str, end: str) -> None:
     client = over(backend)
 
     async def main() -> None:
         call = asyncio.create_task(VALUES[value][1](client))
-        assert await asyncio.to_thread(client.backend.waiting.wait, PATIENCE)
+        assert await asyncio.to_thread(backend_of(client).waiting.wait, PATIENCE)
         await asyncio.to_thread(ENDS[end], client)
         with pytest.raises(CallCancelledError):
             await asyncio.wait_for(call, PATIENCE)
 
     asyncio.run(main())
-    assert client.backend.let_go.wait(PATIENCE)
+    assert backend_of(client).let_go.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("value", VALUES)
-def test_a_cancelled_task_holds_nobody(over: Over, backend: type[AsyncBackend], value: str) -> None:
+def test_a_cancelled_task_holds_nobody(over: Over, backend: type[Backend], value: str) -> None:
     client = over(backend)
 
     async def main() -> None:
         call = asyncio.create_task(VALUES[value][1](client))
-        assert await asyncio.to_thread(client.backend.waiting.wait, PATIENCE)
+        assert await asyncio.to_thread(backend_of(client).waiting.wait, PATIENCE)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(call, PATIENCE)
 
     asyncio.run(main())  # which waits for the threads of its own pool
-    assert client.backend.let_go.wait(PATIENCE)
+    assert backend_of(client).let_go.wait(PATIENCE)
 
 
 class Deaf(Backend):
@@ -305,11 +310,11 @@ def test_a_stream_that_looks_at_nothing_is_left_behind(over: Over, deaf: type[De
 def test_a_generation_of_an_async_backend_ends(over: Over, prompt: str, end: str) -> None:
     client = over(AsyncBackend)
     call = in_background(lambda: client.complete(prompt))
-    assert client.backend.waiting.wait(PATIENCE)
+    assert backend_of(client).waiting.wait(PATIENCE)
     ENDS[end](client)
     completion: Any = call.result()
     assert (completion.text, completion.finish_reason) == ("first " if prompt == "at once" else "", "cancelled")
-    assert client.backend.let_go.wait(PATIENCE)
+    assert backend_of(client).let_go.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("prompt", ["at once", "never"])
@@ -319,27 +324,27 @@ def test_an_async_generation_of_an_async_backend_ends(over: Over, prompt: str, e
 
     async def main() -> Any:
         call = asyncio.create_task(client.acomplete(prompt))
-        assert await asyncio.to_thread(client.backend.waiting.wait, PATIENCE)
+        assert await asyncio.to_thread(backend_of(client).waiting.wait, PATIENCE)
         await asyncio.to_thread(ENDS[end], client)
         return await asyncio.wait_for(call, PATIENCE)
 
     completion = asyncio.run(main())
     assert (completion.text, completion.finish_reason) == ("first " if prompt == "at once" else "", "cancelled")
-    assert client.backend.let_go.wait(PATIENCE)
+    assert backend_of(client).let_go.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_download_ends(over: Over, backend: type[AsyncBackend]) -> None:
+def test_a_download_ends(over: Over, backend: type[Backend]) -> None:
     client = over(backend)
     steps = in_background(lambda: [step.status for step in client.pull_model("m")])
-    assert client.backend.waiting.wait(PATIENCE)
+    assert backend_of(client).waiting.wait(PATIENCE)
     client.cancel()
     assert steps.result() == ["begun"]
-    assert client.backend.let_go.wait(PATIENCE)
+    assert backend_of(client).let_go.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_an_async_download_ends(over: Over, backend: type[AsyncBackend]) -> None:
+def test_an_async_download_ends(over: Over, backend: type[Backend]) -> None:
     client = over(backend)
 
     async def main() -> None:
@@ -347,12 +352,12 @@ def test_an_async_download_ends(over: Over, backend: type[AsyncBackend]) -> None
             return [step.status async for step in client.apull_model("m")]
 
         steps = asyncio.create_task(pull())
-        assert await asyncio.to_thread(client.backend.waiting.wait, PATIENCE)
+        assert await asyncio.to_thread(backend_of(client).waiting.wait, PATIENCE)
         client.cancel()
         assert await asyncio.wait_for(steps, PATIENCE) == ["begun"]
 
     asyncio.run(main())
-    assert client.backend.let_go.wait(PATIENCE)
+    assert backend_of(client).let_go.wait(PATIENCE)
 
 
 # --- interrupts -------------------------------------------------------------------------------------------------------
@@ -636,7 +641,7 @@ def test_a_task_that_is_cancelled_as_its_call_ends_ends(strangers: Strangers) ->
 @pytest.mark.parametrize("format", ["openai", "lollms"])
 def test_nor_does_one_over_http_go_on(format: str) -> None:
     with FaultServer(DIALECTS[format]) as server:
-        settings = {"model_name": "m", "service_key": "k", "timeouts": PATIENT}
+        settings: dict[str, Any] = {"model_name": "m", "service_key": "k", "timeouts": PATIENT}
         with LollmsClient(server.address("ok"), default_generation_mode=format, **settings) as client:
             asyncio.run(cancelled_at_any_moment(client))
 

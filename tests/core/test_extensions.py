@@ -10,7 +10,8 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel
@@ -46,6 +47,7 @@ from lollms_core import (
 )
 from lollms_core._client import registry
 from tests.support.inline import Over, over
+from tests.support.results import result_of
 from tests.support.waiting import PATIENCE, await_until, in_background, wait_until
 
 __all__ = ["over"]
@@ -68,7 +70,7 @@ class Sync(Backend):
 
 class Async(Backend):
     @hookimpl
-    async def generate(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
+    async def generate(self, request: GenerationRequest) -> Any:
         for word in request.prompt.split():
             await asyncio.sleep(0)
             yield Chunk(word)
@@ -112,12 +114,12 @@ class Watching(Extension):
 
 class Marking(Extension):
     @hookimpl
-    def generate(self, request: GenerationRequest, proceed: Any) -> Stream:
+    def generate(self, request: GenerationRequest, proceed: Any) -> Any:
         stream: Stream = proceed()
         return stream.through(lambda chunk: chunk._replace(text=chunk.text and chunk.text + "!"))
 
     @hookimpl
-    def embed(self, request: EmbedRequest, proceed: Any) -> Pending[Any]:
+    def embed(self, request: EmbedRequest, proceed: Any) -> Any:
         pending: Pending[Any] = proceed(request)
         return pending.then(lambda vectors: [[*vector, -1.0] for vector in vectors])
 
@@ -139,7 +141,7 @@ class MarkingSync(Marking):
 
 class MarkingAsync(Marking):
     @hookimpl
-    async def generate(self, request: GenerationRequest, proceed: Any) -> AsyncIterator[Chunk]:
+    async def generate(self, request: GenerationRequest, proceed: Any) -> Any:
         async for chunk in proceed(request):
             yield chunk._replace(text=chunk.text and chunk.text + "!")
 
@@ -184,7 +186,8 @@ def test_layers_of_every_kind_lie_around_one_another(
     watching = Watching()
     client = over(backend, extensions=[outer, watching, inner])
     assert both(client, "generate", "a b") == ["a!!b!!"] * 2
-    assert [end.completion.text for end in client._layers.extensions[1].extension.ends] == ["a!b!"] * 2
+    inside: Any = client._layers.extensions[1].extension
+    assert [end.completion.text for end in inside.ends] == ["a!b!"] * 2
     assert both(client, "embed", "abc") == [[3.0, -1.0, -1.0]] * 2
 
 
@@ -273,7 +276,7 @@ def test_learns_of_every_cancel(over: Over, backend: type[Backend], between: lis
     answer = in_background(lambda: client.generate("x", streaming_callback=lambda *_: begun.set()))
     assert begun.wait(PATIENCE)
     client.cancel()
-    assert answer.result().startswith("x")
+    assert result_of(answer.result()).startswith("x")
 
     async def main() -> None:
         begun = asyncio.Event()
@@ -360,7 +363,7 @@ def test_a_small_cache_as_a_stranger_writes_it(over: Over) -> None:
     client = over(Counting, extensions=[Cache])
     assert both(client, "generate", "a b") + both(client, "generate", "c") == ["ab", "ab", "c", "c"]
     assert asked == ["a b", "c"]
-    assert client.complete("a b").finish_reason == "stop"
+    assert result_of(client.complete("a b")).finish_reason == "stop"
 
 
 def test_asks_something_else_and_asks_again(over: Over) -> None:
@@ -473,9 +476,9 @@ def test_wrong_values_are_the_extensions(over: Over) -> None:
     for call in (lambda: client.embed("x"), lambda: asyncio.run(client.aembed("x"))):
         with pytest.raises(ContractError, match="`embed` of the extension 'Wrong' of tests gave a str"):
             call()
-    for call in (lambda: client.tokenize("x"), lambda: asyncio.run(client.atokenize("x"))):
+    for tokenize in (lambda: client.tokenize("x"), lambda: asyncio.run(client.atokenize("x"))):
         with pytest.raises(ExtensionError, match="the extension 'Wrong' of tests failed: KeyError: 'mine'"):
-            call()
+            tokenize()
 
 
 @pytest.mark.parametrize("backend", [Sync, Async])
@@ -624,7 +627,7 @@ def test_knows_its_client_and_each_client_has_its_own() -> None:
         LollmsClient("http://me:secret@127.0.0.1:1/x", "first", extensions=[knowing]) as client,
         LollmsClient(model_name="second", default_generation_mode="echo", extensions=[knowing]) as other,
     ):
-        first, second = (each._layers.extensions[0].extension for each in (client, other))
+        first, second = (cast(Knowing, each._layers.extensions[0].extension) for each in (client, other))
         assert (first.own, second.own, knowing.shared) == (["first"], ["second"], ["first", "second"])
         assert first.client.format == "lollms"
         assert first.client.address == "http://127.0.0.1:1/x"
@@ -675,7 +678,7 @@ def test_is_closed_with_its_client(caplog: pytest.LogCaptureFixture) -> None:
 def test_two_calls_at_once_do_not_mix(over: Over) -> None:
     watching = Watching()
     client = over(Sync, extensions=[watching, Marking])
-    answers = [in_background(lambda number=number: client.generate(f"{number} " * 50)) for number in range(8)]
+    answers = [in_background(partial(client.generate, f"{number} " * 50)) for number in range(8)]
     assert [answer.result() for answer in answers] == [f"{number}!" * 50 for number in range(8)]
 
     async def main() -> list[Any]:
@@ -743,7 +746,7 @@ def test_reading_enough_of_one_stream_does_not_end_the_call(over: Over, backend:
 
     client = over(backend, extensions=[Twice])
     assert both(client, "generate", "x") == ["xx"] * 2
-    assert client.complete("x").finish_reason == "stop"
+    assert result_of(client.complete("x")).finish_reason == "stop"
 
 
 def test_what_the_user_says_is_changed_wherever_it_stands(over: Over) -> None:
@@ -771,6 +774,7 @@ def test_the_active_ones_can_be_looked_at() -> None:
     with echo(extensions=[Watching(), Marking]) as client:
         client.generate("a")
         watching, marking = client.extensions
+        assert isinstance(watching, Watching)
         assert [end.completion.text for end in watching.ends] == ["a!"]
         assert isinstance(marking, Marking)
     with echo() as client:

@@ -28,6 +28,7 @@ from lollms_core import (
     ConfigurationError,
     ContractError,
     EmptyAnswerWarning,
+    FinishReason,
     GenerationRequest,
     IncompleteStreamError,
     InvalidRequestError,
@@ -48,6 +49,7 @@ from lollms_core.text import SurrogateJoiner
 from lollms_core.text._json_schema import schema_checker
 from tests.support.inline import Over, over
 from tests.support.lollms_stub import LollmsStub
+from tests.support.results import error_of, result_of
 from tests.support.strangers import Strangers, strangers
 
 __all__ = ["over", "strangers"]
@@ -115,7 +117,7 @@ CODES = [("x = 1\ny = 2", "a.py", "Parts"), ("z = 3", "b.py", "Parts"), ("{}", "
 def test_blocks_that_follow_in_a_continuation_are_kept(over: Over, second: str, world: str) -> None:
     Split.answers = [FIRST, second, THIRD, "never asked for"]
     client = over(Split)
-    blocks = client.generate_codes("x") if world == "sync" else asyncio.run(client.agenerate_codes("x"))
+    blocks = result_of(client.generate_codes("x") if world == "sync" else asyncio.run(client.agenerate_codes("x")))
     assert [(block["content"], block["file_name"], block["section"]) for block in blocks] == CODES
     assert [(block["index"], block["is_complete"]) for block in blocks] == [(0, True), (1, True), (2, True)]
     assert Split.answers == ["never asked for"]
@@ -129,7 +131,7 @@ def test_one_block_is_asked_for_and_what_follows_it_is_left_out(over: Over) -> N
 
 def test_blocks_that_follow_are_kept_when_the_continuation_fails(over: Over) -> None:
     Split.answers = [FIRST, SECOND]
-    error = over(Split, raise_errors=False).generate_codes("x")
+    error = error_of(over(Split, raise_errors=False).generate_codes("x"))
     assert error["type"] == "IncompleteStreamError"
     blocks = LollmsClient.extract_code_blocks(error)
     assert [(block["content"], block["is_complete"]) for block in blocks] == [("x = 1\ny = 2", True), ("z =", False)]
@@ -138,7 +140,7 @@ def test_blocks_that_follow_are_kept_when_the_continuation_fails(over: Over) -> 
 @pytest.mark.parametrize("template", ["```\nx\n```", "~~~~\n`````\n"])
 def test_a_template_with_fences_is_fenced_with_a_longer_one(template: str) -> None:
     with echo() as client:
-        (block,) = client.generate_codes("make it", template=template, language="md")
+        (block,) = result_of(client.generate_codes("make it", template=template, language="md"))
     assert (block["content"], block["type"]) == (template, "md")
 
 
@@ -186,7 +188,7 @@ def test_surrogate_pairs_reach_callers_whole(over: Over, kind: MSG_TYPE) -> None
 
     client = over(Torn)
     pieces: list[str] = []
-    completion = client.complete("x", streaming_callback=lambda piece, _: pieces.append(piece))
+    completion = result_of(client.complete("x", streaming_callback=lambda piece, _: pieces.append(piece)))
     whole = completion.text if kind == MSG_TYPE.MSG_TYPE_CHUNK else completion.reasoning
     assert whole == "".join(pieces) == "a\U0001f600b\ufffdc\ufffdd\ufffd"
     for piece in pieces:
@@ -217,7 +219,7 @@ def test_tokens_used_up_by_reasoning_are_told(over: Over) -> None:
         assert client.generate("x") == ""
     with pytest.warns(EmptyAnswerWarning):
         assert asyncio.run(client.agenerate("x")) == ""
-    assert client.complete("x").finish_reason == "length"
+    assert result_of(client.complete("x")).finish_reason == "length"
     with pytest.raises(BackendError, match="used up its tokens with reasoning") as caught:
         client.generate("x", json_schema={"type": "object"})
     assert "think=False" in caught.value.hint
@@ -227,7 +229,7 @@ def test_calls_of_tools_in_place_of_an_answer_are_told(over: Over) -> None:
     client = over(Calls)
     with pytest.warns(EmptyAnswerWarning, match="tool_calls"):
         assert client.generate("x") == ""
-    assert client.complete("x").metadata["tool_calls"] == [{"function": {"name": "f"}}]
+    assert result_of(client.complete("x")).metadata["tool_calls"] == [{"function": {"name": "f"}}]
 
 
 # --- values of wrong types --------------------------------------------------------------------------------------------
@@ -300,7 +302,7 @@ def test_options_that_make_no_sense(options: dict[str, Any], kind: type[Exceptio
 @pytest.mark.parametrize("images", [5, "x.png", ("x.png",), [b"x"]])
 def test_a_message_whose_images_are_none(images: Any) -> None:
     with echo() as client, pytest.raises(TypeError, match="must be a tuple of Image"):
-        client.generate([Message("user", "x", images=images)])
+        client.generate([Message("user", "x", images=images)])  # type: ignore[arg-type]
 
 
 def nested(depth: int) -> Any:
@@ -563,7 +565,7 @@ class Learns(Backend):
     capabilities = Capabilities(options=frozenset({"top_k"}))
 
     @hookimpl
-    def generate(self, request: GenerationRequest) -> Iterator[Chunk]:
+    def generate(self, request: GenerationRequest) -> Any:
         self.not_honoured({"top_k"}, by="the model")
         yield Chunk("x")
         yield Chunk(finish_reason="stop")
@@ -620,8 +622,10 @@ def test_one_message_is_no_conversation(message: Any) -> None:
 
 
 @pytest.mark.parametrize(("finish", "asked"), [("stop", 2), ("length", 3)])
-def test_a_continuation_that_only_closes_the_block(finish: str, asked: int) -> None:
-    answers = iter([("```python\na = 1\n", "length"), ("```\n", finish), ("```", "stop")])
+def test_a_continuation_that_only_closes_the_block(finish: FinishReason, asked: int) -> None:
+    answers: Iterator[tuple[str, FinishReason]] = iter(
+        [("```python\na = 1\n", "length"), ("```\n", finish), ("```", "stop")]
+    )
     prompts = []
 
     class Cut(Backend):

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -29,8 +30,8 @@ def test_says_what_went_where_and_nothing_that_is_secret(caplog: pytest.LogCaptu
 
         stub.rules.append(busy_once)
         address = f"{stub.url}/v1?api_key=QUERY-SECRET"
-        arguments = {"default_generation_mode": "openai", "raise_errors": True, "service_key": "KEY-SECRET"}
-        with LollmsClient(address, "m", **arguments) as client:
+        arguments: dict[str, Any] = {"raise_errors": True, "service_key": "KEY-SECRET"}
+        with LollmsClient(address, "m", default_generation_mode="openai", **arguments) as client:
             said = asyncio.run(client.agenerate("PROMPT-SECRET")) if asynchronous else client.generate("PROMPT-SECRET")
     assert said == "ANSWER-SECRET"
     lines = [record.getMessage() for record in caplog.records if record.name == "lollms"]
@@ -44,7 +45,7 @@ def test_says_what_went_where_and_nothing_that_is_secret(caplog: pytest.LogCaptu
 
 def test_says_what_failed(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="lollms")
-    arguments = {"default_generation_mode": "openai", "raise_errors": True, "max_retries": 0}
+    arguments: dict[str, Any] = {"default_generation_mode": "openai", "raise_errors": True, "max_retries": 0}
     with LollmsClient("http://127.0.0.1:1", "m", **arguments) as client, pytest.raises(LollmsError):
         client.generate("x")
     lines = [record.getMessage() for record in caplog.records]

@@ -21,7 +21,12 @@ def stream_of(*items: Chunk | Exception, alive: bool = True) -> tuple[MailboxStr
 
     def start(mailbox: Mailbox) -> tuple[Callable[[], None], Callable[[], bool]]:
         told.append("start")
-        thread = threading.Thread(target=lambda: [mailbox.put(item) for item in items])
+
+        def put_all() -> None:
+            for item in items:
+                mailbox.put(item)
+
+        thread = threading.Thread(target=put_all)
         thread.start()
         if not alive:
             thread.join()

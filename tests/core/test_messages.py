@@ -34,6 +34,7 @@ from lollms_core import (
 )
 from lollms_core._client.requests import as_message
 from lollms_core.protocols.openai import wire_messages
+from tests.support.results import result_of
 
 PNG = (
     b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89"
@@ -96,7 +97,7 @@ SOUND = {"type": "input_audio", "input_audio": {"data": "x"}}
 
 
 def test_the_dictionaries_of_the_protocol() -> None:
-    told = [
+    told: list[dict[str, Any]] = [
         {
             "role": "user",
             "content": [{"type": "text", "text": "a"}, {"type": "input_audio", "input_audio": {"data": "x"}}],
@@ -274,14 +275,14 @@ def test_an_answer_has_its_parts_in_order() -> None:
         ReasoningPart("hm"), TextPart("I look."), CALL, TextPart(" And wait."), ProviderPart({"signature": "x"}),
     )  # fmt: skip
     with LollmsClient(default_generation_mode=Calling, raise_errors=True) as client:
-        for completion in (client.complete("x"), asyncio.run(client.acomplete("x"))):
+        for completion in map(result_of, (client.complete("x"), asyncio.run(client.acomplete("x")))):
             assert completion.parts == expected
             assert completion.text == "I look. And wait."
             assert completion.tool_calls == (CALL,)
             assert completion.message == Message("assistant", expected)
             assert completion.finish_reason == "tool_calls"
         assert [chunk.part for chunk in client.stream("x") if chunk.part] == [CALL, ProviderPart({"signature": "x"})]
-        assert client.complete("x", stop="look").parts == (ReasoningPart("hm"), TextPart("I "))
+        assert result_of(client.complete("x", stop="look")).parts == (ReasoningPart("hm"), TextPart("I "))
 
 
 @pytest.mark.parametrize(

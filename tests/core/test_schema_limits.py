@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Union
+from typing import Any, Union
 
 import pytest
 from pydantic import BaseModel, field_validator
@@ -14,7 +14,6 @@ from lollms_core import (
     Chunk,
     Completion,
     InvalidAnswerError,
-    Message,
     Timings,
     ToolCall,
     ask_until_valid,
@@ -25,14 +24,14 @@ from lollms_core.text._json_schema import as_schema, model_checker, schema_check
 from tests.support.waiting import PATIENCE
 
 
-def _node(op: str) -> dict:
+def _node(op: str) -> dict[str, Any]:
     part = {"op": {"const": op}, "arg": {"$ref": "#/$defs/e"}}
     return {"type": "object", "properties": part, "required": ["op", "arg"], "additionalProperties": False}
 
 
 OPERATORS = ("not", "neg", "abs", "sqrt")
 LEAF = {"type": "object", "properties": {"value": {"type": "integer"}}, "required": ["value"]}
-EXPRESSION = {
+EXPRESSION: dict[str, Any] = {
     "$ref": "#/$defs/e",
     "$defs": {
         "e": {"anyOf": [*({"$ref": f"#/$defs/{op}"} for op in OPERATORS), LEAF]},
@@ -149,7 +148,9 @@ def test_the_model_is_shown_the_schema_when_it_is_asked_again():
     next(dialogue)
     error = InvalidAnswerError("no", partial_text="Paris")
     error.problem = "it is not JSON"
-    messages: list[Message] = list(dialogue.throw(error).content)
+    content = dialogue.throw(error).content
+    assert not isinstance(content, str)
+    messages = list(content)
     assert '"title": "City"' in messages[-1].text
 
 

@@ -77,7 +77,7 @@ def pip(python: str | Path, *arguments: str | Path, cwd: Path | None = None) -> 
 
 
 @pytest.fixture(scope="session")
-def wheels(tmp_path_factory) -> Path:
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheels")
     packages = [ROOT, *(ROOT / "plugins" / f"lollms-{name}" for name in ("openai", "ollama", "vllm", "litellm"))]
     pip(sys.executable, "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, *packages)

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any, cast
 
 import pytest
 
@@ -22,7 +23,7 @@ Serve = Callable[..., FaultServer]
 @pytest.fixture(params=WAYS.values(), ids=list(WAYS))
 def ask(request: pytest.FixtureRequest) -> Way:
     """Sync and async, streaming or not."""
-    return request.param
+    return cast(Way, request.param)
 
 
 class Kept(logging.Handler):
@@ -56,7 +57,7 @@ def serve(caplog: pytest.LogCaptureFixture) -> Iterator[Serve]:
     servers: list[FaultServer] = []
     with ExitStack() as stack:
 
-        def start(dialect: Dialect, **settings: object) -> FaultServer:
+        def start(dialect: Dialect, **settings: Any) -> FaultServer:
             servers.append(stack.enter_context(FaultServer(dialect, **settings)))
             return servers[-1]
 

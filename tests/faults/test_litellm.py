@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -47,7 +47,7 @@ IMPATIENT = {"slow_headers": replace(PATIENT, first_token=0.3), "stall": replace
 @pytest.fixture(params=[stream, agenerate], ids=["stream", "agenerate"])
 def ask(request: pytest.FixtureRequest) -> Way:
     """LiteLLM's own calls are always async and streamed; these two go every way of the client's."""
-    return request.param
+    return cast(Way, request.param)
 
 
 @pytest.mark.parametrize("fault", ["ok", "split_character", "huge_line"])

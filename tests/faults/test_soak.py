@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ LEEWAY = 1.0
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, dict]:
+def found() -> dict[str, dict[str, Any]]:
     done = subprocess.run(
         [sys.executable, str(SOAK), "2000", "--json", "--workers", str(WORKERS)],
         stdout=subprocess.PIPE,
@@ -31,7 +32,7 @@ def found() -> dict[str, dict]:
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_what_calls_leave_behind(found: dict[str, dict], kind: str) -> None:
+def test_what_calls_leave_behind(found: dict[str, dict[str, Any]], kind: str) -> None:
     first, *others = found[kind]["rows"]
     assert others[-1]["calls"] == 2000
     for row in (first, *others):
@@ -42,6 +43,6 @@ def test_what_calls_leave_behind(found: dict[str, dict], kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_a_closed_client_holds_no_connection_and_no_thread(found: dict[str, dict], kind: str) -> None:
+def test_a_closed_client_holds_no_connection_and_no_thread(found: dict[str, dict[str, Any]], kind: str) -> None:
     closed = found[kind]["after closing"]
     assert (closed["sockets"], closed["threads"]) == (0, 1)

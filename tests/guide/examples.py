@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 GUIDE = Path(__file__).with_name("user-guide.md")
 
@@ -13,7 +14,7 @@ def python_examples() -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
-def run_examples(namespace: dict, examples: list[str]) -> None:
+def run_examples(namespace: dict[str, Any], examples: list[str]) -> None:
     """Run examples one after another in one namespace, as a reader would type them."""
     for number, example in enumerate(examples, start=1):
         exec(compile(example, f"guide example {number}", "exec"), namespace)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lollms_core._backends.lollms import LollmsBackend
 from lollms_core.contract.types import BackendSettings, GenerationRequest
 from lollms_core.http import Exchange, HTTPRequest, StreamCall
@@ -34,6 +36,6 @@ BACKENDS: dict[str, type[HTTPBackend]] = {"lollms": QuickLollms, "openai": Quick
 DIALECTS: dict[str, Dialect] = {"lollms": LOLLMS, "openai": OPENAI}
 
 
-def make(protocol: str, address: str, **settings: object) -> HTTPBackend:
+def make(protocol: str, address: str, **settings: Any) -> HTTPBackend:
     settings = {"timeouts": PATIENT, **settings}
     return BACKENDS[protocol](BackendSettings(format=protocol, host_address=address, **settings))

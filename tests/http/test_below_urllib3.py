@@ -14,8 +14,9 @@ import pytest
 
 from lollms_core.contract.errors import APITimeoutError
 from lollms_core.contract.types import GenerationRequest
+from lollms_core.http._backend import HTTPBackend
 from lollms_core.http._connection import BulkResponse, PlainConnection, TLSConnection, connect, watched
-from tests.http.backends import ChatBackend, make
+from tests.http.backends import make
 from tests.support.waiting import PATIENCE, PATIENT
 
 Answer = Callable[[socket.socket], None]
@@ -63,7 +64,7 @@ END = chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 WORDS = [f"word{number} " for number in range(200)]
 
 
-def text(backend: ChatBackend) -> str:
+def text(backend: HTTPBackend) -> str:
     return "".join(piece.text for piece in backend.generate(GenerationRequest(prompt="x", model="m")))
 
 

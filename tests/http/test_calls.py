@@ -29,7 +29,7 @@ from lollms_core.contract.errors import (
     RateLimitError,
 )
 from lollms_core.contract.types import CancelToken, Chunk, CloseRequest, GenerationRequest, ListModelsRequest, Timeouts
-from lollms_core.http import HTTPRequest
+from lollms_core.http import Exchange, HTTPRequest
 from tests.http.backends import DIALECTS, ChatBackend, make
 from tests.support.dialects import LOLLMS, OPENAI
 from tests.support.fault_server import TEXT, FaultServer, refused_address
@@ -105,8 +105,10 @@ def test_nothing_is_asked_again_after_the_first_chunk(server: FaultServer, fault
 
 
 def test_a_wait_before_a_retry_can_be_cancelled(server: FaultServer) -> None:
-    backend = ChatBackend(make("openai", server.address("500"), max_retries=1_000_000).settings)
-    backend.backoff = 30.0
+    class Slow(ChatBackend):
+        backoff = 30.0
+
+    backend = Slow(make("openai", server.address("500"), max_retries=1_000_000).settings)
     cancel = CancelToken()
     answer = in_background(lambda: list(backend.generate(ask(cancel))))
     wait_until(server.count, "the request")
@@ -438,7 +440,7 @@ def test_requests_in_their_own_json(server: FaultServer) -> None:
 def test_a_question_is_retried_like_an_answer(server: FaultServer) -> None:
     backend = make("openai", server.address("first-503"))
 
-    def question() -> object:
+    def question() -> Exchange[bytes]:
         return (yield HTTPRequest(path="/v1/completions", json={})).body
 
     assert TEXT[0].split()[0].encode() in backend.ask(question(), ListModelsRequest()).wait()

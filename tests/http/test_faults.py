@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import pytest
 
@@ -29,9 +30,11 @@ from lollms_core.contract.errors import (
     ServerError,
 )
 from lollms_core.contract.types import CloseRequest, GenerationRequest, Timeouts
+from lollms_core.http import Exchange
 from lollms_core.http._failures import status_error
 from tests.http.backends import DIALECTS, make
 from tests.support.fault_server import HUGE, TEXT, FaultServer, refused_address
+from tests.support.results import known
 from tests.support.waiting import PATIENCE, PATIENT, clock_waiting_for, wait_until
 
 WHOLE = "".join(TEXT)
@@ -105,7 +108,7 @@ def ask_async(
     return asyncio.run(ask_by_the_clock())
 
 
-def ask_in_thread(protocol: str, address: str, *args: object, **settings: object) -> Outcome:
+def ask_in_thread(protocol: str, address: str, *args: Any, **settings: Any) -> Outcome:
     """Async without the extra: the same calls through a thread."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lollms_core.http._backend.importlib.util.find_spec", lambda name: None)
@@ -114,12 +117,12 @@ def ask_in_thread(protocol: str, address: str, *args: object, **settings: object
 
 @pytest.fixture(params=[ask_sync, ask_async, ask_in_thread], ids=["sync", "async", "async-in-thread"])
 def ask(request: pytest.FixtureRequest) -> Ask:
-    return request.param
+    return cast(Ask, request.param)
 
 
 @pytest.fixture(params=list(DIALECTS))
 def protocol(request: pytest.FixtureRequest) -> str:
-    return request.param
+    return str(request.param)
 
 
 def with_a(part: str) -> list[str]:
@@ -186,8 +189,8 @@ def test_a_refusal(ask: Ask, protocol: str, server: FaultServer, fault: str) -> 
 
 
 def test_the_servers_words_are_in_the_message(ask: Ask, protocol: str, server: FaultServer) -> None:
-    assert "top_k is not allowed" in ask(protocol, server.address("400")).error.message
-    assert "502 Bad Gateway" in ask(protocol, server.address("html_error"), max_retries=0).error.message
+    assert "top_k is not allowed" in known(ask(protocol, server.address("400")).error).message
+    assert "502 Bad Gateway" in known(ask(protocol, server.address("html_error"), max_retries=0).error).message
 
 
 BREAKS: dict[str, tuple[type[LollmsError] | tuple[type[LollmsError], ...], str]] = {
@@ -244,7 +247,7 @@ def test_an_empty_body(ask: Ask, protocol: str, server: FaultServer) -> None:
         assert outcome.text == ""
 
 
-def known_server(self: LollmsBackend) -> Iterator[None]:
+def known_server(self: LollmsBackend) -> Exchange[ClassicServer]:
     yield from ()
     return ClassicServer(None)
 
@@ -285,7 +288,7 @@ def test_no_such_host(ask: Ask, protocol: str) -> None:
 def test_the_redirect_is_not_followed_and_names_its_target(ask: Ask, protocol: str, server: FaultServer) -> None:
     with FaultServer(server.dialect) as other:
         server.elsewhere = other.address("ok") + "/steal?token=secret"
-        error = ask(protocol, server.address("redirect")).error
+        error = known(ask(protocol, server.address("redirect")).error)
         assert other.requests == []
     assert f"127.0.0.1:{other.port}" in error.message
     assert "secret" not in error.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -47,7 +48,7 @@ def events(*values: object, done: bool = True) -> bytes:
     return "".join(lines).encode()
 
 
-def delta(finish: str | None = None, **fields: object) -> dict[str, object]:
+def delta(finish: str | None = None, **fields: object) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": fields, "finish_reason": finish}]}
 
 
@@ -60,7 +61,7 @@ COUNTS = {"prompt_tokens": 5, "completion_tokens": 1}
 
 def decode(*pieces: bytes, content_type: str = "text/event-stream") -> list[Chunk]:
     decoder = ChatDecoder({"content-type": content_type})
-    chunks = []
+    chunks: list[Chunk] = []
     for piece in pieces:
         chunks += decoder.feed(piece)
         if decoder.finished:
@@ -249,7 +250,8 @@ def test_a_conversation_in_the_chat_body() -> None:
 def test_embeddings_in_the_order_of_the_texts() -> None:
     data = [{"index": 1, "embedding": [2, 1]}, {"index": 0, "embedding": [1, 0.5]}]
     assert read_embeddings({"data": data}, 2) == [[1.0, 0.5], [2.0, 1.0]]
-    for broken in ({}, {"data": data}, {"data": [{"index": "x", "embedding": 1}] * 3}, [], None):
+    wrong: list[Any] = [{}, {"data": data}, {"data": [{"index": "x", "embedding": 1}] * 3}, [], None]
+    for broken in wrong:
         with pytest.raises(ProtocolError):
             read_embeddings(broken, 3)
 

@@ -10,6 +10,7 @@ import os
 import socket
 import traceback
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -139,7 +140,7 @@ def test_what_is_no_secret_stays():
 def test_no_log_shows_the_query_of_an_address(caplog: pytest.LogCaptureFixture, asynchronous: bool) -> None:
     """The openai format takes one, as Azure has it: `…/v1?api_key=…`."""
     caplog.set_level(logging.DEBUG)
-    limits = {"timeouts": PATIENT, "raise_errors": True}
+    limits: dict[str, Any] = {"timeouts": PATIENT, "raise_errors": True}
     with (
         running() as stub,
         LollmsClient(f"{stub.url}/v1?api_key=QUERY-SECRET", "m", default_generation_mode="openai", **limits) as client,

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from cryptography import x509
@@ -92,12 +93,15 @@ def in_async(backend: HTTPBackend, request: GenerationRequest = REQUEST) -> str:
     return asyncio.run(answer())
 
 
+Answer = Callable[..., str]
+
+
 @pytest.fixture(params=[in_sync, in_async], ids=["sync", "async"])
-def answer(request: pytest.FixtureRequest) -> Callable[[HTTPBackend], str]:
-    return request.param
+def answer(request: pytest.FixtureRequest) -> Answer:
+    return cast(Answer, request.param)
 
 
-def test_an_unknown_certificate_is_refused_with_a_way_out(answer: Callable, server: FaultServer) -> None:
+def test_an_unknown_certificate_is_refused_with_a_way_out(answer: Answer, server: FaultServer) -> None:
     with pytest.raises(APIConnectionError) as caught:
         answer(make("openai", server.address("ok")))
     assert "certificate is not trusted" in str(caught.value)
@@ -106,29 +110,29 @@ def test_an_unknown_certificate_is_refused_with_a_way_out(answer: Callable, serv
     assert server.requests == []
 
 
-def test_a_file_of_authorities(answer: Callable, server: FaultServer, certificate: Path) -> None:
+def test_a_file_of_authorities(answer: Answer, server: FaultServer, certificate: Path) -> None:
     assert answer(make("openai", server.address("ok"), verify_ssl_certificate=str(certificate))) == WHOLE
 
 
 def test_the_environments_authorities(
-    answer: Callable, server: FaultServer, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    answer: Answer, server: FaultServer, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     assert answer(make("openai", server.address("ok"))) == WHOLE
 
 
-def test_any_certificate(answer: Callable, server: FaultServer) -> None:
+def test_any_certificate(answer: Answer, server: FaultServer) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Unverified HTTPS request")
         assert answer(make("openai", server.address("ok"), verify_ssl_certificate=False)) == WHOLE
 
 
-def test_a_missing_file_is_said_at_once(answer: Callable) -> None:
+def test_a_missing_file_is_said_at_once(answer: Answer) -> None:
     with pytest.raises(ConfigurationError, match="no-such"):
         answer(make("openai", "https://127.0.0.1:9", verify_ssl_certificate="/no-such/ca.pem"))
 
 
-def test_a_server_without_tls(answer: Callable) -> None:
+def test_a_server_without_tls(answer: Answer) -> None:
     with FaultServer(OPENAI) as plain, pytest.raises(APIConnectionError) as caught:
         answer(make("openai", plain.address("ok").replace("http://", "https://")))
     assert "http://" in caught.value.hint
@@ -154,7 +158,7 @@ def test_a_handshake_that_nobody_answers_can_be_ended(
         client.close()
 
 
-def test_a_handshake_that_nobody_answers_may_be_none(answer: Callable) -> None:
+def test_a_handshake_that_nobody_answers_may_be_none(answer: Answer) -> None:
     limits = replace(PATIENT, connect=0.2)
     with Silent(tunnel=False) as silent, pytest.raises(APITimeoutError) as caught:
         answer(make("openai", f"https://127.0.0.1:{silent.port}", timeouts=limits))
@@ -209,7 +213,7 @@ class Refusing(SocketServer):
 
 @pytest.mark.parametrize("lingers", [True, False])
 @pytest.mark.parametrize("megabytes", [1, 8])
-def test_a_large_request_that_is_refused(answer: Callable, certificate: Path, lingers: bool, megabytes: int) -> None:
+def test_a_large_request_that_is_refused(answer: Answer, certificate: Path, lingers: bool, megabytes: int) -> None:
     """As nginx does, which reads on for a while, and as others do, which do not."""
     large = GenerationRequest(prompt="x" * (megabytes * 1_000_000), model="m")
 

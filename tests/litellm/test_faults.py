@@ -245,8 +245,8 @@ def test_what_looks_like_a_key_is_not_told(secret: str) -> None:
 
 
 async def test_a_refused_image_is_an_image_error(make: Make) -> None:
-    refused = (400, {}, {"error": {"message": "m is not a multimodal model", "type": "BadRequestError", "code": 400}})
-    with serving(refused) as stub:
+    refused = {"message": "m is not a multimodal model", "type": "BadRequestError", "code": 400}
+    with serving((400, {}, {"error": refused})) as stub:
         backend = make(stub.address)
         with pytest.raises(ImageError, match="not a multimodal model"):
             await collect(backend, asking(images=(Image(data=png(1, 2, 3), media_type="image/png"),)))

@@ -38,8 +38,9 @@ from lollms_core.http import HTTPResponse
 from lollms_core.http._sockets import reset_when_closed
 from tests.support.framing_server import Incoming
 from tests.support.lollms_stub import LollmsStub
+from tests.support.results import result_of
 from tests.support.socket_server import SocketServer
-from tests.support.waiting import PATIENCE, PATIENT, await_until, in_background, program, wait_until
+from tests.support.waiting import PATIENCE, PATIENT, Background, await_until, in_background, program, wait_until
 
 Body = dict[str, Any]
 
@@ -84,7 +85,12 @@ def current() -> Iterator[LollmsStub]:
 
 def by_callback(client: LollmsClient) -> None:
     pieces: list[str] = []
-    client.generate("count", streaming_callback=lambda piece, _: pieces.append(piece) or len(pieces) < 3)
+
+    def first_three(piece: str, _: object) -> bool:
+        pieces.append(piece)
+        return len(pieces) < 3
+
+    client.generate("count", streaming_callback=first_three)
 
 
 def by_stop_sequence(client: LollmsClient) -> None:
@@ -395,6 +401,7 @@ def test_one_cancel_ends_every_answer_of_a_client(
         return await asyncio.gather(*(ours.agenerate(f"count {n}", streaming_callback=show) for n in range(3)))
 
     with client(classic) as ours:
+        answers: list[Background[Any]]
         if asynchronous:
             answers = [in_background(lambda: asyncio.run(gathered()))]
         else:
@@ -424,7 +431,7 @@ def test_a_question_right_after_a_cancel_gets_a_whole_answer(classic: LollmsStub
             for _ in range(5):
                 assert begun.acquire(timeout=PATIENCE)
             ours.cancel()
-            completion = asyncio.run(ours.acomplete("twenty")) if asynchronous else ours.complete("twenty")
+            completion = result_of(asyncio.run(ours.acomplete("twenty")) if asynchronous else ours.complete("twenty"))
             assert len(completion.text.split()) == 20
             counting.result()
             begun = threading.Semaphore(0)
@@ -747,11 +754,11 @@ def test_no_model_is_loaded(ask: Callable[[LollmsClient], None]) -> None:
 def test_which_model_is_active(classic: LollmsStub) -> None:
     classic.models.append("other")
     with client(classic) as ours:
-        assert ours.model_info().name == "stub-model"
+        assert result_of(ours.model_info()).name == "stub-model"
         ours.generate("what is next?", model_name="other")
-        info = ours.model_info()
+        info = result_of(ours.model_info())
         assert (info.name, info.metadata["active"]) == ("other", True)
-        assert ours.model_info("stub-model").metadata["active"] is False
+        assert result_of(ours.model_info("stub-model")).metadata["active"] is False
 
 
 class _Silent(BaseHTTPRequestHandler):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -158,7 +159,7 @@ def test_whoever_is_first_is_woken_once(steps: list[tuple[str, int]]) -> None:
         if step == "join" and number not in line and waiter.alive:
             waiter.turns = 0
             # Each stands for a task of its own.
-            assert turns.join(waiter, waiter, waiter.wake, lambda waiter=waiter: waiter.alive)
+            assert turns.join(waiter, waiter, waiter.wake, partial(getattr, waiter, "alive"))
             line.append(number)
         elif step == "leave" and number in line:
             turns.leave(waiter)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+from typing import Any
 
 import lollms_ollama.address
 import pytest
@@ -13,6 +14,7 @@ from lollms_ollama.address import client_address
 
 from lollms_core import ConfigurationError, LollmsClient
 from lollms_core.http import Address
+from tests.support.results import error_of
 
 TABLE = [
     ("localhost", "http://localhost:11434"),
@@ -96,7 +98,7 @@ def test_any_text_is_an_address_or_a_configuration_error(text):
 @pytest.mark.parametrize("text", ["localhost:port", "localhost:70000", "ftp://localhost", "http://a b", "host?x=1"])
 def test_wrong_address_is_an_error_of_the_first_call(text):
     with LollmsClient(default_generation_mode="ollama", model_name="m", host_address=text) as client:
-        assert client.generate("Hello")["type"] == "ConfigurationError"
+        assert error_of(client.generate("Hello"))["type"] == "ConfigurationError"
 
 
 def test_environment_gives_the_address_and_the_client_overrides_it(server, monkeypatch):
@@ -111,7 +113,8 @@ def test_environment_gives_the_address_and_the_client_overrides_it(server, monke
 def test_default_address(monkeypatch):
     monkeypatch.setenv("OLLAMA_HOST", "  ")
     with LollmsClient(default_generation_mode="ollama") as client:
-        assert str(client.backend.address) == "http://localhost:11434"
+        backend: Any = client.backend
+        assert str(backend.address) == "http://localhost:11434"
 
 
 def test_a_path_is_kept(server):

@@ -35,6 +35,7 @@ from lollms_core import (
     Usage,
 )
 from tests.support.ollama_server import Reply
+from tests.support.results import error_of
 from tests.support.waiting import PATIENCE, in_background
 
 DONE = {"message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop"}
@@ -310,7 +311,7 @@ def test_missing_model_says_how_to_get_it(connect):
 
 def test_nobody_listens():
     with LollmsClient(default_generation_mode="ollama", host_address="http://127.0.0.1:1", model_name="m") as client:
-        error = client.generate("Hello")
+        error = error_of(client.generate("Hello"))
     assert error["type"] == APIConnectionError.__name__
     assert "http://127.0.0.1:1" in error["error"]
     assert "ollama serve" in error["hint"]

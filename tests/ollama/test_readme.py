@@ -13,6 +13,7 @@ from lollms_ollama import OllamaBackend, OllamaOptions
 
 from lollms_core import APITimeoutError, LollmsClient
 from tests.support.ollama_server import MODELS, OllamaServer
+from tests.support.results import result_of
 from tests.support.waiting import PATIENCE, PATIENT
 
 README = (Path(__file__).parents[2] / "plugins" / "lollms-ollama" / "README.md").read_text()
@@ -63,5 +64,5 @@ def test_message_of_a_slow_load(llama):
 
 def test_thinking_that_uses_up_the_limit(llama):
     with LollmsClient(default_generation_mode="ollama", model_name="tiny", raise_errors=True) as client:
-        completion = client.complete("Hello", 2, think="high")
+        completion = result_of(client.complete("Hello", 2, think="high"))
     assert (completion.text, completion.finish_reason, bool(completion.reasoning)) == ("", "length", True)

@@ -265,7 +265,8 @@ def _post(url, body):
 @pytest.mark.parametrize("limit", [0, -1])
 def test_limits_that_mean_something_else_to_the_server_are_never_sent(limit):
     """0 is no limit there, and a negative number ten windows. The client refuses them; so does the backend."""
-    request = GenerationRequest(prompt="Hello", sampling=SamplingParams(n_predict=limit, chosen={"n_predict"}))
+    sampling = SamplingParams(n_predict=limit, chosen=frozenset({"n_predict"}))
+    request = GenerationRequest(prompt="Hello", sampling=sampling)
     with pytest.raises(InvalidRequestError, match="n_predict must be at least 1"):
         answer_body(request, "tiny", OllamaOptions(), None)
 

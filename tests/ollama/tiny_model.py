@@ -82,7 +82,8 @@ def _chosen(logits: Mapping[str, float], options: Mapping[str, Any], rng: random
         ranked = ranked[:top_k]
     weights = [math.exp((logit - ranked[0][1]) / temperature) for _, logit in ranked]
     least = options.get("min_p", 0.0) * weights[0]
-    total, kept, mass = sum(weights), [], 0.0
+    kept: list[tuple[str, float]] = []
+    total, mass = sum(weights), 0.0
     for (token, _), weight in zip(ranked, weights, strict=True):
         if kept and (mass >= options.get("top_p", 0.9) * total or weight < least):
             break

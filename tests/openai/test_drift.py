@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from lollms_core import (
 )
 from tests.openai.conftest import MakeClient
 from tests.support.openai_stub import OpenAIStub, Reply, error
+from tests.support.results import result_of
 from tests.support.waiting import wait_until
 
 INSTRUCT = ELF_COMPLETION_FORMAT.Instruct
@@ -33,7 +35,7 @@ def test_stream_options_are_left_out_for_good_where_they_are_refused(client: Mak
     one = client()
     assert one.generate("Hi?") == one.generate("Hi?") == "Hello from the stub."
     assert ["stream_options" in body for body in stub.bodies] == [True, False, False]
-    assert one.complete("Hi?").usage.completion_tokens is None
+    assert result_of(one.complete("Hi?")).usage.completion_tokens is None
 
 
 def test_a_default_that_is_refused_goes_without_a_word(openai_client: MakeClient, stub: OpenAIStub) -> None:
@@ -90,9 +92,13 @@ def test_the_limit_is_renamed_and_stays(client: MakeClient, stub: OpenAIStub) ->
     assert limits == [(30, None), (None, 30), (None, 40)]
 
 
+def having(name: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda body: name in body
+
+
 def test_several_refusals_one_after_another(client: MakeClient, stub: OpenAIStub) -> None:
     for name in ("stream_options", "temperature", "top_p", "max_tokens"):
-        stub.refuse(unsupported(name), lambda body, name=name: name in body)
+        stub.refuse(unsupported(name), having(name))
     one = client()
     assert one.generate("Hi?") == "Hello from the stub."
     assert len(stub.requests) == 5
@@ -132,13 +138,13 @@ def test_a_wrong_value_is_an_error_and_not_a_missing_feature(client: MakeClient,
 def test_stop_sequences_that_the_server_refuses_still_stop(client: MakeClient, stub: OpenAIStub) -> None:
     stub.refuse(unsupported("stop"), lambda body: "stop" in body)
     stub.answer = ["one t", "wo th", "ree"]
-    completion = client().complete("Count", stop=["three"])
+    completion = result_of(client().complete("Count", stop=["three"]))
     assert (completion.text, completion.finish_reason) == ("one two ", "stop")
 
 
 def test_stop_sequences_that_the_server_leaves_in_the_text(client: MakeClient, stub: OpenAIStub) -> None:
     stub.answer = ["one ", "two ", "three ", "four"]
-    completion = client().complete("Count", stop=["three"])
+    completion = result_of(client().complete("Count", stop=["three"]))
     assert (completion.text, completion.finish_reason) == ("one two ", "stop")
     assert stub.bodies[-1]["stop"] == ["three"]
 
@@ -220,7 +226,7 @@ def test_a_prompt_that_is_too_long_is_asked_once(client: MakeClient, stub: OpenA
 def test_a_known_window_is_kept_to_beforehand(client: MakeClient, stub: OpenAIStub) -> None:
     stub.models = [{"id": "stub-model", "max_model_len": 2048}]
     one = client()
-    assert one.model_info().context_window == 2048
+    assert result_of(one.model_info()).context_window == 2048
     one.generate("Hi?")
     one.generate("Hi?", 2000)
     one.generate("Hi?", completion_format=INSTRUCT)

@@ -23,6 +23,7 @@ from lollms_core import (
 )
 from tests.openai.conftest import MakeClient
 from tests.support.openai_stub import OpenAIStub, Reply, error, sse
+from tests.support.results import result_of
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -38,7 +39,7 @@ END = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
 
 
 def test_a_plain_question_to_a_compatible_server(client: MakeClient, stub: OpenAIStub) -> None:
-    completion = client().complete("Hi?", system_prompt="Be brief.")
+    completion = result_of(client().complete("Hi?", system_prompt="Be brief."))
     assert completion.text == "Hello from the stub."
     assert completion.finish_reason == "stop"
     assert completion.usage == Usage(prompt_tokens=7, completion_tokens=4)
@@ -156,7 +157,7 @@ def test_conversations_keep_their_turns(client: MakeClient, stub: OpenAIStub) ->
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
 def test_reasoning_is_apart_from_the_answer(client: MakeClient, stub: OpenAIStub, name: str) -> None:
     stub.rules.append(lambda _: sse(delta(**{name: "Hm, "}), delta(**{name: "2."}), delta(content="Two."), END))
-    completion = client().complete("1+1?")
+    completion = result_of(client().complete("1+1?"))
     assert (completion.reasoning, completion.text) == ("Hm, 2.", "Two.")
 
 
@@ -211,7 +212,7 @@ def test_a_conversation_with_tools(client: MakeClient, stub: OpenAIStub) -> None
     body = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
     stub.on("/v1/chat/completions", lambda _: Reply(body, content_type="text/event-stream"))
     ours = client()
-    completion = ours.complete("Any ships?")
+    completion = result_of(ours.complete("Any ships?"))
     made = ToolCall.from_text("search", '{"q": 1}', "call_1")
     assert completion.parts == (TextPart("Let me look."), made)
     sound = ProviderPart({"type": "input_audio", "input_audio": {"data": "x", "format": "wav"}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 
@@ -91,7 +92,8 @@ def test_no_key_for_openai_is_noticed_before_anything_is_sent(openai_client: Mak
 
 def test_the_default_address_is_openais() -> None:
     one = LollmsClient(default_generation_mode="openai")
-    assert str(one.backend.address) == "https://api.openai.com"
+    backend: Any = one.backend
+    assert str(backend.address) == "https://api.openai.com"
     one.close()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from lollms_core import Capabilities
@@ -42,7 +44,8 @@ def test_every_option_of_a_request_has_a_row():
             for part in ("reasoning", "tool_call", "tool_result", "provider"):
                 assert table({"x": Capabilities(parts=frozenset({part}))}) != table({"x": Capabilities()})
         elif field.name != "options":
-            assert table({"x": Capabilities(**{field.name: True})}) != table({"x": Capabilities()})
+            declared: dict[str, Any] = {field.name: True}
+            assert table({"x": Capabilities(**declared)}) != table({"x": Capabilities()})
 
 
 def test_write_then_check(tmp_path, capsys):

@@ -34,9 +34,9 @@ def results(tmp_path_factory) -> dict[tuple[str, str], str | None]:
     done = run_pytest(folder, [site, HERE.parents[1]], f"--junitxml={folder / 'report.xml'}", *nodes)
     assert done.returncode == 1, done.stdout[-5000:] + done.stderr[-5000:]
     seen: dict[tuple[str, str], str | None] = {}
-    for case in ET.parse(folder / "report.xml").getroot().iter("testcase"):
-        faults = [child for child in case if child.tag in ("failure", "error")]
-        where = case.attrib["classname"].rpartition("Test_")[2], case.attrib["name"]
+    for told in ET.parse(folder / "report.xml").getroot().iter("testcase"):
+        faults = [child for child in told if child.tag in ("failure", "error")]
+        where = told.attrib["classname"].rpartition("Test_")[2], told.attrib["name"]
         seen[where] = (faults[0].attrib["message"] + (faults[0].text or "")) if faults else None
     return seen
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def test_a_server_answers_as_it_is_told(stub_server: StubServer, asynchronous: b
     end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
     stub_server.on("/v1/chat/completions", Reply.events(event(content="Hello"), event(content="!"), end))
     stub_server.on("/v1/models", Reply({"data": [{"id": "m"}]}))
-    arguments = {"default_generation_mode": "openai", "raise_errors": True, "timeouts": PATIENT}
+    arguments: dict[str, Any] = {"default_generation_mode": "openai", "raise_errors": True, "timeouts": PATIENT}
     with LollmsClient(stub_server.url, service_key="k", **arguments) as client:
         assert (asyncio.run(client.agenerate("hi")) if asynchronous else client.generate("hi")) == "Hello!"
     asked = stub_server.requests[-1]
@@ -54,7 +55,7 @@ def test_a_server_answers_as_it_is_told(stub_server: StubServer, asynchronous: b
 
 
 def test_what_it_was_not_told_is_not_there(stub_server: StubServer):
-    arguments = {"default_generation_mode": "ollama", "raise_errors": True, "timeouts": PATIENT, "max_retries": 0}
+    arguments: Any = {"default_generation_mode": "ollama", "raise_errors": True, "timeouts": PATIENT, "max_retries": 0}
     with LollmsClient(stub_server.url, "m", **arguments) as client, pytest.raises(Exception, match="status 404"):
         client.generate("hi")
     stub_server.on("/api/show", Reply({}))

@@ -8,6 +8,7 @@ may part where two tokens are equally likely to within rounding; on these questi
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ LIMIT = 16
 def clients(small_model, vllm_server):
     """One client of each format that can run these weights, by a name that says which."""
     folder, address, name = str(small_model), vllm_server.url, vllm_server.model
-    options = {
+    options: dict[str, dict[str, Any]] = {
         "transformers": {"default_generation_mode": "transformers", "model_name": folder},
         "vllm engine": {
             "default_generation_mode": "vllm", "model_name": folder, "ctx_size": 2048, "dtype": "float32",

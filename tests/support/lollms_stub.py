@@ -349,7 +349,7 @@ class _Handler(BaseHTTPRequestHandler):
         ends_before = stub.ends
         try:
             pieces = list(stub.answer(body)) if not body.get("stream") else iter(stub.answer(body))
-            first = next(pieces, None) if body.get("stream") else None  # type: ignore[call-overload]
+            first = next(pieces, None) if body.get("stream") else None  # type: ignore[arg-type]
         except Exception as error:
             if body.get("stream"):
                 return self._stream("text/event-stream", [])  # an error of its model gives an empty stream

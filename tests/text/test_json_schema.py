@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from lollms_core import BackendError, InvalidRequestError, LollmsClient
 from lollms_core.text._json_schema import schema_checker
+from tests.support.results import result_of
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 JSON = st.recursive(
@@ -114,9 +115,10 @@ class City(BaseModel):
 @pytest.mark.filterwarnings("ignore:the echo format does not honour")
 def test_the_object_is_on_the_completion() -> None:
     with LollmsClient(default_generation_mode="echo", raise_errors=True) as client:
-        assert client.complete('{"name": "Rome", "people": 3}', json_schema=City).parsed == City(name="Rome", people=3)
-        assert client.complete('{"a": [1]}', json_schema={"type": "object"}).parsed == {"a": [1]}
-        assert client.complete('{"a": [1]}').parsed is None
+        city = result_of(client.complete('{"name": "Rome", "people": 3}', json_schema=City))
+        assert city.parsed == City(name="Rome", people=3)
+        assert result_of(client.complete('{"a": [1]}', json_schema={"type": "object"})).parsed == {"a": [1]}
+        assert result_of(client.complete('{"a": [1]}')).parsed is None
         with pytest.raises(BackendError, match=r"JSON schema: \$\.people: Input should be greater than 0") as caught:
             client.complete('{"name": "Rome", "people": 0}', json_schema=City)
         assert caught.value.partial_text == '{"name": "Rome", "people": 0}'

@@ -25,6 +25,7 @@ from lollms_core import (
     Pending,
     SamplingParams,
 )
+from tests.support.results import known
 
 # Read when torch is imported. Its threads wait by spinning otherwise, and beside other programs the tests take more
 # than twice as long. On an idle machine it makes no difference.
@@ -57,6 +58,11 @@ def answer(backend: TransformersBackend, request: GenerationRequest) -> tuple[st
     return "".join(chunk.text for chunk in chunks), chunks[-1]
 
 
+def prompt_tokens(end: Chunk) -> int:
+    """How many tokens the prompt had, as the closing chunk says."""
+    return known(known(end.usage).prompt_tokens)
+
+
 def value(answer: Any) -> Any:
     """What a hook gives, waited for where it is still being computed."""
     return answer.wait() if isinstance(answer, Pending) else answer
@@ -66,8 +72,13 @@ def value(answer: Any) -> Any:
 def held_up(engine: Engine) -> Iterator[None]:
     """The engine computes nothing meanwhile, so that calls gather in its queue."""
     go_on, entered = threading.Event(), threading.Event()
+
+    def hold(loaded: object) -> None:
+        entered.set()
+        go_on.wait()
+
     with ThreadPoolExecutor(1) as pool:
-        blocked = pool.submit(engine.call, lambda loaded: (entered.set(), go_on.wait()))
+        blocked = pool.submit(engine.call, hold)
         try:
             assert entered.wait(LONG)
             yield

@@ -1,6 +1,7 @@
 """Calls that wait at the same time run as one batch, and nobody's answer depends on who else is in it."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from lollms_transformers import kv
@@ -143,7 +144,7 @@ def test_merging_and_selecting_caches_keeps_every_row(smol):
     config = smol.model.config
 
     def cache(rows, tokens, value):
-        made = DynamicCache(config=config)
+        made: Any = DynamicCache(config=config)
         for layer in made.layers:
             keys = torch.full((rows, 3, tokens, 64), float(value))
             layer.update(keys, keys + 0.5)

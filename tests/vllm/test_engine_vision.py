@@ -9,6 +9,7 @@ import pytest
 
 from lollms_core import ELF_COMPLETION_FORMAT, ImageError, InvalidRequestError, LollmsClient
 from lollms_core.testing._setting import png
+from tests.support.results import result_of
 from tests.vllm.test_engine import pytestmark as pytestmark
 from tests.vllm.tiny_vision import IMAGE_TOKENS, make_tiny_vision_model
 
@@ -31,7 +32,7 @@ def client(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def test_images_reach_the_model(client: LollmsClient) -> None:
     def answer(*images: bytes) -> tuple[str, int | None]:
-        completion = client.complete("What is this?", 6, temperature=0, images=images)
+        completion = result_of(client.complete("What is this?", 6, temperature=0, images=images))
         return completion.text, completion.usage.prompt_tokens
 
     red, blue, none = answer(RED), answer(BLUE), answer()
@@ -42,7 +43,7 @@ def test_images_reach_the_model(client: LollmsClient) -> None:
 
 
 def test_what_the_model_can_do(client: LollmsClient) -> None:
-    assert {"chat", "vision"} <= set(client.model_info().capabilities)
+    assert {"chat", "vision"} <= set(result_of(client.model_info()).capabilities)
 
 
 def test_images_that_it_cannot_take(client: LollmsClient) -> None:

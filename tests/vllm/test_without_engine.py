@@ -188,7 +188,8 @@ def test_where_the_model_runs() -> None:
     clients = [LollmsClient(default_generation_mode="vllm", **each) for each in settings]
     assert [client.backend.capabilities.local for client in clients] == [False, True, False]
     assert ["ctx_size" in client.backend.capabilities.options for client in clients] == [False, True, False]
-    assert str(clients[0].backend.address) == "http://localhost:8000"
+    backend: Any = clients[0].backend
+    assert str(backend.address) == "http://localhost:8000"
     for client in clients:
         client.close()
 

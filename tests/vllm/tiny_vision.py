@@ -6,11 +6,12 @@ BLIP-2, because vLLM's code for it does without torchvision, which does not fit 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 __all__ = ["IMAGE_TOKENS", "make_tiny_vision_model"]
 
 # Heads of 32 numbers are the smallest that vLLM's attention on a CPU takes.
-SIZES = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2}
+SIZES: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 IMAGE_TOKENS = 4
 """The tokens of one image in the prompt: the queries of the Q-Former."""
@@ -39,7 +40,7 @@ def make_tiny_vision_model(tokenizer_folder: Path, folder: Path) -> Path:
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
-    image_token = tokenizer.convert_tokens_to_ids("<image>")
+    image_token: Any = tokenizer.convert_tokens_to_ids("<image>")
     text = LlamaConfig(**SIZES, vocab_size=image_token + 8, max_position_embeddings=512)
     text.architectures = ["LlamaForCausalLM"]
     config = Blip2Config(

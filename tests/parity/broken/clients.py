@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from typing import Any
 
 from lollms_core import BackendError, Chunk, ClientClosedError, LollmsClient, LollmsError
 from tests.parity.broken.table import broken
@@ -50,7 +51,7 @@ def exceptions_of_callbacks_are_wrapped(patch):
 @broken("test_callback_false_stops", "test_cancel_from_another_thread")
 def cancelled_text_is_lost(patch):
     def complete(self, prompt, n_predict=None, *, streaming_callback=None, **options):
-        completion = _complete(self, prompt, n_predict, streaming_callback=streaming_callback, **options)
+        completion: Any = _complete(self, prompt, n_predict, streaming_callback=streaming_callback, **options)
         return None if completion.finish_reason == "cancelled" else completion
 
     patch.setattr(LollmsClient, "complete", complete)

@@ -234,7 +234,8 @@ class TakesAnything(Echo):
 class GoesOnForNobody(Echo):
     @hookimpl
     def generate(self, request):
-        items, stopped = queue.Queue(maxsize=1), threading.Event()
+        items: queue.Queue[str | None] = queue.Queue(maxsize=1)
+        stopped = threading.Event()
 
         def work():
             for number, word in enumerate(self.words(request)):
@@ -465,7 +466,7 @@ class LovesItsFirstLoop(Echo):
 
 @broken("test_contract_version_is_stated")
 class StatesNoVersion(Echo):
-    contract_version = None
+    contract_version = None  # type: ignore[assignment]
 
 
 @broken("test_no_thread_is_left_after_close", grace=0.3)
