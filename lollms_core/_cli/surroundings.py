@@ -16,7 +16,12 @@ from lollms_core._client.registry import OFFICIAL_PACKAGES
 
 __all__ = ["remarks"]
 
-_OTHER_VARIABLES = {"LOLLMS_ALLOW_DOWNLOADS", "LOLLMS_CACHE_DIR", "LOLLMS_CONFIG_FILE", "LOLLMS_DEBUG"}
+_OTHER_VARIABLES = {"LOLLMS_ALLOW_DOWNLOADS", "LOLLMS_CACHE_DIR", "LOLLMS_CONFIG_FILE", "LOLLMS_DEBUG", "LOLLMS_LOG"}
+_NAMES_ELSEWHERE = {
+    "API_BASE": "HOST_ADDRESS", "BACKEND": "FORMAT", "BASE_URL": "HOST_ADDRESS", "HOST": "HOST_ADDRESS",
+    "MAX_TOKENS": "N_PREDICT", "PROVIDER": "FORMAT", "TEMP": "TEMPERATURE", "TOKEN": "API_KEY", "URL": "HOST_ADDRESS",
+}  # fmt: skip
+"""What other programs would call these variables."""
 
 
 def remarks(config: ConfigFile) -> list[str]:
@@ -33,12 +38,13 @@ def remarks(config: ConfigFile) -> list[str]:
 def _misspelt_variables() -> Iterator[str]:
     known = {setting.variable for setting in SETTINGS.values()} | _OTHER_VARIABLES
     for name in os.environ:
-        if (
-            name.startswith("LOLLMS_")
-            and name not in known
-            and (close := difflib.get_close_matches(name, known, 1, 0.8))
-        ):
-            yield f"the variable {name} is not known; did you mean {close[0]}?"
+        if not name.startswith("LOLLMS_") or name in known:
+            continue
+        given = name.removeprefix("LOLLMS_")
+        # Without the prefix, which all of them share.
+        close = difflib.get_close_matches(given, [each.removeprefix("LOLLMS_") for each in known], 1, 0.75)
+        if meant := _NAMES_ELSEWHERE.get(given, close[0] if close else None):
+            yield f"the variable {name} is not known; did you mean LOLLMS_{meant}?"
 
 
 def _unknown_formats(config: ConfigFile) -> Iterator[str]:

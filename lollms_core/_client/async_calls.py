@@ -48,7 +48,7 @@ class AsyncCalls(ClientBase):
 
     async def agenerate(
         self,
-        prompt: str,
+        prompt: str | Iterable[Message | Mapping[str, Any]],
         n_predict: int | None = None,
         *,
         streaming_callback: AsyncCallback | None = None,

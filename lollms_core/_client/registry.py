@@ -195,7 +195,7 @@ def load_format(name: str) -> type[Backend]:
 
 
 def _unknown(name: str, formats: Mapping[str, FormatInfo]) -> UnknownFormatError:
-    official = [name] if name in OFFICIAL_PACKAGES else difflib.get_close_matches(name, OFFICIAL_PACKAGES, 1)
+    official = [name] if name in OFFICIAL_PACKAGES else difflib.get_close_matches(name, OFFICIAL_PACKAGES, 1, 0.7)
     if official and official[0] not in formats:
         meant = "" if official[0] == name else f"Did you mean {official[0]!r}? "
         package = OFFICIAL_PACKAGES[official[0]]

@@ -302,7 +302,7 @@ def test_options_that_make_no_sense(options: dict[str, Any], kind: type[Exceptio
 @pytest.mark.parametrize("images", [5, "x.png", ("x.png",), [b"x"]])
 def test_a_message_whose_images_are_none(images: Any) -> None:
     with echo() as client, pytest.raises(TypeError, match="must be a tuple of Image"):
-        client.generate([Message("user", "x", images=images)])  # type: ignore[arg-type]
+        client.generate([Message("user", "x", images=images)])
 
 
 def nested(depth: int) -> Any:

@@ -48,7 +48,7 @@ def events(*values: object, done: bool = True) -> bytes:
     return "".join(lines).encode()
 
 
-def delta(finish: str | None = None, **fields: object) -> dict[str, Any]:
+def delta(finish: object = None, **fields: object) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": fields, "finish_reason": finish}]}
 
 

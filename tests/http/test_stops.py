@@ -31,6 +31,9 @@ class Call:
     def is_alive(self) -> bool:
         return True
 
+    def goes_on_elsewhere(self) -> bool:
+        return False
+
     def abort(self) -> None:
         self.aborted = self.over = True
 

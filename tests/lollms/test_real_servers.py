@@ -432,7 +432,7 @@ def test_a_question_right_after_a_cancel_gets_a_whole_answer(classic: LollmsStub
                 assert begun.acquire(timeout=PATIENCE)
             ours.cancel()
             completion = result_of(asyncio.run(ours.acomplete("twenty")) if asynchronous else ours.complete("twenty"))
-            assert len(completion.text.split()) == 20
+            assert len(result_of(completion).text.split()) == 20
             counting.result()
             begun = threading.Semaphore(0)
     assert (classic.consumed, classic.abandoned) == (3, 0)
@@ -454,7 +454,7 @@ async def test_a_question_right_after_a_task_was_cancelled_gets_a_whole_answer(c
         await begun.wait()
         counting.cancel()
         completion = await ours.acomplete("twenty")
-        assert len(completion.text.split()) == 20
+        assert len(result_of(completion).text.split()) == 20
         with contextlib.suppress(asyncio.CancelledError):
             await counting
     assert (classic.consumed, classic.abandoned) == (1, 0)

@@ -31,7 +31,7 @@ class TestEcho(BackendConformance):
 def test_a_conversation_is_answered_with_what_was_said_last():
     said = [Message("user", "one"), Message("assistant", "two"), Message("user", "three four")]
     with LollmsClient(default_generation_mode="echo", raise_errors=True) as client:
-        assert client.generate(said) == "three four"  # type: ignore[arg-type]
+        assert client.generate(said) == "three four"
         assert result_of(client.complete(said, system_prompt="Be brief.")).text == "Be brief.\nthree four"
 
 

@@ -55,4 +55,5 @@ def command(text: tuple[str, ...], count: bool, as_json: bool, choices: Choices)
         return
     click.echo(str(number) if count else " ".join(map(str, tokens)))
     if not exact:
-        note(f"{session.subject} has no tokenizer of its own to ask: this is an estimate")
+        what = "this is an estimate" if count else "these are another model's tokens"
+        note(f"{session.subject} has no tokenizer of its own to ask: {what}")

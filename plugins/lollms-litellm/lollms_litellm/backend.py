@@ -28,6 +28,7 @@ from lollms_core import (
     ModelInfo,
     ModelInfoRequest,
     ModelRequiredError,
+    TokenCount,
     TokenizeRequest,
     hookimpl,
 )
@@ -152,6 +153,11 @@ class LiteLLMBackend(Backend):
         if model is None or not catalogue.has_exact_tokenizer(model):
             return None
         return self._guarded(lambda: list(litellm().encode(model=model, text=request.text)))
+
+    @hookimpl
+    def count_tokens(self, request: TokenizeRequest) -> TokenCount | None:
+        tokens = self.tokenize(request)
+        return None if tokens is None else TokenCount(len(tokens), exact=True)
 
     @hookimpl
     def detokenize(self, request: DetokenizeRequest) -> str | None:
