@@ -67,8 +67,8 @@ class LollmsClient(AsyncCalls):
         """Answer a prompt.
 
         Args:
-            prompt: what to ask, or a conversation, as for `chat`. A text is a user's message unless `completion_format` is
-                `Instruct`.
+            prompt: what to ask, or a conversation, as for `chat`. A text is a user's message unless `completion_format`
+                is `Instruct`.
             n_predict: limit of new tokens.
             streaming_callback: gets every piece as it arrives, with a `MSG_TYPE`; returning `False` stops.
             **options: see `GenerateOptions`; what is left out has the client's value.
