@@ -14,7 +14,7 @@ from lollms_core._client.base import ClientBase, Run, as_text, next_question, pr
 from lollms_core._client.code_generation import ask_for_codes
 from lollms_core._client.dialogues import Dialogue
 from lollms_core._client.requests import GenerateOptions, TextOptions
-from lollms_core._client.streaming import adrive
+from lollms_core._client.streams import adrive
 from lollms_core._client.value_calls import ValueCall
 from lollms_core.contract.errors import ErrorDict, LollmsError
 from lollms_core.contract.types import (

@@ -21,6 +21,7 @@ from lollms_core._bridges.tasks import await_unless_cancelled, iterate_in_loop, 
 from lollms_core._bridges.threads import iterate_in_thread, run_in_thread
 from lollms_core._client.dialogues import Ask
 from lollms_core._client.layers import Layers
+from lollms_core._client.pipeline import ONLY_REASONING, ONLY_REASONING_HINT, Pipeline, as_lollms_error
 from lollms_core._client.registry import (
     active_extensions,
     checked_backend,
@@ -40,7 +41,6 @@ from lollms_core._client.requests import (
     default_int,
     is_chosen,
 )
-from lollms_core._client.streaming import ONLY_REASONING, ONLY_REASONING_HINT, Pipeline, as_lollms_error
 from lollms_core._client.value_calls import value_problem
 from lollms_core._log import log_as_asked
 from lollms_core.contract.backend import capabilities_problem

@@ -143,9 +143,9 @@ class HTTPBackend(Backend):
         return f"Check the key that was passed as {where}." if self.key else f"Pass a key as {where}."
 
     def ask(self, exchange: Exchange[T], request: Request) -> Pending[T]:
-        """Run a conversation of whole responses, with retries, when its result is waited for or awaited.
+        """Run an exchange of whole responses, with retries, when its result is waited for or awaited.
 
-        What a hook that gives a value returns. `request` is the hook's: cancelling it ends the conversation.
+        What a hook that gives a value returns. `request` is the hook's: cancelling it ends the exchange.
         """
         return HTTPCall(self, exchange, request.cancel)
 
@@ -269,7 +269,7 @@ class HTTPCall(Pending[T]):
         call = self._backend._sync.call()
         unregister = self._cancel.on_cancel(call.abort)
         try:
-            return driver.run(driver.conversation(self._exchange, call, self._backend._policy))
+            return driver.run(driver.carried_out(self._exchange, call, self._backend._policy))
         except LollmsError as error:
             raise self._known(error) from error.__cause__
         finally:
@@ -286,7 +286,7 @@ class HTTPCall(Pending[T]):
         call = transport.call()
         unregister = self._cancel.on_cancel(call.abort)
         try:
-            return await driver.arun(driver.conversation(self._exchange, call, self._backend._policy))
+            return await driver.arun(driver.carried_out(self._exchange, call, self._backend._policy))
         except LollmsError as error:
             raise self._known(error) from error.__cause__
         finally:

@@ -1,4 +1,4 @@
-"""The driver: it runs a conversation over a transport. Written once, as generators that yield what is to be done.
+"""The driver: it runs an exchange over a transport. Written once, as generators that yield what is to be done.
 
 A step is a function of the transport without arguments: `response.read`, say. Two small runners carry the steps out,
 one calls them, the other awaits what they return; everything that decides, retries, stops and closes stands here and is
@@ -33,8 +33,8 @@ __all__ = [
     "achunks",
     "answer",
     "arun",
+    "carried_out",
     "chunks",
-    "conversation",
     "once_more_if_unwanted",
     "run",
 ]
@@ -148,8 +148,8 @@ def once_more_if_unwanted(step: Step) -> Generator[Step, Any, Any]:
 # --- what is done -------------------------------------------------------------------------------------------------
 
 
-def conversation(exchange: Exchange[T], call: Call, policy: Policy) -> Generator[Step, Any, T]:
-    """A conversation of whole responses, to its result."""
+def carried_out(exchange: Exchange[T], call: Call, policy: Policy) -> Generator[Step, Any, T]:
+    """An exchange of whole responses, to its result."""
     try:
         request = next(exchange)
         while True:
@@ -220,7 +220,7 @@ def answer(generation: Generation, call: Call, policy: Policy) -> Generator[Step
     unregister = generation.cancel.on_cancel(stop)
     turns: Turns | None = None
     try:
-        plan = yield from conversation(generation.open(), call, policy)
+        plan = yield from carried_out(generation.open(), call, policy)
         if plan.turns is not None:
             turns = plan.turns
             yield functools.partial(call.take_turn, turns)
@@ -270,7 +270,7 @@ def _attempts(
         revised = None
         if revisions < _MAX_REVISIONS:
             revisions += 1
-            revised = yield from conversation(generation.revise(plan, failure), call, policy)
+            revised = yield from carried_out(generation.revise(plan, failure), call, policy)
         if revised is not None:
             plan = revised
             continue
@@ -344,7 +344,7 @@ def _held_back(decoder: Decoder) -> Generator[Chunk, None, None]:
 
 
 def run(plan: Generator[Step, Any, T]) -> T:
-    """Carry out a conversation over a sync transport."""
+    """Carry out a plan over a sync transport."""
     try:
         step = next(plan)
         while True:

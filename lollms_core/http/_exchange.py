@@ -108,7 +108,7 @@ class StreamCall:
 
 
 Exchange: TypeAlias = Generator[HTTPRequest, HTTPResponse, T]
-"""A conversation that yields requests and is sent responses; a `LollmsError` is thrown in where a request failed."""
+"""What yields requests and is sent responses; a `LollmsError` is thrown in where a request failed."""
 
 
 WEB_PAGE = "The address probably names a website or a proxy's error page: check host_address."

@@ -18,7 +18,7 @@ from lollms_core import (
     ToolCall,
     ask_until_valid,
 )
-from lollms_core._client.streaming import Pipeline
+from lollms_core._client.pipeline import Pipeline
 from lollms_core.testing import within
 from lollms_core.text._json_schema import as_schema, model_checker, schema_checker
 from tests.support.waiting import PATIENCE

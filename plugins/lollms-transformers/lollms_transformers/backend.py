@@ -31,7 +31,8 @@ from lollms_core import (
 )
 from lollms_core.mailbox import Mailbox, MailboxStream
 from lollms_transformers.advice import advice_withheld
-from lollms_transformers.engine import Engine, Job
+from lollms_transformers.engine import Engine
+from lollms_transformers.job import Job
 from lollms_transformers.options import TransformersOptions
 
 __all__ = ["TransformersBackend"]

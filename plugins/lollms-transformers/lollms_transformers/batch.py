@@ -13,7 +13,7 @@ from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from lollms_core import UnsupportedError
 from lollms_transformers import kv
-from lollms_transformers.engine import Job
+from lollms_transformers.job import Job
 from lollms_transformers.loading import LoadedModel, failure
 from lollms_transformers.options import TransformersOptions
 from lollms_transformers.prefix_cache import PrefixCache

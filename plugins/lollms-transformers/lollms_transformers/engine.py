@@ -17,17 +17,17 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lollms_core import BackendError, ClientClosedError, GenerationRequest, MissingDependencyError
+from lollms_core import BackendError, ClientClosedError, MissingDependencyError
 from lollms_core.mailbox import Mailbox
 from lollms_transformers.advice import advice_withheld
+from lollms_transformers.job import Job
 
 if TYPE_CHECKING:
     from lollms_transformers.batch import Batch
 
-__all__ = ["Engine", "Job"]
+__all__ = ["Engine"]
 
 logger = logging.getLogger("lollms.transformers")
 
@@ -35,14 +35,6 @@ T = TypeVar("T")
 
 _used_in: int | None = None
 """The process in which torch has computed. Its thread pools do not survive a fork: a child would hang in them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A generation that waits for its place in the batch."""
-
-    request: GenerationRequest
-    mailbox: Mailbox
 
 
 class Engine:
