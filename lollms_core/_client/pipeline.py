@@ -92,7 +92,7 @@ class Pipeline:
         self._splitter = ReasoningSplitter()
         self._stop = StopFilter(stop) if stop else None
         self._filtering = True
-        self._joiners = {_TEXT: SurrogateJoiner(), _REASONING: SurrogateJoiner()}
+        self._joiners: dict[MSG_TYPE, SurrogateJoiner] = {}
         self._halves = False
         self._text: list[str] = []
         self._reasoning: list[str] = []
@@ -139,10 +139,9 @@ class Pipeline:
         return out
 
     def _joined(self, text: str, kind: MSG_TYPE) -> str:
-        joiner = self._joiners.get(kind)
-        if joiner is None or not text:
+        if not text or (kind != _TEXT and kind != _REASONING):
             return text
-        text = joiner.feed(text)
+        text = self._joiners.setdefault(kind, SurrogateJoiner()).feed(text)
         self._halves = any(other.held for other in self._joiners.values())
         return text
 

@@ -260,6 +260,8 @@ class RequestBuilder:
 
     def _with_what_can_be_said(self, request: GenerationRequest) -> GenerationRequest:
         """The request without those parts of its messages that the backend has no way to say; it is told which."""
+        if not request.messages:
+            return request
         raw = request.completion_format is ELF_COMPLETION_FORMAT.Instruct  # which is nothing but text
         can = frozenset[str]() if raw else self._backend.capabilities.parts
         lost: dict[type, str] = {kind: told for kind, (name, told) in _NAMES_OF_PARTS.items() if name not in can}

@@ -255,9 +255,10 @@ def _attempts(
     retries, revisions = policy.retries(), 0
     while True:
         held: list[Chunk] = []
-        deadline = time.monotonic() + call.patience()
-        while not call.stopping and call.patience() and time.monotonic() < deadline:
-            yield functools.partial(call.wait, _LOOK)
+        if limit := call.patience():
+            deadline = time.monotonic() + limit
+            while not call.stopping and call.patience() and time.monotonic() < deadline:
+                yield functools.partial(call.wait, _LOOK)
         try:
             yield from _read_answer(plan, call, policy, held)
             return

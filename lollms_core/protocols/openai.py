@@ -156,6 +156,9 @@ def wire_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
 
 
 def _wire_forms(message: Message) -> Iterator[dict[str, Any]]:
+    if len(message.parts) == 1 and type(part := message.parts[0]) is TextPart:  # as most have it
+        yield {"role": message.role, "content": part.text}
+        return
     for result in message.tool_results:
         yield {"role": "tool", "tool_call_id": result.id, "content": result.text}
     calls = [
