@@ -18,6 +18,7 @@ from lollms_core.http._exchange import (
 )
 from lollms_core.http._failures import answer_error, error_code, error_text, not_due, retry_after, status_error
 from lollms_core.http._ndjson import NDJSONDecoder
+from lollms_core.http._retry import Retries
 from lollms_core.http._secrets import Secrets, decoded
 from lollms_core.http._shapes import shown, wrong_shape
 from lollms_core.http._sse import NamedEvent, SSEDecoder
@@ -35,6 +36,7 @@ __all__ = [
     "Headers",
     "NDJSONDecoder",
     "NamedEvent",
+    "Retries",
     "SSEDecoder",
     "Secrets",
     "StreamCall",

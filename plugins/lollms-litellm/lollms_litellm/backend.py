@@ -32,11 +32,11 @@ from lollms_core import (
     TokenizeRequest,
     hookimpl,
 )
-from lollms_core.http import decoded
+from lollms_core.http import Retries, decoded
 from lollms_core.protocols.openai import read_embeddings
 from lollms_litellm import catalogue
 from lollms_litellm.arguments import RESERVED, arguments
-from lollms_litellm.calls import Call, wait_before_retry
+from lollms_litellm.calls import BACKOFF, Call
 from lollms_litellm.clients import Clients
 from lollms_litellm.faults import about_images, from_litellm
 from lollms_litellm.loading import litellm
@@ -226,18 +226,18 @@ class LiteLLMBackend(Backend):
         return values | {name: value for name, value in self.options.params.items() if name not in RESERVED}
 
     async def _retried(self, attempt: Callable[[], Awaitable[T]], model: str) -> T:
-        for count in range(self.settings.max_retries + 1):
+        retries = Retries(self.settings.max_retries, BACKOFF)
+        while True:
             try:
                 return await attempt()
             except APITimeoutError:
                 raise  # patience has an end for all attempts together
             except Exception as caught:
                 error = self._error(caught, model=model)
-            wait = wait_before_retry(error, count)
-            if wait is None or count == self.settings.max_retries:
+            wait = retries.wait(error)
+            if wait is None:
                 raise error
             await asyncio.sleep(wait)
-        raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _in_time(self, answer: Awaitable[T]) -> T:
         """An answer within the first-token limit: LiteLLM's is for each silence, and not kept by all."""

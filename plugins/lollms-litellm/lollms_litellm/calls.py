@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 from collections.abc import Callable
 from typing import Any
@@ -17,16 +16,16 @@ from lollms_core import (
     UnsupportedOptionWarning,
 )
 from lollms_core.contract.errors import warn_caller
+from lollms_core.http import Retries
 from lollms_litellm.arguments import Arguments
 from lollms_litellm.chunks import ChunkReader
 from lollms_litellm.loading import litellm
 from lollms_litellm.relay import Relay
 
-__all__ = ["Call", "give_up", "wait_before_retry"]
+__all__ = ["BACKOFF", "Call", "give_up"]
 
-_LONGEST_WAIT = 60.0
-"""A server that asks for more gets its error reported in place of a caller that seems to hang."""
-_FIRST_WAIT = 0.5
+BACKOFF = 0.5
+"""Seconds before the first repetition of a failed call."""
 _MOST_REVISIONS = 12
 _SMALLEST_LIMIT = 16
 
@@ -54,13 +53,13 @@ class Call:
         self._call = call
         self._common = common
         self._timeouts = timeouts
-        self._retries = max_retries
+        self._max_retries = max_retries
         self._translate = translate
         self._refused = refused
 
     async def produce(self, pipe: Relay) -> None:
         """Send the answer's chunks to `pipe`. Raises `LollmsError` only."""
-        attempt = revisions = 0
+        retries, revisions = Retries(self._max_retries, BACKOFF), 0
         while True:
             error = await self._attempt(pipe)
             if error is None:
@@ -71,10 +70,9 @@ class Call:
             if revisions < _MOST_REVISIONS and give_up(error, self._call, self._refused):
                 revisions += 1
                 continue
-            wait = wait_before_retry(error, attempt)
-            if attempt >= self._retries or wait is None:
+            wait = retries.wait(error)
+            if wait is None:
                 raise error
-            attempt += 1
             await asyncio.sleep(wait)
 
     async def _attempt(self, pipe: Relay) -> LollmsError | None:
@@ -109,15 +107,6 @@ class Call:
             await pipe.send(closing)
         finally:
             await stream.aclose()
-
-
-def wait_before_retry(error: LollmsError, attempt: int) -> float | None:
-    """Seconds to wait before trying again, with jitter; `None` where that makes no sense."""
-    if not error.retryable:
-        return None
-    if error.retry_after is not None:
-        return error.retry_after if error.retry_after <= _LONGEST_WAIT else None
-    return float(_FIRST_WAIT * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311
 
 
 def give_up(error: LollmsError, call: Arguments, refused: set[str]) -> bool:
