@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
 
@@ -265,8 +266,8 @@ model = "in a list"
 def test_everything_else_stays_as_it_is(path, value, before, after):
     assert DOCUMENT.count(before) == 1
     changed, expected = toml_edit.set_value(DOCUMENT, path, value), DOCUMENT.replace(before, after)
-    # Before 0.15, tomlkit put no blank line before a new table.
-    assert changed.replace("\n\n[", "\n[") == expected.replace("\n\n[", "\n[")
+    # How many blank lines stand before a new table is tomlkit's own affair, and differs between its versions.
+    assert re.sub("\n+\\[", "\n[", changed) == re.sub("\n+\\[", "\n[", expected)
 
 
 @pytest.mark.parametrize(
