@@ -13,6 +13,7 @@ import os
 __all__ = ["log_as_asked", "logger"]
 
 logger = logging.getLogger("lollms")
+logger.addHandler(logging.NullHandler())  # or Python itself would print warnings in a program that has set up no log
 
 
 @functools.cache
@@ -22,7 +23,7 @@ def log_as_asked() -> None:
     if not isinstance(level, int):
         return
     logger.setLevel(level)
-    if not logger.handlers:  # the command has its own
+    if all(isinstance(handler, logging.NullHandler) for handler in logger.handlers):  # the command has its own
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
         logger.addHandler(handler)

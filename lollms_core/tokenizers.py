@@ -206,8 +206,8 @@ def _choose(wanted: str | None, allow_download: bool) -> Tokenizer:
                 )
             return TiktokenTokenizer(encoding, name=name, exact=name == wanted)
     _warn_once(
-        f"No tokenizer's vocabulary is on this machine{_why(names[0])}: token counts are estimates, and token ids are "
-        f"no model's. {_INSTALL}, point {_remedy(allow_download)}"
+        f"No tokenizer's vocabulary is on this machine{_why(names[0])}: token counts are estimates, and token ids "
+        f"belong to no model. {_INSTALL}, point {_remedy(allow_download)}"
     )
     return Utf8Tokenizer()
 

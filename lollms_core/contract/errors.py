@@ -355,7 +355,7 @@ def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("lollms_"):
         frame, level = frame.f_back, level + 1
     if frame.f_globals.get("__name__", "").partition(".")[0] in _RUNNERS:
-        warnings.warn_explicit(message, category, "lollms", 1, module="lollms_core", registry={})
+        warnings.warn_explicit(message, category, "<lollms>", 1, module="lollms_core", registry={})
     else:
         warnings.warn(message, category, stacklevel=level)
 

@@ -17,7 +17,7 @@ from lollms_core.contract.errors import CallCancelledError, LollmsError
 from lollms_core.contract.types import Timeouts
 from lollms_core.http._address import mask
 from lollms_core.http._aio_response import AsyncResponse
-from lollms_core.http._driver import arun, once_more_if_unwanted
+from lollms_core.http._driver import MOST_CANCELS, again_if_unwanted, arun
 from lollms_core.http._exchange import HTTPRequest
 from lollms_core.http._failures import (
     connection_error,
@@ -221,16 +221,16 @@ class AsyncCall:
         except RuntimeError:  # if the loop is closed, so is everything in it
             self._transport.wait_for_no_more(self)
 
-    def _begin_to_stop(self, last_word: HTTPRequest, again: bool = True) -> None:
+    def _begin_to_stop(self, last_word: HTTPRequest, times: int = MOST_CANCELS) -> None:
         self._news = asyncio.Event()
         self._stopper = self.loop.create_task(self._ask_to_stop(last_word))
 
         def ended(stopper: asyncio.Task[None]) -> None:
             if not stopper.cancelled() or self.over:
                 self._transport.wait_for_no_more(self)
-            elif again:
+            elif times > 0:
                 # A loop that ends cancels its tasks, and waits for the one that reads: that one waits for the answer.
-                self._begin_to_stop(last_word, again=False)
+                self._begin_to_stop(last_word, times - 1)
             else:
                 self.abort()
                 self._transport.wait_for_no_more(self)
@@ -249,7 +249,7 @@ class AsyncCall:
             try:
                 if not self.aborted and (response := self.response) is not None:
                     self.noticed()
-                    while (yield from once_more_if_unwanted(response.read)):
+                    while (yield from again_if_unwanted(response.read)):
                         self.running = True
                         self.noticed()
             except LollmsError:
@@ -281,7 +281,7 @@ class AsyncCall:
                 await wait_for(self._news.wait(), left)
 
     async def _read_on(self) -> None:
-        for last in (False, True):
+        for count in range(MOST_CANCELS + 1):
             try:
                 while self.response is not None and await self.response.read():
                     self.noticed()
@@ -289,7 +289,7 @@ class AsyncCall:
             except LollmsError:
                 break
             except asyncio.CancelledError:  # by a loop that ends, which waits for this
-                if last:
+                if count == MOST_CANCELS:
                     raise
         self.end()
 

@@ -26,16 +26,17 @@ from lollms_core.http._retry import Retries
 from lollms_core.http._turns import Turns
 
 __all__ = [
+    "MOST_CANCELS",
     "Call",
     "Generation",
     "Policy",
     "Response",
     "achunks",
+    "again_if_unwanted",
     "answer",
     "arun",
     "carried_out",
     "chunks",
-    "once_more_if_unwanted",
     "run",
 ]
 
@@ -46,6 +47,8 @@ logger = logging.getLogger("lollms")
 _ERROR_BODY = 256 * 1024
 _AFTER_THE_END = 5.0
 """Seconds for what may follow a whole answer."""
+MOST_CANCELS = 8
+"""How often what ends an answer may be cancelled and goes on: a loop that ends cancels all its tasks."""
 _LOOK = 0.02
 """Seconds between two looks at whether other answers have ended."""
 _MAX_REVISIONS = 8
@@ -137,12 +140,14 @@ class _Unwanted(BaseException):
     """Nobody reads on. Thrown into a generation, which then ends in its own order."""
 
 
-def once_more_if_unwanted(step: Step) -> Generator[Step, Any, Any]:
-    """The value of a step, taken again if it was cancelled: a loop that ends cancels what is cancelled already."""
-    try:
-        return (yield step)
-    except _Unwanted:
-        return (yield step)
+def again_if_unwanted(step: Step) -> Generator[Step, Any, Any]:
+    """The value of a step, taken again when it was cancelled: a loop that ends cancels what is cancelled already."""
+    for _ in range(MOST_CANCELS):
+        try:
+            return (yield step)
+        except _Unwanted:
+            continue
+    return (yield step)
 
 
 # --- what is done -------------------------------------------------------------------------------------------------
@@ -453,27 +458,45 @@ async def _ended(plan: Generator[Step | Chunk, Any, None]) -> None:
     except (StopIteration, _Unwanted, LollmsError):
         return  # there is nothing to wait for
     # In a task of its own: whoever is cancelled may be cancelled again, anyio's tasks with every turn.
-    ending = asyncio.create_task(_end(plan, step))
-    _endings.add(ending)
-    ending.add_done_callback(_endings.discard)
-    await asyncio.shield(ending)
+    await asyncio.shield(_Ending(plan, step).begin())
 
 
-async def _end(plan: Generator[Step | Chunk, Any, None], step: Any) -> None:
-    # No async generator: a loop on its way out, which closes those that it knows, warns of one that begins then.
-    try:
-        while True:
-            if step.__class__ is Chunk:
-                step = next(plan)
-                continue
-            try:
-                value = await step()
-            except LollmsError as error:
-                step = plan.throw(error)
-            else:
-                step = plan.send(value)
-    except (StopIteration, _Unwanted, LollmsError):
-        return
-    except BaseException:
-        await _ended(plan)
-        raise
+class _Ending:
+    """The rest of a generation that nobody wants."""
+
+    def __init__(self, plan: Generator[Step | Chunk, Any, None], step: Any) -> None:
+        self._plan = plan
+        self._step = step
+        self._begun = False
+
+    def begin(self) -> asyncio.Task[None]:
+        ending = asyncio.get_running_loop().create_task(self._run())
+        _endings.add(ending)
+        ending.add_done_callback(self._over)
+        return ending
+
+    def _over(self, ending: asyncio.Task[None]) -> None:
+        _endings.discard(ending)
+        if ending.cancelled() and not self._begun:  # by a loop that ends, which goes on as long as it closes generators
+            self.begin()
+
+    async def _run(self) -> None:
+        # No async generator: a loop that closes those that it knows warns of one that begins then.
+        self._begun = True
+        plan, step = self._plan, self._step
+        try:
+            while True:
+                if step.__class__ is Chunk:
+                    step = next(plan)
+                    continue
+                try:
+                    value = await step()
+                except LollmsError as error:
+                    step = plan.throw(error)
+                else:
+                    step = plan.send(value)
+        except (StopIteration, _Unwanted, LollmsError):
+            return
+        except BaseException:
+            await _ended(plan)
+            raise

@@ -10,4 +10,21 @@ from lollms_core.testing._extension import ExtensionConformance
 from lollms_core.testing._requirements import eventually, require, within
 from lollms_core.testing._setting import Setting, png
 
-__all__ = ["BackendConformance", "ExtensionConformance", "Setting", "eventually", "png", "require", "within"]
+
+def private_imports(package: str) -> list[str]:
+    """See `lollms_core.testing.imports`."""
+    from lollms_core.testing import imports
+
+    return imports.private_imports(package)
+
+
+__all__ = [
+    "BackendConformance",
+    "ExtensionConformance",
+    "Setting",
+    "eventually",
+    "png",
+    "private_imports",
+    "require",
+    "within",
+]

@@ -24,12 +24,19 @@ def private_imports(package: str) -> list[str]:
         package: the name that is imported, such as `"lollms_whatever"`. None of its code is run.
 
     Raises:
-        ModuleNotFoundError: there is no such package.
+        ModuleNotFoundError: there is no such package, or it is not written in Python.
+        SyntaxError: one of its files is no Python.
     """
+    if not package.isidentifier():
+        raise ModuleNotFoundError(
+            f"{package!r} is not the name of a package: give the name that is imported, such as lollms_whatever"
+        )
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"there is no package {package!r} here", name=package)
     origin = Path(spec.origin)
+    if origin.suffix != ".py":
+        raise ModuleNotFoundError(f"{package!r} is not written in Python", name=package)
     files = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
     return [
         f"{file.relative_to(origin.parent.parent if len(files) > 1 else origin.parent)}:{line}: {name} is private"
@@ -52,12 +59,17 @@ def _is_private(name: str) -> bool:
 
 
 def _main() -> int:
-    if len(sys.argv) < 2:
-        sys.stderr.write("Usage: python -m lollms_core.testing.imports PACKAGE…\n")
-        return 2
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        sys.stderr.write(
+            "Usage: python -m lollms_core.testing.imports PACKAGE…\n\n"
+            "Say where packages import what is private in lollms_core. Example:\n"
+            "  python -m lollms_core.testing.imports lollms_whatever\n\n"
+            "Exit status: 0 nowhere, 1 somewhere, 2 wrong usage.\n"
+        )
+        return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2
     try:
         found = [line for package in sys.argv[1:] for line in private_imports(package)]
-    except ModuleNotFoundError as error:
+    except (ModuleNotFoundError, SyntaxError) as error:
         sys.stderr.write(f"Error: {error}\n")
         return 2
     sys.stdout.writelines(f"{line}\n" for line in found)

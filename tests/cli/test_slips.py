@@ -113,3 +113,8 @@ class Failing(Backend):
 def test_the_words_of_a_server_stay(monkeypatch):
     monkeypatch.setattr("lollms_core._client.base.load_format", lambda name: Failing)
     assert "Pool(host='localhost', n_predict=3): set host_address" in CliRunner().invoke(cli, ["-f", "x", "hi"]).stderr
+
+
+def test_config_without_set(run):
+    result = run("config", "format", "echo")
+    assert (result.exit_code, "Did you mean lollms config set format …?" in result.stderr) == (2, True)

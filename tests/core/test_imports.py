@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lollms_core.testing.imports import private_imports
+from lollms_core.testing import private_imports
 
 SOURCE = """
 import lollms_core, lollms_core._log
@@ -45,12 +45,31 @@ def test_each_private_import_is_told() -> None:
     assert private_imports("lollms_alone") == []
 
 
-def test_a_package_that_is_not_there() -> None:
-    with pytest.raises(ModuleNotFoundError, match="lollms_nowhere"):
-        private_imports("lollms_nowhere")
+@pytest.mark.parametrize(
+    ("package", "complaint"),
+    [
+        ("lollms_nowhere", "there is no package 'lollms_nowhere' here"),
+        (".", "give the name that is imported"),
+        ("lollms_stranger.inner", "give the name that is imported"),
+        ("lollms_stranger/inner/backend.py", "give the name that is imported"),
+        ("sys", "is not written in Python"),
+    ],
+)
+@pytest.mark.usefixtures("stranger")
+def test_what_is_no_package(package: str, complaint: str) -> None:
+    with pytest.raises(ModuleNotFoundError, match=complaint):
+        private_imports(package)
 
 
-@pytest.mark.parametrize(("package", "status"), [("lollms_stranger", 1), ("lollms_alone", 0), ("lollms_nowhere", 2)])
+def test_a_file_that_is_no_python(stranger: Path) -> None:
+    (stranger / "lollms_stranger" / "broken.py").write_text("def")
+    with pytest.raises(SyntaxError):
+        private_imports("lollms_stranger")
+
+
+@pytest.mark.parametrize(
+    ("package", "status"), [("lollms_stranger", 1), ("lollms_alone", 0), ("lollms_nowhere", 2), ("--help", 0), (".", 2)]
+)
 def test_the_command(stranger: Path, package: str, status: int) -> None:
     command = [sys.executable, "-m", "lollms_core.testing.imports", package]
     done = subprocess.run(command, cwd=stranger, capture_output=True, text=True, check=False)

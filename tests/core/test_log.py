@@ -64,3 +64,12 @@ def test_a_variable_shows_it(level: str, shown: bool) -> None:
     )  # fmt: skip
     assert ("lollms DEBUG echo: finish reason stop" in done.stderr) is shown
     assert shown or not done.stderr
+
+
+def test_a_program_without_a_log_hears_nothing_of_it() -> None:
+    """Python prints warnings of a logger that has no handler at all."""
+    asks = (
+        "import logging, lollms_core; lollms_core.LollmsClient; logging.getLogger('lollms').warning('closing failed')"
+    )
+    done = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

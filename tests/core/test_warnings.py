@@ -29,4 +29,4 @@ def test_a_warning_of_a_backends_thread_is_shown_for_each_client(over: Over) -> 
         warnings.simplefilter("default")
         for _ in range(2):
             over(Learning).generate("x")
-    assert [(each.category, each.filename) for each in caught] == [(UnsupportedOptionWarning, "lollms")] * 2
+    assert [(each.category, each.filename) for each in caught] == [(UnsupportedOptionWarning, "<lollms>")] * 2

@@ -194,6 +194,40 @@ def by_a_loop_that_ends_with_an_iterator_that_is_kept(client: LollmsClient) -> N
     del kept
 
 
+def by_a_task_that_is_cancelled_as_the_loop_ends(client: LollmsClient) -> None:
+    """The loop cancels what ends the answer as well, before it has begun."""
+
+    async def main() -> None:
+        begun = asyncio.Event()
+
+        async def show(*_: object) -> None:
+            begun.set()
+
+        task = asyncio.create_task(client.agenerate("count", streaming_callback=show))
+        await begun.wait()
+        task.cancel()
+
+    asyncio.run(main())
+
+
+def by_a_task_when_all_tasks_are_cancelled_twice(client: LollmsClient) -> None:
+    async def main() -> None:
+        begun = asyncio.Event()
+
+        async def show(*_: object) -> None:
+            begun.set()
+
+        task = asyncio.create_task(client.agenerate("count", streaming_callback=show))
+        await begun.wait()
+        task.cancel()
+        await asyncio.sleep(0.01)
+        for other in asyncio.all_tasks() - {asyncio.current_task()}:
+            other.cancel()
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
 def by_iterator_left_in_a_circle(client: LollmsClient) -> None:
     circle: list[Any] = [client.stream("count")]
     next(circle[0])
@@ -230,6 +264,8 @@ STOPS = [
     by_task_that_is_cancelled_again_and_again,
     by_a_loop_that_ends_with_an_iterator_left_behind,
     by_a_loop_that_ends_with_an_iterator_that_is_kept,
+    by_a_task_that_is_cancelled_as_the_loop_ends,
+    by_a_task_when_all_tasks_are_cancelled_twice,
 ]
 
 

@@ -46,6 +46,8 @@ class _Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if meant := _ELSEWHERE.get(args[0]):
             ctx.fail(f"There is no command {args[0]!r}: {meant}.")
+        if args[0] in SETTINGS or args[0].partition(".")[0] in ("formats", "extension"):
+            ctx.fail(f"There is no command {args[0]!r}. Did you mean lollms config set {args[0]} …?")
         return super().resolve_command(ctx, args)
 
 
