@@ -63,7 +63,7 @@ def test_ctrl_c_is_answered_and_ends_the_command(terminal, slow):
         screen.expect("working")
         screen.type(CTRL_C)
         screen.expect("Stopping…")
-        assert screen.end() == 130
+        assert screen.end() == 130, screen.shown
     assert "Traceback" not in screen.shown
 
 
@@ -84,7 +84,7 @@ def test_pressed_twice_it_does_not_wait_for_a_clean_end(terminal, strangers):
         screen.type(CTRL_C)
         screen.expect("Stopping…")
         screen.type(CTRL_C)
-        assert screen.end() == 130
+        assert screen.end() == 130, screen.shown
 
 
 def test_the_spinner_is_gone_before_it_is_answered(terminal):
@@ -92,7 +92,7 @@ def test_the_spinner_is_gone_before_it_is_answered(terminal):
         screen.expect("Waiting for a-name")
         screen.type(CTRL_C)
         screen.expect("Stopping…")
-        assert screen.end() == 130
+        assert screen.end() == 130, screen.shown
     assert [line for line in screen.lines if line] == ["Stopping…"]
 
 
@@ -102,7 +102,7 @@ def test_what_was_printed_of_an_answer_stays(terminal):
         screen.expect("first second")
         screen.type(CTRL_C)
         screen.expect("Stopping…")
-        assert screen.end() == 130
+        assert screen.end() == 130, screen.shown
     assert screen.lines[0].startswith("first second")
 
 
@@ -137,7 +137,7 @@ def test_a_question_to_the_person_is_simply_left(terminal):
     with terminal("config", "set", "api_key") as screen:
         screen.expect("api_key: ")
         screen.type(CTRL_C)
-        assert screen.end() == 130
+        assert screen.end() == 130, screen.shown
     assert "Traceback" not in screen.shown
 
 
