@@ -12,10 +12,7 @@ from typing import Protocol
 
 import click
 
-from lollms_core._cli.history import History, history_path
-from lollms_core._cli.screen import is_terminal
-
-__all__ = ["FENCE", "Completer", "PipeReader", "Reader", "make_reader", "unfenced"]
+__all__ = ["FENCE", "Completer", "PipeReader", "Reader", "unfenced"]
 
 FENCE = '"""'
 """Text between two lines of it is one message of several lines."""
@@ -32,20 +29,6 @@ class Reader(Protocol):
 
     def read(self) -> str | None:
         """The next message, `None` at the end of the input. Ctrl-C raises `KeyboardInterrupt`."""
-
-
-def make_reader(complete: Completer) -> Reader:
-    """The most comfortable reader that fits standard input and output."""
-    if not (sys.stdin.isatty() and is_terminal(sys.stdout)):
-        return PipeReader()
-    history = History(history_path())
-    try:
-        from lollms_core._cli.prompt_reader import PromptReader
-    except ImportError:
-        from lollms_core._cli.line_reader import LineReader
-
-        return LineReader(history, complete)
-    return PromptReader(history, complete)
 
 
 class PipeReader:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 
 import click
 
+from lollms_core._cli.history import History, history_path
 from lollms_core._cli.interrupts import unannounced
 from lollms_core._cli.messages import tell
 from lollms_core._cli.options import Choices, connection_options, image_option, sampling_options
-from lollms_core._cli.reader import make_reader
+from lollms_core._cli.reader import Completer, PipeReader, Reader
+from lollms_core._cli.screen import is_terminal
 from lollms_core._cli.session import open_session
 from lollms_core._cli.state import current_state
 from lollms_core._cli.talk import Talk
@@ -40,10 +43,24 @@ def command(images: tuple[str, ...], show_reasoning: bool, choices: Choices) -> 
     with open_session(choices) as session:
         talk = Talk(session, show_reasoning)
         talk.attach(images)
-        reader = make_reader(talk.completions)
+        reader = _reader(talk.completions)
         if reader.interactive:
             current_state().chatting = True
             session.look_for_default()
             tell(f"Chatting with {session.subject}. Ctrl-C stops an answer, Ctrl-D leaves, /help helps.")
         with unannounced() if reader.interactive else contextlib.nullcontext():
             talk.run(reader)
+
+
+def _reader(complete: Completer) -> Reader:
+    """The most comfortable reader that fits standard input and output."""
+    if not (sys.stdin.isatty() and is_terminal(sys.stdout)):
+        return PipeReader()
+    history = History(history_path())
+    try:
+        from lollms_core._cli.prompt_reader import PromptReader
+    except ImportError:
+        from lollms_core._cli.line_reader import LineReader
+
+        return LineReader(history, complete)
+    return PromptReader(history, complete)
