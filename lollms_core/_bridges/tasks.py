@@ -164,6 +164,8 @@ def iterate_in_loop(
     tasks: list[asyncio.Task[None]] = []
 
     def start() -> None:
+        if cancel.cancelled:
+            return  # whoever cancelled has put the end there
         work = loop.create_task(pump.run())
         work.add_done_callback(lambda done: items.put(_End(_outcome(done))))
         tasks.append(work)
@@ -171,11 +173,14 @@ def iterate_in_loop(
     def stop() -> None:
         for work in tasks:
             work.cancel()
+        if not tasks:
+            items.put(_End(asyncio.CancelledError()))
 
-    loop.call_soon_threadsafe(start)
     unregister = cancel.on_cancel(lambda: _in_loop(loop, stop))
     ended = False
     try:
+        # In here, or Ctrl-C could come between: what has begun is to be ended.
+        loop.call_soon_threadsafe(start)
         while not isinstance(item := _next(items, loop), _End):
             pump.taken += 1
             if pump.waiting and pump.has_room:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
 import sys
 from typing import Any, NamedTuple, NoReturn
 
@@ -164,10 +165,15 @@ def _about_extra_argument(error: click.UsageError) -> str:
 
     word = extra[1]
     options = {name for parameter in error.ctx.command.params for name in parameter.opts}
-    letter = "-f" if word in installed_formats() else "-m"
     if not options >= {"-f", "-m"}:
         return ""
-    return f"{error.message}. Did you mean {letter} {word}?"
+    if word in installed_formats():
+        return f"{error.message}. Did you mean -f {word}?"
+    if error.ctx.info_name != "chat":
+        return ""
+    if " " in word:
+        return f"`lollms chat` takes no question: type it there, or ask it alone with lollms {shlex.quote(word)}"
+    return f"{error.message}. Did you mean -m {word}?"
 
 
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

@@ -61,7 +61,7 @@ def _open_keys(config: ConfigFile) -> Iterator[str]:
     if os.name == "posix" and holds_key:
         with contextlib.suppress(OSError):
             if config.path.stat().st_mode & 0o077:
-                yield f"{config.path} holds a key and others can read it: chmod 600 {config.path}"
+                yield f"{config.path} may hold a key and others can read it: chmod 600 {config.path}"
 
 
 def _duplicates() -> Iterator[str]:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from lollms_core._bridges.tasks import iterate_unless_cancelled
 from lollms_core._bridges.threads import iterate_in_thread, run_in_thread
 from lollms_core._client import value_calls
-from lollms_core._client.base import ClientBase, Run, as_text, next_question, prompt_or_messages, question_parts
+from lollms_core._client.base import (
+    ClientBase,
+    Run,
+    as_text,
+    finishing,
+    next_question,
+    prompt_or_messages,
+    question_parts,
+)
 from lollms_core._client.code_generation import ask_for_codes
 from lollms_core._client.dialogues import Dialogue
 from lollms_core._client.requests import GenerateOptions, TextOptions
@@ -156,16 +164,17 @@ class AsyncCalls(ClientBase):
     ) -> T | ErrorDict:
         """`run` for async callers."""
         answer: Completion | LollmsError | None = None
-        while True:
-            try:
-                ask = next_question(dialogue, answer)
-            except StopIteration as end:
-                value: T = end.value
-                return value
-            except LollmsError as error:
-                return self._error(self._known(error))
-            text, messages, limit, chosen = question_parts(ask, n_predict, options)
-            answer = await self._aanswer(text, messages, limit, streaming_callback, chosen)
+        with finishing(dialogue):
+            while True:
+                try:
+                    ask = next_question(dialogue, answer)
+                except StopIteration as end:
+                    value: T = end.value
+                    return value
+                except LollmsError as error:
+                    return self._error(self._known(error))
+                text, messages, limit, chosen = question_parts(ask, n_predict, options)
+                answer = await self._aanswer(text, messages, limit, streaming_callback, chosen)
 
     # --- code -----------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from lollms_core._bridges import processes
@@ -633,6 +633,16 @@ def question_parts(
     own = dict(ask.options)
     limit = own.pop("n_predict", n_predict)
     return (*prompt_or_messages(ask.content), limit, cast("GenerateOptions", {**options, **own}))
+
+
+@contextlib.contextmanager
+def finishing(dialogue: Any) -> Iterator[None]:
+    """End a dialogue when whoever runs it goes, also where a call was cancelled or a callback has failed."""
+    try:
+        yield
+    finally:
+        if (close := getattr(dialogue, "close", None)) is not None:
+            close()
 
 
 def prompt_or_messages(

@@ -12,7 +12,7 @@ from lollms_core import text as text_tools
 from lollms_core._bridges.tasks import iterate_in_loop
 from lollms_core._client import value_calls
 from lollms_core._client.async_calls import AsyncCalls
-from lollms_core._client.base import Run, as_text, next_question, prompt_or_messages, question_parts
+from lollms_core._client.base import Run, as_text, finishing, next_question, prompt_or_messages, question_parts
 from lollms_core._client.code_generation import ask_for_codes
 from lollms_core._client.dialogues import Dialogue
 from lollms_core._client.requests import GenerateOptions, TextOptions
@@ -196,16 +196,17 @@ class LollmsClient(AsyncCalls):
             **options: of every call; see `GenerateOptions`. A question may have options of its own.
         """
         answer: Completion | LollmsError | None = None
-        while True:
-            try:
-                ask = next_question(dialogue, answer)
-            except StopIteration as end:
-                value: T = end.value
-                return value
-            except LollmsError as error:
-                return self._error(self._known(error))
-            text, messages, limit, chosen = question_parts(ask, n_predict, options)
-            answer = self._answer(text, messages, limit, streaming_callback, chosen)
+        with finishing(dialogue):
+            while True:
+                try:
+                    ask = next_question(dialogue, answer)
+                except StopIteration as end:
+                    value: T = end.value
+                    return value
+                except LollmsError as error:
+                    return self._error(self._known(error))
+                text, messages, limit, chosen = question_parts(ask, n_predict, options)
+                answer = self._answer(text, messages, limit, streaming_callback, chosen)
 
     # --- code -----------------------------------------------------------------------------------------------------
 

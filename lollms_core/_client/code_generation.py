@@ -48,6 +48,9 @@ def ask_for_codes(
         raise TypeError(f"max_continuations must be an int, not {type(max_continuations).__name__}")
     if not isinstance(prompt, (str, type(None))):
         raise TypeError(f"prompt must be a str, not {type(prompt).__name__}")
+    for name, value in (("language", language), ("template", template)):
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     if prompt is None or not (prompt or template):
         raise EmptyPromptError("the prompt is empty")
 

@@ -228,7 +228,9 @@ def _load(info: FormatInfo) -> type[Backend]:
     except (Exception, SystemExit) as error:  # a package that exits when it is imported must not end the program
         raise FormatLoadError(
             f"the format {info.name!r} of {info.distribution} cannot be loaded: {described(error)}",
-            hint=f"`lollms doctor {info.name} --debug` shows the traceback. Reinstall or upgrade the package.",
+            hint=f"`lollms doctor {info.name} --debug` shows the traceback. Reinstall or upgrade the package."
+            if ":" in info.target
+            else f'The entry point must read `{info.name} = "module:Class"`. Tell the author of the package.',
             format=info.name,
         ) from error
     return _checked(info, backend)
@@ -388,7 +390,7 @@ def checked_extension(extension: Any, who: str, package: str) -> type[Extension]
     if problem := _wrong_version(extension.contract_version, package):
         raise wrong(*problem)
     for name, hint in _unknown_hooks(extension, EXTENSION_HOOKS):
-        raise wrong(f"goes around {name!r}, which is no hook that an extension can go around", hint)
+        raise wrong(f"has a hook {name!r}, which is none that an extension can go around", hint)
     for hook in EXTENSION_HOOKS:
         method = getattr(extension, hook, None)
         if method is None:

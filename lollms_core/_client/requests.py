@@ -603,4 +603,4 @@ def answer_check(asked: Any) -> tuple[Mapping[str, Any] | None, Callable[[str], 
         schema = as_schema(asked)
         return schema, schema_checker(schema) if schema is asked else model_checker(asked, schema)
     except ValueError as error:
-        raise InvalidRequestError(f"the json_schema is not a valid JSON Schema: {error}") from None
+        raise InvalidRequestError(f"json_schema is not a valid JSON Schema: {error}") from None

@@ -218,12 +218,14 @@ def _refusal(policy: Policy, response: Response) -> Generator[Step, Any, LollmsE
 
 def answer(generation: Generation, call: Call, policy: Policy) -> Generator[Step | Chunk, Any, None]:
     """The chunks of one generation, between the steps that get them. A cancelled one ends with a chunk that says so."""
+    turns: Turns | None = None
 
     def stop() -> None:
         call.stop(generation.farewell())
+        if turns is not None:  # its reader may not come back for long
+            turns.leave(call)
 
     unregister = generation.cancel.on_cancel(stop)
-    turns: Turns | None = None
     try:
         plan = yield from carried_out(generation.open(), call, policy)
         if plan.turns is not None:
@@ -330,7 +332,8 @@ def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]
             call.began = True
             yield chunk
         if decoder.finished:
-            yield response.drain
+            if not decoder.cut:
+                yield response.drain
             return
     if call.stopping:
         held += _held_back(decoder)

@@ -81,6 +81,8 @@ class Decoder:
 
     finished: bool = False
     """Whether the protocol's own end mark has been seen. What follows it is read, within limits, and thrown away."""
+    cut: bool = False
+    """Whether it is finished before the server is: the connection is closed at once."""
     whole: bool = False
     """Whether all of the answer has come, so that it counts however the connection ends. More may be said of it."""
 

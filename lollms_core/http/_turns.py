@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lollms_core._bridges import processes
 
@@ -19,8 +20,8 @@ class Owner(NamedTuple):
     """Who runs a call."""
 
     thread: int
-    task: object | None
-    """`None` for a sync call."""
+    task: weakref.ref[Any] | None
+    """`None` for a sync call. Weak: a task that has failed holds its frames, and a stream that one of them forgot."""
 
     def waits_for_itself(self, holder: Owner) -> bool:
         """Whether `holder` cannot go on before this one's call returns: the same task, or code of the same thread.
@@ -32,7 +33,7 @@ class Owner(NamedTuple):
             return False
         if self.task is None and holder.task is None:
             return self.thread == threading.main_thread().ident
-        return None in (self.task, holder.task) or holder.task is self.task
+        return None in (self.task, holder.task) or holder.task == self.task
 
 
 class _Place(NamedTuple):
@@ -70,7 +71,7 @@ class Turns:
         Returns:
             `False` if the turn is held by a call that cannot go on before this one does; then it is not in line.
         """
-        owner = Owner(threading.get_ident(), task)
+        owner = Owner(threading.get_ident(), None if task is None else weakref.ref(task))
         with self._lock:
             self._skip_the_dead()
             if self._line and owner.waits_for_itself(self._line[0].owner):

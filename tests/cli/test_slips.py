@@ -62,6 +62,11 @@ def test_other_names_of_options_lead_to_ours(run, option, meant, before):
         (("models", "echo"), "Did you mean -f echo?"),
         (("chat", "echo"), "Did you mean -f echo?"),
         (("chat", "llama3.2"), "Did you mean -m llama3.2?"),
+        (
+            ("chat", "hello there"),
+            "`lollms chat` takes no question: type it there, or ask it alone with lollms 'hello there'",
+        ),
+        (("models", "list"), "Got unexpected extra argument (list)"),
         (("models", "a", "b"), "Got unexpected extra arguments (a b)"),
         (("-f", "echo", "-O", "api_key=x", "hi"), "Did you mean --api-key-file?"),
         (("-f", "echo", "-O", "self=1", "hi"), "self is not an option of a backend"),
@@ -75,6 +80,7 @@ def test_what_to_do_instead_is_said(run, arguments, meant):
     told = " ".join(result.output.split())
     assert (result.exit_code in (1, 2), "hunter2" in told) == (True, False)
     assert meant in told
+    assert "-m list" not in told
 
 
 def test_line_ends_of_windows_stay(run, home):

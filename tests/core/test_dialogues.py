@@ -181,3 +181,31 @@ def test_a_call_is_no_answer_by_a_schema() -> None:
     with LollmsClient(default_generation_mode=Calling, raise_errors=True) as client:
         with pytest.raises(InvalidAnswerError, match="the model calls look"):
             client.run(ask_until_valid("x", {"type": "object"}))
+
+
+def test_a_dialogue_is_closed_when_a_callback_fails() -> None:
+    closed = []
+
+    def asks() -> Dialogue[str]:
+        try:
+            answer = yield Ask("x")
+            return answer.text
+        finally:
+            closed.append(True)
+
+    def fail(*_: object) -> None:
+        raise KeyError("mine")
+
+    dialogue = asks()
+    with LollmsClient(default_generation_mode="echo", raise_errors=True) as client:
+        with pytest.raises(KeyError) as raised:
+            client.run(dialogue, streaming_callback=fail)
+        assert closed == [True]
+        del raised
+
+
+@pytest.mark.parametrize("wrong", [{"template": b"x"}, {"language": 5}])
+def test_code_is_asked_for_with_texts(wrong: dict[str, Any]) -> None:
+    with LollmsClient(default_generation_mode="echo", raise_errors=True) as client:
+        with pytest.raises(TypeError, match="must be a str, not"):
+            client.generate_code("x", **wrong)

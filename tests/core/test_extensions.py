@@ -569,8 +569,8 @@ def test_the_first_of_a_name_counts(strangers: Any, caplog: pytest.LogCaptureFix
 @pytest.mark.parametrize(
     ("body", "complaint"),
     [
-        ("    @hookimpl\n    def genrate(self, request, proceed): pass", "'genrate', which is no hook"),
-        ("    @hookimpl\n    def close(self): pass", "'close', which is no hook"),
+        ("    @hookimpl\n    def genrate(self, request, proceed): pass", "'genrate', which is none"),
+        ("    @hookimpl\n    def close(self): pass", "'close', which is none"),
         ("    def generate(self, request, proceed): pass", "'generate' that lacks @hookimpl"),
         ("    @hookimpl\n    def generate(self, request): pass", r"does not take \(self, request, proceed\)"),
         ("    contract_version = 99", "written for version 99 of the contract"),

@@ -12,6 +12,10 @@ from lollms_core.http._driver import run
 from lollms_core.http._stops import Stops, ask_to_stop
 
 
+class Task:
+    """Who runs a stop."""
+
+
 class Call:
     """A call whose answer comes in, and does not end."""
 
@@ -48,7 +52,7 @@ def test_a_turn_that_never_comes_is_not_waited_for() -> None:
     """Whoever has it may wait for this very call: the garbage collector ends streams in any thread."""
     call, stops, said = Call(), Stops(), list[str]()
     stops.line.join("another", None, lambda: None, lambda: True)
-    run(ask_to_stop(call, stops, lambda: said.append("stop"), task="me"))
+    run(ask_to_stop(call, stops, lambda: said.append("stop"), task=Task()))
     assert (call.aborted, said) == (True, [])
 
 
@@ -75,7 +79,7 @@ def test_who_waits_is_given_up_only_where_the_server_does_not_listen(listens: bo
     """The word may have ended an answer that was not to end: its server listens all the same."""
     stops = Stops()
     first, second, said = Call(), Call(), list[str]()
-    plan = ask_to_stop(second, stops, lambda: said.append("second"), task="second")
+    plan = ask_to_stop(second, stops, lambda: said.append("second"), task=Task())
     step = next(plan)  # it has begun to wait before the first one gives up
 
     def tell() -> None:
@@ -83,7 +87,7 @@ def test_who_waits_is_given_up_only_where_the_server_does_not_listen(listens: bo
         if listens:
             stops.one_ended(wanted=False)
 
-    run(ask_to_stop(first, stops, tell, task="first"))
+    run(ask_to_stop(first, stops, tell, task=Task()))
     with pytest.raises(StopIteration):
         while True:
             step = plan.send(step())

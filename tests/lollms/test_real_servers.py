@@ -1062,3 +1062,42 @@ def test_a_connection_that_breaks_is_no_end_of_an_answer(asynchronous: bool) -> 
             answer = ours.generate("what?", streaming_callback=show)
     assert isinstance(answer, dict)
     assert (answer["type"], answer["partial_text"]) == ("IncompleteStreamError", "The capital ")
+
+
+async def _fails_beside_its_stream(lollms: LollmsClient) -> None:
+    chunks = lollms.astream("count")
+    await anext(chunks)
+    raise ConnectionResetError("the browser has gone")
+
+
+async def _waits_beside_its_stream(lollms: LollmsClient) -> None:
+    chunks = lollms.astream("count")
+    await anext(chunks)
+    await asyncio.sleep(PATIENCE)
+
+
+@pytest.mark.parametrize("begin", [_fails_beside_its_stream, _waits_beside_its_stream])
+async def test_a_task_that_is_over_gives_its_turn_back(current: LollmsStub, begin: Any) -> None:
+    """Its exception holds its frames, and they the stream: nothing but the line may hold the task."""
+    current.answer = first_counts
+    async with client(current) as lollms:
+        task = asyncio.create_task(begin(lollms))
+        await asyncio.wait({task}, timeout=0.3)
+        task.cancel()
+        with contextlib.suppress(ConnectionResetError, asyncio.CancelledError):
+            await task
+        del task
+        gc.collect()
+        await asyncio.sleep(0.05)
+        assert await asyncio.wait_for(lollms.agenerate("next?"), PATIENCE)
+
+
+def test_a_paused_stream_that_is_cancelled_gives_its_turn_back(current: LollmsStub) -> None:
+    current.answer = first_counts
+    with client(current) as lollms:
+        chunks = lollms.stream("count")
+        next(chunks)
+        lollms.cancel()
+        assert in_background(lambda: lollms.generate("next?")).result()
+        assert lollms.generate("next?")
+        del chunks

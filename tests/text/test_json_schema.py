@@ -95,7 +95,7 @@ def test_a_schema_that_is_none_is_refused_before_anything_is_sent(schema: Any, w
     with pytest.raises(ValueError, match=wrong):
         schema_checker(schema)
     with LollmsClient(default_generation_mode="echo", raise_errors=True) as client:
-        with pytest.raises(InvalidRequestError, match="the json_schema is not a valid JSON Schema: "):
+        with pytest.raises(InvalidRequestError, match="json_schema is not a valid JSON Schema: "):
             client.generate("x", json_schema=schema)
 
 

@@ -24,8 +24,11 @@ class StopDecoder(Decoder):
 
     @property
     def finished(self) -> bool:  # type: ignore[override]
-        """The driver reads no further then, and closes the connection if the server writes on."""
         return self._stopped or self._inner.finished
+
+    @property
+    def cut(self) -> bool:  # type: ignore[override]
+        return self._stopped and not self._inner.finished
 
     @property
     def whole(self) -> bool:  # type: ignore[override]
@@ -73,6 +76,10 @@ class NotingDecoder(Decoder):
     @property
     def finished(self) -> bool:  # type: ignore[override]
         return self._inner.finished
+
+    @property
+    def cut(self) -> bool:  # type: ignore[override]
+        return self._inner.cut
 
     @property
     def whole(self) -> bool:  # type: ignore[override]
