@@ -41,14 +41,19 @@ COMMANDS = {
 
 _ELSEWHERE = {
     "ask": "`lollms generate PROMPT` answers a prompt",
+    "create": "models are made with the server's own command, such as `ollama create`",
     "complete": "`lollms generate PROMPT` answers a prompt",
     "keys": "`lollms config set formats.NAME.api_key` asks for a key",
     "list": "`lollms models` lists the models",
     "ls": "`lollms models` lists the models",
+    "ps": "`lollms models` lists the models",
     "prompt": "`lollms generate PROMPT` answers a prompt",
     "pull": "`lollms models --pull NAME` downloads a model",
+    "rm": "models are removed with the server's own command, such as `ollama rm`",
     "run": "`lollms chat -m NAME` talks with a model",
     "serve": "a server is started with its own command, such as `ollama serve`",
+    "show": "`lollms models --json` says what is known of each model",
+    "status": "`lollms doctor` says what works",
     "settings": "`lollms config show` shows the configuration",
     "version": "`lollms --version` shows the version",
 }

@@ -66,6 +66,8 @@ def test_other_names_of_options_lead_to_ours(run, option, meant, before):
             ("chat", "hello there"),
             "`lollms chat` takes no question: type it there, or ask it alone with lollms 'hello there'",
         ),
+        (("ps",), "`lollms models` lists the models"),
+        (("rm", "llama3.2"), "such as `ollama rm`"),
         (("models", "list"), "Got unexpected extra argument (list)"),
         (("models", "a", "b"), "Got unexpected extra arguments (a b)"),
         (("-f", "echo", "-O", "api_key=x", "hi"), "Did you mean --api-key-file?"),

@@ -60,7 +60,8 @@ _BY_STATUS: dict[int, type[LollmsError]] = {
 }
 _HINTS: dict[type[LollmsError], str] = {
     AuthenticationError: "Set the provider's key in the environment (such as OPENAI_API_KEY) or pass service_key.",
-    ModelNotFoundError: "Check the model's name: it reads provider/model, as in openai/gpt-4o-mini.",
+    ModelNotFoundError: "Check the model's name, which reads provider/model as in openai/gpt-4o-mini, and the server's "
+    "address if you gave one: for most servers it ends in /v1.",
     APIConnectionError: "Check host_address, the network, and that the provider's server is running.",
 }
 _POLICY_HINT = "The provider's content policy refused this; rephrase the prompt or choose another model."
