@@ -241,10 +241,15 @@ def answer(generation: Generation, call: Call, policy: Policy) -> Generator[Step
         yield from call.leave(generation.farewell())
         return
     finally:
-        unregister()
-        call.end()
-        if turns is not None:
-            turns.leave(call)
+        # Ctrl-C may come between any two of these, and a turn that is not given back blocks the client for good.
+        try:
+            unregister()
+        finally:
+            try:
+                call.end()
+            finally:
+                if turns is not None:
+                    turns.leave(call)
     if call.stopping:
         yield from _settled(call)
         yield Chunk(finish_reason="cancelled")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from collections import deque
@@ -83,7 +84,10 @@ class Turns:
     def leave(self, who: object) -> None:
         """Go, whether or not it had its turn. If it had, the next one in line is woken."""
         with self._lock:
-            self._line = deque(place for place in self._line if place.who is not who)
+            # In place: the garbage collector may let another one leave meanwhile.
+            for place in [place for place in self._line if place.who is who]:
+                with contextlib.suppress(ValueError):
+                    self._line.remove(place)
         self.look()
 
     def look(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 from lollms_ollama.answers import AnswerDecoder, PullDecoder
 from lollms_openai.decoders import NotingDecoder, StopDecoder
 
-from lollms_core import Chunk, LollmsError
+from lollms_core import Chunk, LollmsError, ToolCall
 from lollms_core._backends.lollms_classic import RawTextDecoder
 from lollms_core.http import Decoder, answer_error
 from lollms_core.protocols.openai import ChatDecoder
@@ -71,3 +71,30 @@ def test_an_error_object_labelled_as_json_is_no_answer(body: str) -> None:
     decoder = RawTextDecoder(JSON)
     with pytest.raises(LollmsError, match="answered with an error: no such route"):
         [*decoder.feed(body.encode()), *decoder.close()]
+
+
+class Given(Decoder):
+    """Gives the chunks that it was made with."""
+
+    def __init__(self, *chunks: Chunk) -> None:
+        self.chunks = chunks
+
+    def feed(self, data: bytes) -> tuple[Chunk, ...]:
+        return self.chunks
+
+    def close(self) -> tuple[Chunk, ...]:
+        return ()
+
+
+def test_a_call_of_a_tool_passes_a_stop_sequence_that_does_not_come() -> None:
+    call, end = Chunk(part=ToolCall(name="look")), Chunk(finish_reason="tool_calls")
+    decoder = StopDecoder(Given(Chunk("Let me see EN"), call, end), ("END",))
+    assert list(decoder.feed(b"")) == [Chunk("Let me see "), Chunk("EN"), call, end]
+    assert not decoder.finished
+
+
+def test_nothing_is_waited_for_behind_a_stop_sequence() -> None:
+    """The server does not know of it, and writes on."""
+    decoder = NotingDecoder(StopDecoder(Given(Chunk("one END two")), ("END",)), {})
+    assert [chunk.text for chunk in decoder.feed(b"")] == ["one ", ""]
+    assert (decoder.finished, decoder.cut) == (True, True)

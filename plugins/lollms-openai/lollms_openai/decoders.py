@@ -57,6 +57,10 @@ class StopDecoder(Decoder):
                 yield chunk._replace(finish_reason="stop") if self._filter.stopped else chunk
             elif chunk.type != _TEXT:
                 yield chunk
+            elif not chunk.text:  # a call of a tool, say: what was held back stands before it
+                if rest := self._filter.flush():
+                    yield Chunk(rest)
+                yield chunk
             else:
                 if text := self._filter.feed(chunk.text):
                     yield chunk._replace(text=text)
