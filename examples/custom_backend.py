@@ -1,4 +1,4 @@
-"""A backend of your own, in seven lines, and how the client treats it like any other.
+"""A backend of your own, in six lines, and how the client treats it like any other.
 
 A package makes it known to everybody with a few lines in its `pyproject.toml`:
 

@@ -43,8 +43,10 @@ if TYPE_CHECKING:
     from lollms_core import ErrorDict as ErrorDict
     from lollms_core import Extension as Extension
     from lollms_core import ExtensionError as ExtensionError
+    from lollms_core import ExtensionInfo as ExtensionInfo
     from lollms_core import ExtensionWarning as ExtensionWarning
     from lollms_core import FinishReason as FinishReason
+    from lollms_core import FormatInfo as FormatInfo
     from lollms_core import FormatLoadError as FormatLoadError
     from lollms_core import FuturePending as FuturePending
     from lollms_core import GenerateOptions as GenerateOptions
@@ -99,6 +101,7 @@ if TYPE_CHECKING:
     from lollms_core import hookimpl as hookimpl
     from lollms_core import installed_extensions as installed_extensions
     from lollms_core import installed_formats as installed_formats
+    from lollms_core import refresh_installed as refresh_installed
 
 
 if not TYPE_CHECKING:  # a type checker would take every name for there

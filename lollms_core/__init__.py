@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from lollms_core._client.dialogues import Dialogue as Dialogue
     from lollms_core._client.dialogues import ask_until_valid as ask_until_valid
     from lollms_core._client.layers import Stream as Stream
+    from lollms_core._client.registry import ExtensionInfo as ExtensionInfo
+    from lollms_core._client.registry import FormatInfo as FormatInfo
     from lollms_core._client.registry import installed_extensions as installed_extensions
     from lollms_core._client.registry import installed_formats as installed_formats
+    from lollms_core._client.registry import refresh_installed as refresh_installed
     from lollms_core._client.requests import GenerateOptions as GenerateOptions
     from lollms_core.contract.backend import Backend as Backend
     from lollms_core.contract.errors import *  # noqa: F403
@@ -65,6 +68,8 @@ _HOMES = {
     "Dialogue": "lollms_core._client.dialogues",
     "End": "lollms_core.contract.extension",
     "Extension": "lollms_core.contract.extension",
+    "ExtensionInfo": "lollms_core._client.registry",
+    "FormatInfo": "lollms_core._client.registry",
     "FuturePending": "lollms_core.contract.pending",
     "GenerateOptions": "lollms_core._client.requests",
     "LollmsClient": "lollms_core._client.client",
@@ -75,6 +80,7 @@ _HOMES = {
     "hookimpl": "lollms_core.contract.hookspecs",
     "installed_extensions": "lollms_core._client.registry",
     "installed_formats": "lollms_core._client.registry",
+    "refresh_installed": "lollms_core._client.registry",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -53,7 +53,7 @@ class EchoOptions(BaseModel):
     delay: float = Field(default=0.0, ge=0)
     """Seconds before each piece; a cancelled generation does not wait them out."""
     fail_with: str | None = None
-    """The name of an error class of `lollms_core.contract.errors` to raise."""
+    """The name of an error class of `lollms_core` to raise."""
     fail_after: int | None = Field(default=None, ge=0)
     """After how many pieces; `None` is after the last."""
 

@@ -215,9 +215,7 @@ def _api_key(settings: Resolved) -> str | None:
         except (OSError, ValueError) as error:  # or no name that a file can have
             raise ConfigurationError(
                 f"the file with the API key, {path}, cannot be read: {getattr(error, 'strerror', error)}",
-                hint=f"It is named by {from_file.source}."
-                if " " in from_file.source
-                else f"It is named in the configuration {from_file.source}.",
+                hint=f"Where it is named: {from_file.source}.",
             ) from None
         if not key:
             raise ConfigurationError(f"the file with the API key, {path}, is empty")

@@ -75,7 +75,7 @@ def _there(name: str) -> bool:
 
         raise UnknownFormatError(
             f"no generation format {name!r} is installed",
-            hint=suggestion(name) or near_misses(name, {*formats, *OFFICIAL_PACKAGES}).replace("Available:", "Known:"),
+            hint=suggestion(name) or near_misses(name, {*formats, *OFFICIAL_PACKAGES}, all_of_them="Known"),
         )
     note(f"{name} is not installed yet: `lollms install {name}`")
     return False

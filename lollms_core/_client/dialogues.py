@@ -11,7 +11,6 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from lollms_core._client.requests import answer_check
 from lollms_core.contract.errors import CallCancelledError, InvalidAnswerError
 from lollms_core.contract.types import Completion, Message
 
@@ -55,8 +54,9 @@ def ask_until_valid(
         InvalidAnswerError: none of the answers fits, or the model calls a tool; the last text is in `partial_text`.
         CallCancelledError: the call was cancelled.
     """
+    from lollms_core.text._json_schema import as_schema
+
     messages = [Message("user", content)] if isinstance(content, str) else list(content)
-    schema = json.dumps(answer_check(json_schema)[0], ensure_ascii=False)
     while True:
         attempts -= 1
         try:
@@ -64,6 +64,7 @@ def ask_until_valid(
         except InvalidAnswerError as error:
             if attempts < 1 or not error.partial_text.strip():
                 raise
+            schema = json.dumps(as_schema(json_schema), ensure_ascii=False)
             wrong = (
                 f"That is not valid: {error.problem}. Answer again, with the corrected JSON and nothing else. "
                 f"It must satisfy this JSON Schema: {schema}"

@@ -51,7 +51,7 @@ __all__ = [
     "load_format",
     "nonblocking_hooks",
     "plugin_manager",
-    "refresh",
+    "refresh_installed",
 ]
 
 T = TypeVar("T")
@@ -142,7 +142,7 @@ def _target(point: EntryPoint) -> str:
     return point.value.partition("[")[0].strip()
 
 
-def refresh() -> None:
+def refresh_installed() -> None:
     """Forget what was found, so that packages installed since are seen."""
     _entry_points.cache_clear()
 

@@ -1,4 +1,4 @@
 """The contract: values, errors, hooks, and the classes that backends and extensions derive from. Without IO.
 
-All of it is in `lollms_core` too, under the same names.
+What most programs need of it is in `lollms_core`, under the same names.
 """

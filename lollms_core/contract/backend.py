@@ -170,14 +170,14 @@ def capabilities_problem(capabilities: Any) -> str:
     return ""
 
 
-def near_misses(name: str, known: Iterable[str]) -> str:
+def near_misses(name: str, known: Iterable[str], *, all_of_them: str = "Available") -> str:
     """A hint that names what was probably meant, then all that there is. Empty if nothing is known."""
     known = sorted(known)
     if not known:
         return ""
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     meant = f"Did you mean {' or '.join(repr(match) for match in close)}? " if close else ""
-    return f"{meant}Available: {', '.join(known)}."
+    return f"{meant}{all_of_them}: {', '.join(known)}."
 
 
 def _plain(said: str) -> str:

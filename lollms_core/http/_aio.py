@@ -26,7 +26,7 @@ from lollms_core.contract.errors import ClientClosedError
 from lollms_core.contract.types import Timeouts
 from lollms_core.http import _sockets as sockets
 from lollms_core.http._address import Address
-from lollms_core.http._aio_call import AsyncCall, NoTunnel
+from lollms_core.http._aio_call import TURNS_TO_LEAVE, AsyncCall, NoTunnel
 from lollms_core.http._aio_response import Answer
 from lollms_core.http._environment import Environment
 from lollms_core.http._stops import STOP_LIMIT, Stops
@@ -246,10 +246,6 @@ class _Connector(aiohttp.TCPConnector):
             sockets.abort(transport)
 
 
-_TURNS_TO_LEAVE = 5
-"""Turns of a loop until an answer whose generator it closes has begun to stop."""
-
-
 class _Session:
     """A session and the event loop it belongs to."""
 
@@ -289,7 +285,7 @@ class _Session:
         finally:
             # A loop that ends closes all its generators at the same time, those of answers among them.
             deadline = time.monotonic() + 2 * STOP_LIMIT
-            turns = _TURNS_TO_LEAVE
+            turns = TURNS_TO_LEAVE
             while not self._at_once and (turns or (self._is_stopping() and time.monotonic() < deadline)):
                 await asyncio.sleep(0 if turns else 0.01)
                 turns = max(0, turns - 1)

@@ -35,7 +35,7 @@ from lollms_core.http._wire import BRIEF, UPLOAD_SIZE, dump_json, prepared_heade
 if TYPE_CHECKING:
     from lollms_core.http._aio import AsyncTransport
 
-__all__ = ["AsyncCall", "NoTunnel"]
+__all__ = ["TURNS_TO_LEAVE", "AsyncCall", "NoTunnel"]
 
 
 class AsyncCall:
@@ -187,7 +187,7 @@ class AsyncCall:
 
     async def let_others_leave(self) -> None:
         """Let tasks that were cancelled before this call say so: their answers are to end before it is asked."""
-        for _ in range(_TURNS_TO_LEAVE):
+        for _ in range(TURNS_TO_LEAVE):
             await asyncio.sleep(0)
 
     def patience(self) -> float:
@@ -400,8 +400,8 @@ def _is_closed(error: BaseException) -> bool:
 
 _SLICE = 0.05
 """Seconds between two looks at what else may have happened."""
-_TURNS_TO_LEAVE = 5
-"""Turns of a loop until a task that was cancelled has begun to stop its answer."""
+TURNS_TO_LEAVE = 5
+"""Turns of a loop until an answer has begun to stop whose task was cancelled, or whose generator the loop closes."""
 _PATIENCE = 1.0
 """Seconds between two looks at an upload."""
 

@@ -7,16 +7,9 @@ from __future__ import annotations
 
 from lollms_core.testing._conformance import BackendConformance
 from lollms_core.testing._extension import ExtensionConformance
+from lollms_core.testing._imports import private_imports
 from lollms_core.testing._requirements import eventually, require, within
 from lollms_core.testing._setting import Setting, png
-
-
-def private_imports(package: str) -> list[str]:
-    """See `lollms_core.testing.imports`."""
-    from lollms_core.testing import imports
-
-    return imports.private_imports(package)
-
 
 __all__ = [
     "BackendConformance",

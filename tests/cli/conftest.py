@@ -115,7 +115,7 @@ def only_strangers(strangers, monkeypatch: pytest.MonkeyPatch):
         return [point for point in found(**select) if point.dist is not None and point.dist.name.startswith("stranger")]
 
     monkeypatch.setattr(importlib.metadata, "entry_points", of_strangers)
-    registry.refresh()
+    registry.refresh_installed()
     return strangers
 
 

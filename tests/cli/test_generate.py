@@ -165,7 +165,7 @@ def test_a_schema_that_is_none_is_wrong_usage(lollms, tmp_path, content):
         (
             ["-f", "echo", "--api-key-file", "missing"],
             "the file with the API key, missing, cannot be read",
-            "named by option --api-key-file",
+            "is named: option --api-key-file",
         ),
         (
             ["-f", "echo", "-O", "service_key=x"],

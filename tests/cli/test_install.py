@@ -39,7 +39,7 @@ def pip(tmp_path, monkeypatch):
     from lollms_core._client import registry
 
     monkeypatch.undo()
-    registry.refresh()
+    registry.refresh_installed()
 
 
 @pytest.fixture(autouse=True)
@@ -55,9 +55,9 @@ def nothing_installed(monkeypatch):
         return [point for point in found(**select) if point.dist is None or point.dist.version == "9.9"]
 
     monkeypatch.setattr(importlib.metadata, "entry_points", without_official)
-    registry.refresh()
+    registry.refresh_installed()
     yield
-    registry.refresh()
+    registry.refresh_installed()
 
 
 def test_an_official_package_after_confirmation(lollms, pip):

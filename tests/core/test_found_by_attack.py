@@ -468,7 +468,7 @@ def test_a_package_with_malformed_metadata_breaks_nobody(
     broken.mkdir()
     (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
     (broken / "entry_points.txt").write_bytes(text.encode("latin-1"))
-    registry.refresh()
+    registry.refresh_installed()
     with LollmsClient(default_generation_mode="shouting") as client:
         assert client.generate("x") == "X"
 
@@ -481,7 +481,7 @@ def test_a_package_with_unreadable_metadata_breaks_nobody(
     strangers.install(SHOUT, shouting="Shout")
     other = strangers.install(SHOUT, whispering="Shout")
     (tmp_path / "site" / f"{other}-1.0.dist-info" / "METADATA").write_bytes(metadata)
-    registry.refresh()
+    registry.refresh_installed()
     assert {"shouting", "whispering"} <= set(registry.installed_formats())
     for name in ("shouting", "whispering"):
         with LollmsClient(default_generation_mode=name) as client:

@@ -135,7 +135,7 @@ def installed(tmp_path_factory):
         Strangers(folder, patch).install(block("class ShoutServerBackend"), shoutserver="ShoutServerBackend")
         yield
         sys.path_importer_cache.clear()
-    registry.refresh()  # or the format is known to whatever runs in this process next
+    registry.refresh_installed()  # or the format is known to whatever runs in this process next
 
 
 class TestTheHTTPBackendAsPrinted(BackendConformance):

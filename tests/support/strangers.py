@@ -32,7 +32,7 @@ class Strangers:
         lines = [f"[{group}]", *(f"{name} = {module}:{target}" for name, target in entry_points.items())]
         (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
         sys.path_importer_cache.pop(str(self._folder), None)
-        registry.refresh()
+        registry.refresh_installed()
         return module
 
 
@@ -42,4 +42,4 @@ def strangers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder.mkdir()
     yield Strangers(folder, monkeypatch)
     monkeypatch.undo()
-    registry.refresh()
+    registry.refresh_installed()

@@ -17,7 +17,7 @@ from lollms_core._cli.messages import note, tell
 from lollms_core._cli.options import debug_option
 from lollms_core._cli.providers import suggestion
 from lollms_core._cli.questions import confirm
-from lollms_core._client.registry import OFFICIAL_PACKAGES, refresh
+from lollms_core._client.registry import OFFICIAL_PACKAGES, refresh_installed
 
 __all__ = ["command"]
 
@@ -101,7 +101,7 @@ def _run(arguments: list[str], name: str) -> None:
 
 def _verify(name: str, package: str) -> None:
     importlib.invalidate_caches()
-    refresh()
+    refresh_installed()
     info = installed_formats().get(name)
     if info is None:
         raise ConfigurationError(
