@@ -37,7 +37,7 @@ from lollms_core.protocols.openai import read_embeddings
 from lollms_litellm import catalogue
 from lollms_litellm.arguments import RESERVED, arguments
 from lollms_litellm.calls import BACKOFF, Call
-from lollms_litellm.clients import Clients
+from lollms_litellm.clients import Clients, Witness
 from lollms_litellm.faults import about_images, from_litellm
 from lollms_litellm.loading import litellm
 from lollms_litellm.relay import relay
@@ -121,7 +121,7 @@ class LiteLLMBackend(Backend):
         await self._clients.used()
         common = self._common(route)
         if call.raw and route.raw_by_openai:
-            common["client"] = self._clients.openai(route.api_base, route.api_key)
+            common["client"] = Witness(self._clients.openai(route.api_base, route.api_key))
         work = Call(
             call,
             common,

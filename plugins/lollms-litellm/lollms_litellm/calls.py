@@ -19,6 +19,7 @@ from lollms_core.contract.errors import warn_caller
 from lollms_core.http import Retries
 from lollms_litellm.arguments import Arguments
 from lollms_litellm.chunks import ChunkReader
+from lollms_litellm.clients import Witness
 from lollms_litellm.loading import litellm
 from lollms_litellm.relay import Relay
 
@@ -92,7 +93,9 @@ class Call:
         values = {**self._common, **self._call.values}
         pipe.patience(self._timeouts.first_token, "begin to answer")
         stream = await litellm().acompletion(**values)
-        reader = ChunkReader(stream, canned="mock_response" in values)
+        client = values.get("client")
+        books = client if isinstance(client, Witness) else stream
+        reader = ChunkReader(books, canned="mock_response" in values)
         try:
             async for event in stream:
                 for chunk in reader.read(event):

@@ -31,19 +31,21 @@ class ChunkReader:
     remembers what really came, so an answer that was cut short is told from one that ended.
     """
 
-    def __init__(self, stream: Any, *, canned: bool = False) -> None:
-        """`canned`: the answer is LiteLLM's own (`mock_response`), which has no end mark."""
-        self._stream = stream
+    def __init__(self, books: Any, *, canned: bool = False) -> None:
+        """A reader of one answer.
+
+        Args:
+            books: who remembers what the provider said: LiteLLM's stream wrapper, or a `Witness`.
+            canned: the answer is LiteLLM's own (`mock_response`), which has no end mark.
+        """
+        self._books = books
         self._canned = canned
-        self._books: Any = None
         self._finish: str | None = None
         self._usage: Any = None
         self._extras = Extras()
 
     def read(self, event: Any) -> Iterator[Chunk]:
         """The chunks of one event."""
-        if self._books is None:
-            self._books = _books(self._stream)
         usage = getattr(event, "usage", None)
         if usage is not None:
             self._usage = usage
@@ -93,13 +95,6 @@ class ChunkReader:
             usage = None
         finish = _FINISH.get(self._finish or "stop", "unknown")
         return Chunk(finish_reason=finish, usage=usage, metadata=facts or None)
-
-
-def _books(stream: Any) -> Any:
-    """LiteLLM's own record of a stream: the wrapper itself, or the one inside a generator around it."""
-    frame = getattr(stream, "ag_frame", None)  # the route for raw text yields from a wrapper that it keeps to itself
-    inside = frame.f_locals.values() if frame is not None else ()
-    return next((value for value in inside if hasattr(value, "received_finish_reason")), stream)
 
 
 def usage_of(usage: Any) -> Usage:

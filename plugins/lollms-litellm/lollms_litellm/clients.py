@@ -13,7 +13,7 @@ from typing import Any
 from lollms_core import BackendSettings, Timeouts
 from lollms_litellm.loading import litellm, module
 
-__all__ = ["Clients"]
+__all__ = ["Clients", "Witness"]
 
 _FOREVER = 7 * 24 * 3600.0
 """LiteLLM takes `None` for its own ten minutes."""
@@ -121,6 +121,53 @@ class Clients:
             self._keepers.pop(loop, None)
             self._leave(loop)
         self._own.clear()
+
+
+class Witness:
+    """What LiteLLM takes for OpenAI's client when it asks for raw text; remembers what the provider said.
+
+    On this route LiteLLM's stream wrapper, which knows whether the answer came to its end or was cut, stays inside a
+    generator. All that LiteLLM asks of the client is `completions.with_raw_response.create(...).parse()`.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._stream: Any = None
+        self.received_finish_reason: str | None = None
+        self.chunks: list[Any] = []
+        """The pieces that had token counts."""
+
+    @property
+    def completions(self) -> Witness:
+        return self
+
+    @property
+    def with_raw_response(self) -> Witness:
+        return self
+
+    async def create(self, **values: Any) -> Witness:
+        """Ask. Raises what OpenAI's library raises."""
+        self.received_finish_reason, self.chunks = None, []
+        self._stream = (await self._client.completions.with_raw_response.create(**values)).parse()
+        return self
+
+    def parse(self) -> Witness:
+        return self
+
+    def __aiter__(self) -> Witness:
+        return self
+
+    async def __anext__(self) -> Any:
+        piece = await anext(self._stream)
+        for choice in piece.choices or ():
+            if not choice.index:  # otherwise another answer to the same question
+                self.received_finish_reason = choice.finish_reason or self.received_finish_reason
+        if piece.usage is not None:
+            self.chunks = [piece]
+        return piece
+
+    async def close(self) -> None:
+        await self._stream.close()
 
 
 @functools.cache

@@ -83,7 +83,9 @@ def _imported() -> Any:
 def _ignore_its_warnings() -> None:
     """Let pydantic's reproaches to LiteLLM's code pass: a program that makes warnings errors could not use it at all.
 
-    Looked at again in every call, since a program, and pytest for every test, may set the filters anew.
+    Once is not enough. LiteLLM imports modules and builds models as late as in its calls, with these warnings, and a
+    program, and pytest for every test, may have set the filters anew by then. The filters are looked at, not set again,
+    since that would make the whole process forget which warnings it has shown.
     """
     held = {(known[1].pattern, known[2]) for known in warnings.filters if isinstance(known[1], re.Pattern)}
     for message, category, module_name in _IGNORED:
