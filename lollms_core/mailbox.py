@@ -8,7 +8,8 @@
             return unregister, self._thread.is_alive
         return MailboxStream(start)
 
-A waiting task costs no thread, and abandoning the iterator in any way tells the producer.
+A waiting task costs no thread, and abandoning the iterator in any way tells the producer. `LoopThread` is a thread with
+an event loop, for an engine that lives in one loop whoever calls.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import contextlib
 import queue
 from collections.abc import Callable
 
+from lollms_core._bridges.loop_thread import LoopThread
 from lollms_core.contract.errors import BackendError
 from lollms_core.contract.types import Chunk
 
-__all__ = ["Mailbox", "MailboxStream", "Start"]
+__all__ = ["LoopThread", "Mailbox", "MailboxStream", "Start"]
 
 _LIVENESS_CHECK = 1.0
 

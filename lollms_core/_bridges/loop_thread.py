@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for async backends that sync callers use."""
+"""An event loop in a thread of its own: for async backends that sync callers use, and for engines that live in one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import concurrent.futures
 import contextlib
 import threading
 import weakref
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
 
 from lollms_core._bridges import processes
 from lollms_core.contract.errors import BackendError, CallCancelledError
@@ -23,9 +23,14 @@ _LONGEST_END = 5.0
 
 
 class LoopThread:
-    """Made on first use; ends with `close`, with its last reference, or with the program."""
+    """Made on first use; ends with `close`, with its last reference, or with the program. Thread-safe.
 
-    def __init__(self) -> None:
+    After a fork the child's first use makes a new one.
+    """
+
+    def __init__(self, name: str = "lollms-loop") -> None:
+        """`name`: of the thread."""
+        self._name = name
         self._lock = threading.RLock()
         self._process = processes.current
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -43,10 +48,19 @@ class LoopThread:
         with self._lock:
             if self._loop is None or self._loop.is_closed():
                 self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=_run, args=(self._loop,), name="lollms-loop", daemon=True)
+                self._thread = threading.Thread(target=_run, args=(self._loop,), name=self._name, daemon=True)
                 self._end = weakref.finalize(self, _stop, self._loop)
                 self._thread.start()
             return self._loop
+
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Begin a coroutine in the loop. Cancelling the future cancels its task."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop())
 
     def run(self, awaitable: Awaitable[T], cancel: CancelToken) -> T:
         """The result of a coroutine that runs in the loop, in the caller's context. Ends early when cancelled.
@@ -54,7 +68,7 @@ class LoopThread:
         Raises:
             CallCancelledError: it was cancelled before it had a result.
         """
-        future = asyncio.run_coroutine_threadsafe(_awaited(awaitable), self.loop())
+        future = self.submit(_awaited(awaitable))
         unregister = cancel.on_cancel(future.cancel)
         try:
             return future.result()

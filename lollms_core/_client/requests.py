@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -171,6 +172,8 @@ class RequestBuilder:
                 meant = "It cannot be given here."
             if unknown in _ELSEWHERE:
                 meant = f"Did you mean {_ELSEWHERE[unknown]!r}?"
+            elif unknown in inspect.signature(type(client)).parameters:
+                meant = f"It belongs to the client: {type(client).__name__}({unknown}=…)."
             raise TypeError(f"{unknown!r} is not an option of a generating call. {meant}")
         sampling = self._sampling(client, n_predict, options)
         personality = options.get("personality")

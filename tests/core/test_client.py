@@ -336,6 +336,13 @@ def test_an_unknown_option_of_a_call_is_a_type_error():
         client.generate("x", n_predic=3)  # type: ignore[call-arg]
 
 
+@pytest.mark.parametrize("name", ["raise_errors", "strict", "timeouts", "host_address"])
+def test_an_argument_of_the_client_is_sent_where_it_belongs(name: str) -> None:
+    options: dict[str, Any] = {name: True}
+    with echo() as client, pytest.raises(TypeError, match=rf"belongs to the client: LollmsClient\({name}=…\)"):
+        client.generate("hello", **options)
+
+
 def test_members_and_names_choose_the_same_format():
     with echo() as client:
         assert client.format == "echo"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from lollms_core import BackendError, CancelToken, Chunk, ServerError
-from lollms_core.mailbox import Mailbox, MailboxStream
+from lollms_core.mailbox import LoopThread, Mailbox, MailboxStream
 from tests.support.waiting import PATIENCE, await_until
 
 END = Chunk(finish_reason="stop")
@@ -117,3 +117,46 @@ def test_a_dead_producer_is_told_to_a_thread_and_to_a_task() -> None:
                 await asyncio.wait_for(anext(stream), PATIENCE)
 
         asyncio.run(read())
+
+
+def test_an_engine_that_lives_in_one_loop() -> None:
+    thread = LoopThread("engine")
+    assert not thread.is_alive()
+
+    def start(mailbox: Mailbox) -> tuple[Callable[[], None], Callable[[], bool]]:
+        async def answer() -> None:
+            mailbox.put(Chunk(threading.current_thread().name))
+            try:
+                await asyncio.sleep(PATIENCE)
+            finally:
+                stopped.set()
+
+        work = thread.submit(answer())
+        return lambda: (work.cancel(), None)[1], thread.is_alive
+
+    async def from_a_task() -> Chunk:
+        stream = MailboxStream(start)
+        chunk = await anext(stream)
+        await stream.aclose()
+        return chunk
+
+    for ask in (lambda: next(MailboxStream(start)), lambda: asyncio.run(from_a_task())):
+        stopped = threading.Event()
+        assert ask() == Chunk("engine")
+        assert stopped.wait(PATIENCE)
+    thread.close()
+    assert not thread.is_alive()
+
+
+def test_what_runs_in_a_loop_is_cancelled_when_it_is_closed() -> None:
+    thread = LoopThread()
+    begun = threading.Event()
+
+    async def work() -> None:
+        begun.set()
+        await asyncio.sleep(PATIENCE)
+
+    future = thread.submit(work())
+    assert begun.wait(PATIENCE)
+    thread.close()
+    assert future.cancelled()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lollms_core import LollmsClient, UnsupportedOptionError
+from lollms_core import LollmsClient, ModelLoadError, UnsupportedOptionError
 from lollms_core._client import registry
 from lollms_core.testing import BackendConformance
 from tests.parity.packages import install_project, run_pytest
@@ -68,6 +68,27 @@ def test_values_from_a_thread_as_printed(strangers):
         assert asyncio.run(main(client)) == [[4.0]]
 
 
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        source = "\n".join([blocks("python")[0], block("class EngineBackend")])
+        Strangers(tmp_path_factory.mktemp("site"), patch).install(source, engine="EngineBackend")
+        yield
+        sys.path_importer_cache.clear()
+    registry.refresh_installed()
+
+
+class TestTheEngineAsPrinted(BackendConformance):
+    patience = PATIENCE
+
+    @pytest.fixture
+    def client_options(self, engine):
+        return {"default_generation_mode": "engine"}
+
+    def expected_answer(self, prompt):
+        return "".join(f"{word.upper()} " for word in prompt.split())
+
+
 VOICES = ["loud", "louder"]
 
 
@@ -97,6 +118,9 @@ class Shout(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if body["text"] == "before a voice is loaded":
+            self.send_whole(423, {"error": "no voice"})
+            return
         if body["voice"] not in (None, *VOICES):
             self.send_whole(404, {"error": f"there is no model {body['voice']}"})
             return
@@ -150,3 +174,8 @@ class TestTheHTTPBackendAsPrinted(BackendConformance):
 
     def test_the_voices(self):
         assert self.client.list_models() == VOICES
+
+    def test_an_error_of_its_own(self):
+        with pytest.raises(ModelLoadError, match="no voice") as caught:
+            list(self.client.stream("before a voice is loaded"))
+        assert "shout-server load" in caught.value.hint

@@ -29,7 +29,7 @@ from lollms_core import (
     TokenizeRequest,
     Usage,
 )
-from lollms_core.mailbox import Mailbox, MailboxStream
+from lollms_core.mailbox import LoopThread, Mailbox, MailboxStream
 from lollms_vllm.arguments import engine_arguments, set_environment
 from lollms_vllm.failures import MAIN_GUARD, generation_error, importing_main, start_error
 from lollms_vllm.prompts import prepare
@@ -56,9 +56,8 @@ class Engine:
         self._settings = settings
         self._options = options
         self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._pid = 0
+        self._thread = LoopThread("lollms-vllm")
+        self._pid: int | None = None  # of the process in which the thread was started
         self._closed = False
         self._engine: Any = None  # of the loop's thread alone
         self._ids = itertools.count()
@@ -76,7 +75,7 @@ class Engine:
                 unregister()
                 work.cancel()
 
-            return stop, self._is_alive
+            return stop, self._thread.is_alive
 
         return MailboxStream(start)
 
@@ -98,46 +97,36 @@ class Engine:
     def close(self) -> None:
         """End the engine's process and the thread. Generations under way end as cancelled."""
         with self._lock:
+            running = self._pid == os.getpid() and not self._closed
             self._closed = True
-            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         atexit.unregister(self.close)
-        if loop is None or thread is None or self._pid != os.getpid():
-            return
-        asyncio.run_coroutine_threadsafe(self._shut_down(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
+        if running:
+            self._thread.submit(self._shut_down()).result()
+            self._thread.close()
 
     # --- the thread ----------------------------------------------------------------------------------------------
 
     def _submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         try:
-            loop = self._running_loop()
+            with self._lock:
+                self._check()
+                return self._thread.submit(work)
         except BaseException:
             work.close()
             raise
-        return asyncio.run_coroutine_threadsafe(work, loop)
 
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._closed:
-                raise ClientClosedError("the vLLM engine has been closed")
-            if importing_main():
-                raise ConfigurationError("the engine is started while its script is imported", hint=MAIN_GUARD)
-            if self._loop is None:
-                self._pid = os.getpid()
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=_serve, args=(self._loop,), name="lollms-vllm", daemon=True)
-                self._thread.start()
-            elif self._pid != os.getpid():
-                raise BackendError(
-                    "the vLLM engine belongs to the process that started it, and this is a fork of that",
-                    hint="Make a new client in the child, or use a vLLM server from both.",
-                )
-            return self._loop
-
-    def _is_alive(self) -> bool:
-        thread = self._thread
-        return thread is not None and thread.is_alive()
+    def _check(self) -> None:
+        if self._closed:
+            raise ClientClosedError("the vLLM engine has been closed")
+        if importing_main():
+            raise ConfigurationError("the engine is started while its script is imported", hint=MAIN_GUARD)
+        if self._pid is None:
+            self._pid = os.getpid()
+        elif self._pid != os.getpid():
+            raise BackendError(
+                "the vLLM engine belongs to the process that started it, and this is a fork of that",
+                hint="Make a new client in the child, or use a vLLM server from both.",
+            )
 
     # --- in the thread: coroutines of its loop -------------------------------------------------------------------
 
@@ -241,14 +230,6 @@ class Engine:
             capabilities=("completion", *chats, *sees),
             metadata={"architectures": list(config.architectures), "revision": config.revision},
         )
-
-
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-    finally:
-        loop.close()
 
 
 def _cancel(work: concurrent.futures.Future[None], mailbox: Mailbox) -> None:
