@@ -7,8 +7,7 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from lollms_core._bridges.tasks import iterate_unless_cancelled
-from lollms_core._bridges.threads import iterate_in_thread, run_in_thread
+from lollms_core._bridges.threads import run_in_thread
 from lollms_core._client import value_calls
 from lollms_core._client.base import (
     ClientBase,
@@ -278,25 +277,12 @@ class AsyncCalls(ClientBase):
         """`list_personalities` for async callers."""
         return await self._aask(value_calls.list_personalities(self, details))
 
-    async def apull_model(self, model_name: str) -> AsyncGenerator[PullProgress, None]:
+    def apull_model(self, model_name: str) -> AsyncGenerator[PullProgress, None]:
         """`pull_model` for async callers."""
         request = value_calls.pull_request(model_name)
-        try:
-            progress = value_calls.pulling(self, await self._ahook("pull_model", request))
-            self._running[request.cancel] = progress
-            if not hasattr(progress, "__aiter__"):
-                steps = iterate_in_thread(lambda: progress, request.cancel)
-            else:
-                steps = iterate_unless_cancelled(lambda: aiter(progress), request.cancel)
-            async with contextlib.aclosing(steps):
-                async for step in steps:
-                    yield step
-        except Exception as error:
-            known = self._failed(error, request.cancel)
-            raise known from known.__cause__
-        finally:
-            request.cancel.cancel()
-            self._running.pop(request.cancel, None)
+        return adrive(
+            lambda: self._adownload(request), value_calls.Download(self.format, request.cancel), self._running
+        )
 
     # --- the end --------------------------------------------------------------------------------------------------
 

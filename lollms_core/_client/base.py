@@ -41,7 +41,7 @@ from lollms_core._client.requests import (
     default_int,
     is_chosen,
 )
-from lollms_core._client.value_calls import value_problem
+from lollms_core._client.value_calls import pulling, value_problem
 from lollms_core._log import log_as_asked
 from lollms_core.contract.backend import capabilities_problem
 from lollms_core.contract.errors import (
@@ -65,6 +65,8 @@ from lollms_core.contract.types import (
     Completion,
     GenerationRequest,
     Message,
+    PullModelRequest,
+    PullProgress,
     Timeouts,
 )
 from lollms_core.text._layouts import ai_full_header, separator_template, system_full_header, user_full_header
@@ -312,13 +314,18 @@ class ClientBase:
         return self._backend_sync(request)
 
     def _backend_sync(self, request: GenerationRequest) -> Iterable[Chunk]:
-        stream = self._open(request)
+        return self._sync_iterable("generate", self._open(request), request.cancel)
+
+    def _download(self, request: PullModelRequest) -> Iterable[PullProgress]:
+        return self._sync_iterable("pull_model", pulling(self, self._hook("pull_model", request)), request.cancel)
+
+    def _sync_iterable(self, hook: str, stream: Any, cancel: CancelToken) -> Iterable[Any]:
         if hasattr(stream, "__iter__") and not isinstance(stream, _NO_STREAMS):
-            chunks: Iterable[Chunk] = stream
-            return chunks
+            pieces: Iterable[Any] = stream
+            return pieces
         if inspect.isawaitable(stream) or hasattr(stream, "__aiter__"):
-            return iterate_in_loop(lambda: self._aiter(stream), self._portal, request.cancel)
-        raise self._not_a_stream(stream)
+            return iterate_in_loop(lambda: self._aiter(hook, stream), self._portal, cancel)
+        raise self._not_a_stream(hook, stream)
 
     async def _open_async(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
         """The answer's stream as an async iterator."""
@@ -332,27 +339,35 @@ class ClientBase:
             stream = self._open(request)
         else:
             stream = await run_in_thread(self._open, request, cancel=request.cancel)
-        if getattr(stream, "ends_when_cancelled", False) and hasattr(stream, "__aiter__"):
-            chunks: AsyncIterator[Chunk] = stream.__aiter__()
-            return chunks
-        if inspect.isawaitable(stream) or hasattr(stream, "__aiter__"):
-            return iterate_unless_cancelled(lambda: self._aiter(stream), request.cancel)
-        if hasattr(stream, "__iter__") and not isinstance(stream, _NO_STREAMS):
-            return iterate_in_thread(lambda: stream, request.cancel)
-        raise self._not_a_stream(stream)
+        return self._async_iterator("generate", stream, request.cancel)
 
-    async def _aiter(self, stream: Any) -> AsyncIterator[Chunk]:
+    async def _adownload(self, request: PullModelRequest) -> AsyncIterator[PullProgress]:
+        progress = pulling(self, await self._ahook("pull_model", request))
+        return self._async_iterator("pull_model", progress, request.cancel)
+
+    def _async_iterator(self, hook: str, stream: Any, cancel: CancelToken) -> AsyncIterator[Any]:
+        if getattr(stream, "ends_when_cancelled", False) and hasattr(stream, "__aiter__"):
+            pieces: AsyncIterator[Any] = stream.__aiter__()
+            return pieces
+        if inspect.isawaitable(stream) or hasattr(stream, "__aiter__"):
+            return iterate_unless_cancelled(lambda: self._aiter(hook, stream), cancel)
+        if hasattr(stream, "__iter__") and not isinstance(stream, _NO_STREAMS):
+            return iterate_in_thread(lambda: stream, cancel)
+        raise self._not_a_stream(hook, stream)
+
+    async def _aiter(self, hook: str, stream: Any) -> AsyncIterator[Any]:
         if inspect.isawaitable(stream):
             stream = await stream
         if not hasattr(stream, "__aiter__"):
-            raise self._not_a_stream(stream)
-        chunks: AsyncIterator[Chunk] = stream.__aiter__()
-        return chunks
+            raise self._not_a_stream(hook, stream)
+        pieces: AsyncIterator[Any] = stream.__aiter__()
+        return pieces
 
-    def _not_a_stream(self, value: object) -> ContractError:
+    def _not_a_stream(self, hook: str, value: object) -> ContractError:
+        pieces = "steps" if hook == "pull_model" else "chunks"
         return ContractError(
-            f"`generate` of the {self.format} format returned a {type(value).__name__}, which is not a stream: "
-            "yield chunks, or return an iterator of them",
+            f"`{hook}` of the {self.format} format returned a {type(value).__name__}, which is not a stream: "
+            f"yield {pieces}, or return an iterator of them",
             format=self.format,
         )
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from lollms_core import text as text_tools
-from lollms_core._bridges.tasks import iterate_in_loop
 from lollms_core._client import value_calls
 from lollms_core._client.async_calls import AsyncCalls
 from lollms_core._client.base import Run, as_text, finishing, next_question, prompt_or_messages, question_parts
@@ -350,22 +348,12 @@ class LollmsClient(AsyncCalls):
         """Make the server download a model; an iterator over the progress.
 
         Raises:
-            LollmsError: the format cannot download, or the download failed.
+            LollmsError: wrong input at once, other errors while iterating: the format cannot download, or the download
+                failed.
         """
         request = value_calls.pull_request(model_name)
-        try:
-            progress = value_calls.pulling(self, self._hook("pull_model", request))
-            self._running[request.cancel] = progress
-            if hasattr(progress, "__iter__"):
-                yield from progress
-            else:
-                yield from iterate_in_loop(lambda: aiter(progress), self._portal, request.cancel)
-        except (Exception, asyncio.CancelledError) as error:  # in a sync call, not one of the caller's
-            known = self._failed(error, request.cancel)
-            raise known from known.__cause__
-        finally:
-            request.cancel.cancel()
-            self._running.pop(request.cancel, None)
+        reader = value_calls.Download(self.format, request.cancel)
+        return drive(lambda: self._download(request), reader, self._running)
 
     # --- the end --------------------------------------------------------------------------------------------------
 

@@ -189,7 +189,7 @@ class Pipeline:
             out.append(Chunk(rest))
         return out
 
-    def closing(self) -> Chunk:
+    def end(self) -> Sequence[Chunk]:
         """The closing record. Raises `InvalidAnswerError` for an answer that is not what its JSON schema asks for."""
         if logger.isEnabledFor(logging.DEBUG):
             self._log(f"finish reason {self.finish_reason}")
@@ -198,7 +198,7 @@ class Pipeline:
                 self._parsed = self._check(self.text)
             except ValueError as error:
                 raise self._not_as_asked(str(error)) from error.__cause__
-        return Chunk(finish_reason=self.finish_reason, usage=self._usage, metadata=self._metadata or None)
+        return (Chunk(finish_reason=self.finish_reason, usage=self._usage, metadata=self._metadata or None),)
 
     def _log(self, how: str) -> None:
         parts = [f"{self.format}: {how} after {time.perf_counter() - self._started:.3f} s"]

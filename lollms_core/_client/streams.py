@@ -1,6 +1,7 @@
-"""Running a pipeline over a backend's stream, sync or async.
+"""Running a reader over a backend's stream, sync or async: an answer's `Pipeline`, or a `Download`.
 
-The stream is closed on every path, and errors carry the text so far.
+The stream is closed on every path, and errors carry the text so far. The two loops stand beside each other: a generator
+between them, which says what is to be done next, would need runners that are as long as the loops are.
 """
 
 from __future__ import annotations
@@ -9,53 +10,76 @@ import asyncio
 import logging
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+from typing import Protocol, TypeVar
 
 from lollms_core._bridges.signals import raised_by_handler
-from lollms_core._client.pipeline import Pipeline
-from lollms_core.contract.types import CancelToken, Chunk
+from lollms_core.contract.errors import LollmsError
+from lollms_core.contract.types import CancelToken
 
-__all__ = ["Unlisted", "adrive", "close_stream", "close_stream_async", "drive"]
+__all__ = ["Reader", "Unlisted", "adrive", "close_stream", "close_stream_async", "drive"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger("lollms")
 
 
+class Reader(Protocol[T]):
+    """What reads a stream of pieces of one kind, without IO."""
+
+    cancel: CancelToken
+    ended: bool
+    """Nothing that follows counts."""
+
+    def feed(self, piece: T, /) -> Iterable[T]:
+        """The caller's pieces for one of the backend's."""
+
+    def flush(self) -> Iterable[T]:
+        """What was held back, at the end of the stream or before an error."""
+
+    def failed(self, error: BaseException, /) -> LollmsError:
+        """The error to raise for one that came out of the stream."""
+
+    def end(self) -> Iterable[T]:
+        """The last pieces, after a stream that ended, or was cancelled."""
+
+
 def drive(
-    open_stream: Callable[[], Iterable[Chunk]], pipeline: Pipeline, running: dict[CancelToken, object]
-) -> Generator[Chunk, None, None]:
-    """The caller's chunks of a sync stream, the closing record last. Closes the stream on every path.
+    open_stream: Callable[[], Iterable[T]], reader: Reader[T], running: dict[CancelToken, object]
+) -> Generator[T, None, None]:
+    """The caller's pieces of a sync stream, the closing record of an answer last. Closes the stream on every path.
 
     Args:
         running: where the stream is, by its token, while it is under way. A stream that was left behind in a circle of
             references is then ended by this generator, and not by the garbage collector, which knows no order.
     """
-    cancel = pipeline.cancel
-    feed = pipeline.feed
-    iterator: Iterator[Chunk] | None = None
+    cancel = reader.cancel
+    feed = reader.feed
+    iterator: Iterator[T] | None = None
     running[cancel] = None
     with_caller = False
     try:
         try:
             running[cancel] = iterator = iter(open_stream())
-            for chunk in iterator:
-                out = feed(chunk)
+            for piece in iterator:
+                out = feed(piece)
                 with_caller = True  # what is raised at a `yield` was thrown in there
                 yield from out
                 with_caller = False
-                if pipeline.ended or cancel.cancelled:
+                if reader.ended or cancel.cancelled:
                     break
         # In a sync call no task of the caller can have been cancelled, only one of the backend.
         except (Exception, asyncio.CancelledError) as error:
             if with_caller or raised_by_handler(error):
                 cancel.cancel()
                 raise
-            yield from pipeline.flush()
+            yield from reader.flush()
             # Whoever shut the connection down asked for the end, not for an error.
             if not cancel.cancelled:
-                failure = pipeline.failed(error)
+                failure = reader.failed(error)
                 raise failure from failure.__cause__
         else:
-            yield from pipeline.flush()
-        yield pipeline.closing()
+            yield from reader.flush()
+        yield from reader.end()
     except Exception:
         raise
     except BaseException:
@@ -68,13 +92,13 @@ def drive(
 
 
 async def adrive(
-    open_stream: Callable[[], Awaitable[AsyncIterator[Chunk]]], pipeline: Pipeline, running: dict[CancelToken, object]
-) -> AsyncGenerator[Chunk, None]:
+    open_stream: Callable[[], Awaitable[AsyncIterator[T]]], reader: Reader[T], running: dict[CancelToken, object]
+) -> AsyncGenerator[T, None]:
     """What `drive` does, for an async stream."""
     # One generator and not one inside another: a loop that ends closes each of them by itself.
-    cancel = pipeline.cancel
-    feed = pipeline.feed
-    stream: AsyncIterator[Chunk] | None = None
+    cancel = reader.cancel
+    feed = reader.feed
+    stream: AsyncIterator[T] | None = None
     running[cancel] = None
     with_caller = False
     try:
@@ -83,26 +107,27 @@ async def adrive(
             if isinstance(stream, AsyncGenerator):
                 stream = Unlisted(stream)
             running[cancel] = stream
-            async for chunk in stream:
-                for out in feed(chunk):
+            async for piece in stream:
+                for out in feed(piece):
                     with_caller = True
                     yield out
                     with_caller = False
-                if pipeline.ended or cancel.cancelled:
+                if reader.ended or cancel.cancelled:
                     break
         except Exception as error:
             if with_caller:
                 cancel.cancel()
                 raise
-            for out in pipeline.flush():
+            for out in reader.flush():
                 yield out
             if not cancel.cancelled:
-                failure = pipeline.failed(error)
+                failure = reader.failed(error)
                 raise failure from failure.__cause__
         else:
-            for out in pipeline.flush():
+            for out in reader.flush():
                 yield out
-        yield pipeline.closing()
+        for out in reader.end():
+            yield out
     except Exception:
         raise
     except BaseException:
@@ -133,19 +158,19 @@ async def close_stream_async(stream: object) -> None:
             logger.warning("closing a backend's stream failed", exc_info=True)
 
 
-class Unlisted(AsyncIterator[Chunk]):
+class Unlisted(AsyncIterator[T]):
     """An async generator that the loop does not know of: whoever iterates it closes it.
 
     A loop that ends closes all generators that it knows at once, the inner beside the outer, and complains of those
     which are being closed already.
     """
 
-    def __init__(self, generator: AsyncGenerator[Chunk, None]) -> None:
+    def __init__(self, generator: AsyncGenerator[T, None]) -> None:
         self.aclose = generator.aclose
         self._next = generator.__anext__
         self._begun = False
 
-    def __anext__(self) -> Awaitable[Chunk]:
+    def __anext__(self) -> Awaitable[T]:
         if self._begun:
             return self._next()
         self._begun = True

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
+from lollms_core._client.pipeline import as_lollms_error
 from lollms_core._client.requests import check_text, check_tokens
-from lollms_core.contract.errors import ContractError, InvalidRequestError, UnsupportedError
+from lollms_core.contract.errors import ContractError, InvalidRequestError, LollmsError, UnsupportedError
 from lollms_core.contract.types import (
+    CancelToken,
     DetokenizeRequest,
     EmbedRequest,
     ListModelsRequest,
@@ -19,6 +21,7 @@ from lollms_core.contract.types import (
     ModelInfoRequest,
     Personality,
     PullModelRequest,
+    PullProgress,
     TokenCount,
     TokenizeRequest,
 )
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from lollms_core._client.base import ClientBase
 
 __all__ = [
+    "Download",
     "Question",
     "ValueCall",
     "count_tokens",
@@ -121,13 +125,35 @@ def pull_request(model_name: str) -> PullModelRequest:
 
 
 def pulling(client: ClientBase, progress: Any) -> Any:
-    """The progress of a download: an iterator, sync or async or both."""
+    """The progress of a download, where there can be one."""
     if progress is None:
         raise _unsupported(client, "way to download models")
-    if isinstance(progress, str) or not (hasattr(progress, "__iter__") or hasattr(progress, "__aiter__")):
-        problem = _not_due(progress, "an iterator")
-        raise ContractError(f"`pull_model` of the {client.format} format {problem}", format=client.format)
     return progress
+
+
+class Download:
+    """Reads the progress of a download: each step as it is."""
+
+    ended = False
+
+    def __init__(self, format: str, cancel: CancelToken) -> None:
+        self.cancel = cancel
+        self._format = format
+
+    def feed(self, step: Any) -> tuple[PullProgress]:
+        if not isinstance(step, PullProgress):
+            problem = _not_due(step, "a PullProgress")
+            raise ContractError(f"`pull_model` of the {self._format} format {problem}", format=self._format)
+        return (step,)
+
+    def flush(self) -> tuple[()]:
+        return ()
+
+    def failed(self, error: BaseException) -> LollmsError:
+        return as_lollms_error(error, self._format)
+
+    def end(self) -> tuple[()]:
+        return ()
 
 
 def value_problem(hook: str, request: Any, value: Any) -> str:

@@ -99,7 +99,13 @@ ASKED = {
         "pull_model",
         "return 5",
         lambda c: list(c.pull_model("a")),
-        "gave a int where an iterator",
+        "`pull_model` of the bad format returned a int, which is not a stream: yield steps",
+    ),
+    "steps that are texts": (
+        "pull_model",
+        "yield 'half of it'",
+        lambda c: list(c.pull_model("a")),
+        "gave a str where a PullProgress",
     ),
 }
 STREAMED = {

@@ -131,7 +131,8 @@ def test_a_call_of_a_tool_is_no_wrong_answer(finish):
     pipeline = Pipeline((), CancelToken(), "echo", schema_checker({"type": "object"}))
     for chunk in (Chunk("", part=call), Chunk("", finish_reason=finish)):
         pipeline.feed(chunk)
-    assert pipeline.closing().finish_reason == finish
+    (closing,) = pipeline.end()
+    assert closing.finish_reason == finish
     assert pipeline.completion().tool_calls == (call,)
 
 
