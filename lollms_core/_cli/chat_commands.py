@@ -8,18 +8,16 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import click
 
 from lollms_core import InvalidRequestError
 from lollms_core._cli.messages import tell
 from lollms_core._cli.screen import columns
+from lollms_core._cli.talk import Talk
 from lollms_core._cli.transcript import is_json
 from lollms_core._cli.wrapping import wrap
-
-if TYPE_CHECKING:
-    from lollms_core._cli.talk import Talk
 
 __all__ = ["LeaveChat", "command_in", "completions"]
 

@@ -92,7 +92,8 @@ def _models(choices: dict[str, Any]) -> Iterable[str]:
     from typing import cast
 
     from lollms_core import Timeouts
-    from lollms_core._cli.session import client_arguments, made_client, resolved_settings
+    from lollms_core._cli.clients import client_arguments, made_client
+    from lollms_core._cli.session import resolved_settings
 
     limits = Timeouts(connect=_PATIENCE, first_token=_PATIENCE, idle=_PATIENCE)
     arguments = client_arguments(resolved_settings(choices), limits)

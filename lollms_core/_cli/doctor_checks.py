@@ -29,8 +29,8 @@ from lollms_core import (
     UnknownFormatError,
     UnsupportedError,
 )
+from lollms_core._cli.clients import made_client
 from lollms_core._cli.phrases import words_of
-from lollms_core._cli.session import made_client
 from lollms_core._cli.settings import Resolved
 from lollms_core._cli.state import current_state
 from lollms_core._client.registry import installed_extensions, load_extension

@@ -16,11 +16,11 @@ import click
 
 from lollms_core import LollmsError, Timeouts, __version__, installed_formats
 from lollms_core._cli import config_file
+from lollms_core._cli.clients import client_arguments
 from lollms_core._cli.config_file import ConfigFile
 from lollms_core._cli.doctor_checks import Finding, check_extensions, check_format, run_checks
 from lollms_core._cli.options import Choices
 from lollms_core._cli.packages import look_at
-from lollms_core._cli.session import client_arguments
 from lollms_core._cli.settings import Resolved, resolve, without_bound, wrong_variables
 from lollms_core._cli.state import redacted
 from lollms_core._cli.status_line import Waiting

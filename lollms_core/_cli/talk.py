@@ -1,4 +1,4 @@
-"""The loop of `lollms chat`: read, answer, again."""
+"""What `lollms chat` does with a message: answer it, and remember both."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from typing import cast
 
 from lollms_core import Completion, ImageError, LollmsError, Message
 from lollms_core._cli.answers import AnswerPrinter, explain_end
-from lollms_core._cli.chat_commands import LeaveChat, command_in, completions
 from lollms_core._cli.completion import in_time
-from lollms_core._cli.messages import report, tell
-from lollms_core._cli.reader import Reader
 from lollms_core._cli.session import Session
-from lollms_core._cli.state import current_state
 from lollms_core._cli.transcript import Conversation
 
 __all__ = ["Talk"]
@@ -33,40 +29,9 @@ class Talk:
         model, format = self.conversation.model, self._session.client.format
         return f"{model} ({format})" if model else format
 
-    def run(self, reader: Reader) -> None:
-        """Answer until the input ends, or somebody wants to go. The first error ends the conversation with a pipe."""
-        while True:
-            try:
-                text = reader.read()
-            except KeyboardInterrupt:
-                if not reader.interactive:
-                    raise
-                tell("(Ctrl-D leaves)")
-                continue
-            if text is None:
-                return
-            try:
-                self._respond(text)
-            except LeaveChat:
-                return
-            except KeyboardInterrupt:
-                if not reader.interactive:
-                    raise
-                current_state().hurry = True  # something may still be loading when the chat ends
-                tell("(stopped)")
-            except LollmsError as error:
-                if not reader.interactive:
-                    raise
-                report(self._session.explained(error))
-
-    def _respond(self, text: str) -> None:
-        if not text.strip():
-            return
-        if command := command_in(text):
-            run, argument = command
-            run(self, argument)
-        else:
-            self._answer(self.conversation.ask(text))
+    def ask(self, text: str) -> None:
+        """Answer what was typed."""
+        self._answer(self.conversation.ask(text))
 
     def ask_again(self) -> None:
         """Answer the last question once more."""
@@ -105,9 +70,9 @@ class Talk:
             raise ImageError(f"the {self._session.client.format} format does not take images")
         self.conversation.images += load_images(names)
 
-    def completions(self, line: str) -> list[str]:
-        """What the last word of a line may become."""
-        return completions(line, lambda: self._models)
+    def models(self) -> list[str]:
+        """The models that could be chosen; none, where that takes long to learn."""
+        return self._models
 
     @functools.cached_property
     def _models(self) -> list[str]:

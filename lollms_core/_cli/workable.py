@@ -6,11 +6,11 @@ from typing import Any
 
 from lollms_core import ConfigurationError, InvalidRequestError, UnknownFormatError, installed_formats
 from lollms_core._cli import config_file
+from lollms_core._cli.clients import client_arguments, made_client
 from lollms_core._cli.config_file import ConfigFile
 from lollms_core._cli.known_settings import SETTINGS, out_of_range
 from lollms_core._cli.messages import note
 from lollms_core._cli.providers import suggestion
-from lollms_core._cli.session import client_arguments, made_client
 from lollms_core._cli.settings import resolve
 from lollms_core._client.registry import OFFICIAL_PACKAGES, load_extension
 from lollms_core.contract.backend import checked_options

@@ -7,13 +7,15 @@ import sys
 
 import click
 
+from lollms_core import LollmsError
+from lollms_core._cli.chat_commands import LeaveChat, command_in, completions
 from lollms_core._cli.history import History, history_path
 from lollms_core._cli.interrupts import unannounced
-from lollms_core._cli.messages import tell
+from lollms_core._cli.messages import report, tell
 from lollms_core._cli.options import Choices, connection_options, image_option, sampling_options
 from lollms_core._cli.reader import Completer, PipeReader, Reader
 from lollms_core._cli.screen import is_terminal
-from lollms_core._cli.session import open_session
+from lollms_core._cli.session import Session, open_session
 from lollms_core._cli.state import current_state
 from lollms_core._cli.talk import Talk
 
@@ -43,13 +45,50 @@ def command(images: tuple[str, ...], show_reasoning: bool, choices: Choices) -> 
     with open_session(choices) as session:
         talk = Talk(session, show_reasoning)
         talk.attach(images)
-        reader = _reader(talk.completions)
+        reader = _reader(lambda line: completions(line, talk.models))
         if reader.interactive:
             current_state().chatting = True
             session.look_for_default()
             tell(f"Chatting with {session.subject}. Ctrl-C stops an answer, Ctrl-D leaves, /help helps.")
         with unannounced() if reader.interactive else contextlib.nullcontext():
-            talk.run(reader)
+            _converse(session, talk, reader)
+
+
+def _converse(session: Session, talk: Talk, reader: Reader) -> None:
+    """Answer until the input ends, or somebody wants to go. The first error ends the conversation with a pipe."""
+    while True:
+        try:
+            text = reader.read()
+        except KeyboardInterrupt:
+            if not reader.interactive:
+                raise
+            tell("(Ctrl-D leaves)")
+            continue
+        if text is None:
+            return
+        try:
+            _respond(talk, text)
+        except LeaveChat:
+            return
+        except KeyboardInterrupt:
+            if not reader.interactive:
+                raise
+            current_state().hurry = True  # something may still be loading when the chat ends
+            tell("(stopped)")
+        except LollmsError as error:
+            if not reader.interactive:
+                raise
+            report(session.explained(error))
+
+
+def _respond(talk: Talk, text: str) -> None:
+    if not text.strip():
+        return
+    if command := command_in(text):
+        run, argument = command
+        run(talk, argument)
+    else:
+        talk.ask(text)
 
 
 def _reader(complete: Completer) -> Reader:
