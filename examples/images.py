@@ -2,7 +2,8 @@
 
     python examples/images.py PHOTO.jpg [FORMAT] [MODEL]
 
-Without arguments it draws a picture and asks the `echo` format, which only counts what it was sent.
+It needs `pip install pillow`. Without arguments it draws a picture and asks the `echo` format, which only counts what
+it was sent.
 """
 
 import io

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import warnings
 
 __all__ = ["log_as_asked", "logger"]
 
@@ -19,8 +20,11 @@ logger.addHandler(logging.NullHandler())  # or Python itself would print warning
 @functools.cache
 def log_as_asked() -> None:
     """Write the log to stderr, if the variable `LOLLMS_LOG` names a level (`debug`, `info`, …)."""
-    level = logging.getLevelName(os.environ.get("LOLLMS_LOG", "").strip().upper())
+    asked = os.environ.get("LOLLMS_LOG", "").strip()
+    level = logging.getLevelName(asked.upper())
     if not isinstance(level, int):
+        if asked:
+            warnings.warn(f"LOLLMS_LOG={asked} is no level: use debug, info, warning or error", stacklevel=2)
         return
     logger.setLevel(level)
     if all(isinstance(handler, logging.NullHandler) for handler in logger.handlers):  # the command has its own

@@ -66,6 +66,14 @@ def test_a_variable_shows_it(level: str, shown: bool) -> None:
     assert shown or not done.stderr
 
 
+def test_a_variable_that_names_no_level_is_told() -> None:
+    program = "from lollms_core import LollmsClient; LollmsClient(default_generation_mode='echo').generate('hi')"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={"LOLLMS_LOG": "loud"}, capture_output=True, text=True, check=True
+    )
+    assert "LOLLMS_LOG=loud is no level: use debug, info, warning or error" in done.stderr
+
+
 def test_a_program_without_a_log_hears_nothing_of_it() -> None:
     """Python prints warnings of a logger that has no handler at all."""
     asks = (
