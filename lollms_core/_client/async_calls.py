@@ -171,7 +171,7 @@ class AsyncCalls(ClientBase):
                     value: T = end.value
                     return value
                 except LollmsError as error:
-                    return self._error(self._known(error))
+                    return self._error(self._asked.known(error))
                 text, messages, limit, chosen = question_parts(ask, n_predict, options)
                 answer = await self._aanswer(text, messages, limit, streaming_callback, chosen)
 
@@ -288,7 +288,7 @@ class AsyncCalls(ClientBase):
 
     async def aclose(self) -> None:
         """`close` for async callers."""
-        if not self._closed:
+        if not self._asked.closed:
             await run_in_thread(self._close, cancel=CancelToken())
 
     async def __aenter__(self) -> Self:

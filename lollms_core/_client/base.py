@@ -15,10 +15,8 @@ from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Itera
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from lollms_core._bridges import processes
-from lollms_core._bridges.loop_thread import LoopThread
 from lollms_core._bridges.signals import raised_by_handler
-from lollms_core._bridges.tasks import await_unless_cancelled, iterate_in_loop, iterate_unless_cancelled
-from lollms_core._bridges.threads import iterate_in_thread, run_in_thread
+from lollms_core._client.asked_backend import AskedBackend
 from lollms_core._client.dialogues import Ask
 from lollms_core._client.layers import Layers
 from lollms_core._client.pipeline import ONLY_REASONING, ONLY_REASONING_HINT, Pipeline, as_lollms_error
@@ -27,8 +25,6 @@ from lollms_core._client.registry import (
     checked_backend,
     chosen_format,
     load_format,
-    nonblocking_hooks,
-    plugin_manager,
 )
 from lollms_core._client.requests import (
     DefaultStr,
@@ -41,12 +37,11 @@ from lollms_core._client.requests import (
     default_int,
     is_chosen,
 )
-from lollms_core._client.value_calls import pulling, value_problem
+from lollms_core._client.value_calls import pulling
 from lollms_core._log import log_as_asked
 from lollms_core.contract.backend import capabilities_problem
 from lollms_core.contract.errors import (
     CallCancelledError,
-    ClientClosedError,
     ContractError,
     EmptyAnswerWarning,
     ErrorDict,
@@ -55,13 +50,11 @@ from lollms_core.contract.errors import (
     warn_caller,
 )
 from lollms_core.contract.extension import ClientInfo, Extension
-from lollms_core.contract.pending import Pending
 from lollms_core.contract.types import (
     ELF_GENERATION_FORMAT,
     BackendSettings,
     CancelToken,
     Chunk,
-    CloseRequest,
     Completion,
     GenerationRequest,
     Message,
@@ -91,9 +84,6 @@ class Run(NamedTuple):
     request: GenerationRequest
     pipeline: Pipeline
 
-
-_NO_STREAMS = (str, bytes, Chunk, Mapping, type)
-"""What can be iterated and is no stream: a chunk is a tuple."""
 
 _DEFAULT_ADDRESS = DefaultStr("http://localhost:9600")
 
@@ -232,19 +222,16 @@ class ClientBase:
         else:
             backend = load_format(format)
         self.backend = _made(backend, settings)
-        self._manager = plugin_manager(self.backend, format)
+        self._asked = AskedBackend(self.backend, format)
         self._builder = RequestBuilder(self.backend)
-        self._nonblocking = nonblocking_hooks(self._manager)
         self._say_unused(settings)
-        self._portal = LoopThread()
         active = active_extensions(extensions, self._info(settings)) if extensions else []
-        self._layers = Layers(active, _Backend(self))
+        self._layers = Layers(active, self._asked)
         self.extensions: tuple[Extension, ...] = tuple(each.extension for each in active)
         """The active extensions, outermost first: this client's own copies."""
         # Without a lock: `cancel` may be called by a signal handler, or while the collector ends an abandoned stream.
         # What is done to it is one step for the interpreter.
         self._running: dict[CancelToken, object] = {}
-        self._closed = False
         _clients.add(self)
 
     def __repr__(self) -> str:
@@ -299,77 +286,23 @@ class ClientBase:
         guided = "json_schema" in self.backend.capabilities.options
         return Run(request, Pipeline(stop, cancel, self.format, check, request.model, guided))
 
-    def _open(self, request: GenerationRequest) -> Any:
-        self._check_open()  # the stream may have been made before the client was closed
-        stream = self._manager.hook.generate(request=request)
-        if stream is None:
-            raise ContractError(f"`generate` of the {self.format} format returned nothing", format=self.format)
-        return stream
-
     def _open_sync(self, request: GenerationRequest) -> Iterable[Chunk]:
         """The answer's stream as a sync iterable."""
-        if "generate" in self._layers.hooks:
-            self._check_open()
-            return self._layers.stream(request)
-        return self._backend_sync(request)
-
-    def _backend_sync(self, request: GenerationRequest) -> Iterable[Chunk]:
-        return self._sync_iterable("generate", self._open(request), request.cancel)
-
-    def _download(self, request: PullModelRequest) -> Iterable[PullProgress]:
-        return self._sync_iterable("pull_model", pulling(self, self._hook("pull_model", request)), request.cancel)
-
-    def _sync_iterable(self, hook: str, stream: Any, cancel: CancelToken) -> Iterable[Any]:
-        if hasattr(stream, "__iter__") and not isinstance(stream, _NO_STREAMS):
-            pieces: Iterable[Any] = stream
-            return pieces
-        if inspect.isawaitable(stream) or hasattr(stream, "__aiter__"):
-            return iterate_in_loop(lambda: self._aiter(hook, stream), self._portal, cancel)
-        raise self._not_a_stream(hook, stream)
+        self._check_open()  # the stream may have been made before the client was closed
+        return self._layers.open_sync(request)
 
     async def _open_async(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
         """The answer's stream as an async iterator."""
-        if "generate" in self._layers.hooks:
-            self._check_open()
-            return aiter(self._layers.stream(request))
-        return await self._backend_async(request)
+        self._check_open()
+        return await self._layers.open_async(request)
 
-    async def _backend_async(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
-        if "generate" in self._nonblocking:
-            stream = self._open(request)
-        else:
-            stream = await run_in_thread(self._open, request, cancel=request.cancel)
-        return self._async_iterator("generate", stream, request.cancel)
+    def _download(self, request: PullModelRequest) -> Iterable[PullProgress]:
+        progress = pulling(self, self._hook("pull_model", request))
+        return self._asked.sync_iterable("pull_model", progress, request.cancel)
 
     async def _adownload(self, request: PullModelRequest) -> AsyncIterator[PullProgress]:
         progress = pulling(self, await self._ahook("pull_model", request))
-        return self._async_iterator("pull_model", progress, request.cancel)
-
-    def _async_iterator(self, hook: str, stream: Any, cancel: CancelToken) -> AsyncIterator[Any]:
-        if getattr(stream, "ends_when_cancelled", False) and hasattr(stream, "__aiter__"):
-            pieces: AsyncIterator[Any] = stream.__aiter__()
-            return pieces
-        if inspect.isawaitable(stream) or hasattr(stream, "__aiter__"):
-            return iterate_unless_cancelled(lambda: self._aiter(hook, stream), cancel)
-        if hasattr(stream, "__iter__") and not isinstance(stream, _NO_STREAMS):
-            return iterate_in_thread(lambda: stream, cancel)
-        raise self._not_a_stream(hook, stream)
-
-    async def _aiter(self, hook: str, stream: Any) -> AsyncIterator[Any]:
-        if inspect.isawaitable(stream):
-            stream = await stream
-        if not hasattr(stream, "__aiter__"):
-            raise self._not_a_stream(hook, stream)
-        pieces: AsyncIterator[Any] = stream.__aiter__()
-        return pieces
-
-    def _not_a_stream(self, hook: str, value: object) -> ContractError:
-        pieces = "steps" if hook == "pull_model" else "chunks"
-        return ContractError(
-            f"`{hook}` of the {self.format} format returned a {type(value).__name__}, which is not a stream: "
-            f"yield {pieces}, or return an iterator of them",
-            format=self.format,
-        )
+        return self._asked.async_iterator("pull_model", progress, request.cancel)
 
     def cancel(self) -> None:
         """Stop every call of this client that is under way, from any thread, also from a signal handler.
@@ -382,17 +315,14 @@ class ClientBase:
     # --- other hooks ------------------------------------------------------------------------------------------------
 
     def _check_open(self) -> None:
-        if self._closed:
-            raise ClientClosedError("the client is closed", format=self.format)
+        self._asked.check_open()
 
     def _hook(self, name: str, request: Any) -> Any:
         """What the backend answers; `None` if it does not implement the hook. Any failure is a `LollmsError`."""
         self._check_open()
         self._running[request.cancel] = None
         try:
-            if name in self._layers.hooks:
-                return self._layers.value(name, request).wait()
-            return self._ask_backend(name, request)
+            return self._layers.ask_sync(name, request)
         except (Exception, asyncio.CancelledError) as error:  # in a sync call, not one of the caller's
             if raised_by_handler(error):
                 raise
@@ -401,52 +331,22 @@ class ClientBase:
         finally:
             self._running.pop(request.cancel, None)
 
-    def _ask_backend(self, name: str, request: Any) -> Any:
-        value = getattr(self._manager.hook, name)(request=request)
-        if isinstance(value, Pending):
-            value = value.wait()
-        elif inspect.isawaitable(value):
-            value = self._portal.run(value, request.cancel)
-        return self._checked(name, request, value)
-
     async def _ahook(self, name: str, request: Any) -> Any:
         """The twin of `_hook`."""
         self._check_open()
         self._running[request.cancel] = None
         try:
-            if name in self._layers.hooks:
-                return await self._layers.value(name, request)
-            return await self._aask_backend(name, request)
+            return await self._layers.ask_async(name, request)
         except Exception as error:
             known = self._failed(error, request.cancel)
             raise known from known.__cause__
         finally:
             self._running.pop(request.cancel, None)
 
-    async def _aask_backend(self, name: str, request: Any) -> Any:
-        hook = getattr(self._manager.hook, name)
-        if name in self._nonblocking:
-            value = hook(request=request)
-        else:
-            value = await run_in_thread(lambda: hook(request=request), cancel=request.cancel)
-        if isinstance(value, Pending):
-            value = await value
-        elif inspect.isawaitable(value):
-            value = await await_unless_cancelled(value, request.cancel)
-        return self._checked(name, request, value)
-
-    def _checked(self, name: str, request: Any, value: Any) -> Any:
-        if problem := value_problem(name, request, value):
-            raise ContractError(f"`{name}` of the {self.format} format {problem}", format=self.format)
-        return value
-
     def _failed(self, error: BaseException, cancel: CancelToken) -> LollmsError:
         if cancel.cancelled and not isinstance(error, CallCancelledError):
             return CallCancelledError("the call was cancelled", format=self.format)
-        return self._known(error)
-
-    def _known(self, error: BaseException) -> LollmsError:
-        return as_lollms_error(error, self.format)
+        return self._asked.known(error)
 
     def _error(self, error: LollmsError) -> ErrorDict:
         """The dictionary form, or raise, as the client was told. What a signal handler raised is raised in any case."""
@@ -457,11 +357,11 @@ class ClientBase:
     # --- the end --------------------------------------------------------------------------------------------------
 
     def _close(self) -> None:
-        if self._closed:
+        if self._asked.closed:
             return
         self.cancel()
         try:
-            for value in self._manager.hook.close(request=CloseRequest()):
+            for value in self._asked.close():
                 if inspect.isawaitable(value):
                     self._end_in_time(value)
         except Exception:
@@ -469,8 +369,8 @@ class ClientBase:
             logger.warning("closing the %s format failed", self.format, exc_info=True)
         finally:
             self._close_extensions()
-            self._closed = True
-            self._portal.close()
+            self._asked.closed = True
+            self._asked.portal.close()
 
     def _close_extensions(self) -> None:
         for active in self._layers.extensions:
@@ -487,7 +387,7 @@ class ClientBase:
         timer.daemon = True
         timer.start()
         try:
-            self._portal.run(closing, cancel)
+            self._asked.portal.run(closing, cancel)
         except CallCancelledError:
             logger.warning("closing the %s format did not end within %g seconds", self.format, _LONGEST_CLOSE)
         finally:
@@ -504,51 +404,6 @@ def _stop_all() -> None:
     for client in list(_clients):
         client.cancel()
     processes.wait_at_the_end()
-
-
-class _Backend:
-    """A client's backend, as what lies below its extensions."""
-
-    def __init__(self, client: ClientBase) -> None:
-        # Weakly: a client that is dropped is to end its backend at once, not when the garbage collector comes by.
-        self._client = weakref.ref(client)
-
-    @property
-    def client(self) -> ClientBase:
-        client = self._client()
-        if client is None:
-            raise ClientClosedError("the client is gone")
-        return client
-
-    @property
-    def format(self) -> str:
-        return self.client.format
-
-    @property
-    def portal(self) -> LoopThread:
-        return self.client._portal
-
-    @property
-    def looks_for_stops(self) -> bool:
-        return "stop" in self.client.backend.capabilities.options
-
-    def open_sync(self, request: GenerationRequest) -> Iterable[Chunk]:
-        return self.client._backend_sync(request)
-
-    async def open_async(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
-        return await self.client._backend_async(request)
-
-    def ask_sync(self, hook: str, request: Any) -> Any:
-        return self.client._ask_backend(hook, request)
-
-    async def ask_async(self, hook: str, request: Any) -> Any:
-        return await self.client._aask_backend(hook, request)
-
-    def known(self, error: BaseException) -> LollmsError:
-        return self.client._known(error)
-
-    def complain(self, problem: str) -> ContractError:
-        return ContractError(f"the {self.format} format {problem}", format=self.format)
 
 
 def _made(backend: type[Backend], settings: BackendSettings) -> Backend:

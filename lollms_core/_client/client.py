@@ -202,7 +202,7 @@ class LollmsClient(AsyncCalls):
                     value: T = end.value
                     return value
                 except LollmsError as error:
-                    return self._error(self._known(error))
+                    return self._error(self._asked.known(error))
                 text, messages, limit, chosen = question_parts(ask, n_predict, options)
                 answer = self._answer(text, messages, limit, streaming_callback, chosen)
 

@@ -243,21 +243,34 @@ class Layers:
     def __init__(self, extensions: Sequence[ActiveExtension], bottom: Bottom) -> None:
         self._bottom = bottom
         self.extensions = tuple(extensions)
+        # By hook; where no extension goes around one, the backend is asked as if there were none.
         self._around = {
             hook: layers
             for hook in EXTENSION_HOOKS
             if (layers := tuple(each for each in self.extensions if hook in each.hooks))
         }
-        self.hooks = frozenset(self._around)
-        """The hooks that an extension goes around. The client asks its backend itself for all others."""
 
-    def stream(self, request: GenerationRequest) -> Stream:
-        """The answer to a request, through all layers."""
-        return self._stream(0, request, None)
+    def open_sync(self, request: GenerationRequest) -> Iterable[Chunk]:
+        """The answer's stream as a sync iterable."""
+        return self._stream(0, request, None) if "generate" in self._around else self._bottom.open_sync(request)
 
-    def value(self, hook: str, request: Any) -> Pending[Any]:
-        """The value of a hook, through all layers."""
-        return self._value(hook, 0, request)
+    async def open_async(self, request: GenerationRequest) -> AsyncIterator[Chunk]:
+        """The answer's stream as an async iterator."""
+        if "generate" in self._around:
+            return aiter(self._stream(0, request, None))
+        return await self._bottom.open_async(request)
+
+    def ask_sync(self, hook: str, request: Any) -> Any:
+        """The value of a hook; `None` if the backend does not have it."""
+        if hook in self._around:
+            return self._value(hook, 0, request).wait()
+        return self._bottom.ask_sync(hook, request)
+
+    async def ask_async(self, hook: str, request: Any) -> Any:
+        """The twin of `ask_sync`."""
+        if hook in self._around:
+            return await self._value(hook, 0, request)
+        return await self._bottom.ask_async(hook, request)
 
     # --- answers ------------------------------------------------------------------------------------------------
 

@@ -6,10 +6,11 @@ Each is a generator, which the sync and the async client run alike.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from lollms_core._client.pipeline import as_lollms_error
 from lollms_core._client.requests import check_text, check_tokens
+from lollms_core.contract.backend import Backend
 from lollms_core.contract.errors import ContractError, InvalidRequestError, LollmsError, UnsupportedError
 from lollms_core.contract.types import (
     CancelToken,
@@ -26,9 +27,6 @@ from lollms_core.contract.types import (
     TokenizeRequest,
 )
 from lollms_core.tokenizers import encoding_for
-
-if TYPE_CHECKING:
-    from lollms_core._client.base import ClientBase
 
 __all__ = [
     "Download",
@@ -49,6 +47,14 @@ __all__ = [
 T = TypeVar("T")
 
 
+class Asking(Protocol):
+    """What a call needs to know of its client."""
+
+    format: str
+    model_name: str | None
+    backend: Backend
+
+
 class Question(NamedTuple):
     """What a hook is asked."""
 
@@ -60,12 +66,12 @@ ValueCall: TypeAlias = Generator[Question, Any, T]
 """A call for a value: it yields questions, is sent what the hook gave (`None`: not implemented), and returns."""
 
 
-def tokenize(client: ClientBase, text: str) -> ValueCall[list[int]]:
+def tokenize(client: Asking, text: str) -> ValueCall[list[int]]:
     tokens = yield Question("tokenize", TokenizeRequest(text=check_text(text, "prompt"), model=client.model_name))
     return encoding_for(client.model_name).encode(text) if tokens is None else tokens
 
 
-def count_tokens(client: ClientBase, text: str) -> ValueCall[TokenCount]:
+def count_tokens(client: Asking, text: str) -> ValueCall[TokenCount]:
     request = TokenizeRequest(text=check_text(text, "text"), model=client.model_name)
     count: TokenCount | None = yield Question("count_tokens", request)
     if count is not None:
@@ -77,13 +83,13 @@ def count_tokens(client: ClientBase, text: str) -> ValueCall[TokenCount]:
     return TokenCount(len(tokenizer.encode(text)), exact=tokenizer.exact)
 
 
-def detokenize(client: ClientBase, tokens: Sequence[int]) -> ValueCall[str]:
+def detokenize(client: Asking, tokens: Sequence[int]) -> ValueCall[str]:
     checked = check_tokens(tokens)
     text = yield Question("detokenize", DetokenizeRequest(tokens=checked, model=client.model_name))
     return encoding_for(client.model_name).decode(list(checked)) if text is None else text
 
 
-def embed(client: ClientBase, text: str | Sequence[str]) -> ValueCall[Any]:
+def embed(client: Asking, text: str | Sequence[str]) -> ValueCall[Any]:
     if text is not None and not isinstance(text, Iterable):
         raise TypeError(f"text must be a str or a list of str, not {type(text).__name__}")
     texts = (text,) if isinstance(text, str) else tuple(() if text is None else text)
@@ -98,14 +104,14 @@ def embed(client: ClientBase, text: str | Sequence[str]) -> ValueCall[Any]:
     return vectors[0] if isinstance(text, str) else vectors
 
 
-def list_models(client: ClientBase, details: bool) -> ValueCall[Any]:
+def list_models(client: Asking, details: bool) -> ValueCall[Any]:
     models = yield Question("list_models", ListModelsRequest())
     if models is None:
         raise _unsupported(client, "list of models")
     return models if details else [model.name for model in models]
 
 
-def model_info(client: ClientBase, model_name: str | None) -> ValueCall[ModelInfo]:
+def model_info(client: Asking, model_name: str | None) -> ValueCall[ModelInfo]:
     model = check_text(model_name, "model_name") if model_name is not None else ""
     info: ModelInfo | None = yield Question("model_info", ModelInfoRequest(model=model or client.model_name))
     if info is None:
@@ -113,7 +119,7 @@ def model_info(client: ClientBase, model_name: str | None) -> ValueCall[ModelInf
     return info
 
 
-def list_personalities(client: ClientBase, details: bool) -> ValueCall[Any]:
+def list_personalities(client: Asking, details: bool) -> ValueCall[Any]:
     personalities = yield Question("list_personalities", ListPersonalitiesRequest())
     if personalities is None:
         raise _unsupported(client, "personalities")
@@ -124,7 +130,7 @@ def pull_request(model_name: str) -> PullModelRequest:
     return PullModelRequest(model=check_text(model_name, "model_name"))
 
 
-def pulling(client: ClientBase, progress: Any) -> Any:
+def pulling(client: Asking, progress: Any) -> Any:
     """The progress of a download, where there can be one."""
     if progress is None:
         raise _unsupported(client, "way to download models")
@@ -196,7 +202,7 @@ def _not_due(value: Any, due: str) -> str:
     return f"gave a {said} where {due} is due"
 
 
-def _unsupported(client: ClientBase, what: str) -> UnsupportedError:
+def _unsupported(client: Asking, what: str) -> UnsupportedError:
     return UnsupportedError(
         f"the {client.format} format has no {what}",
         hint="`lollms formats --capabilities` shows what each installed format can do.",

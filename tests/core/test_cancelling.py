@@ -606,8 +606,9 @@ def test_a_client_that_is_never_closed_leaves_no_loop_thread(over: Over) -> None
     for _ in range(5):
         client = over(Quick)
         client.generate("x")
-        portals.append(client._portal)
-        client._portal = type(client._portal)()  # as if the client had been dropped: its last reference goes
+        asked = client._asked
+        portals.append(asked.portal)
+        asked.portal = type(asked.portal)()  # as if the client had been dropped: its last reference goes
     del client
     assert len(threads() - before) == 5
     portals.clear()
