@@ -18,9 +18,10 @@ import asyncio
 import contextlib
 import queue
 from collections.abc import Callable
+from typing import Any
 
 from lollms_core._bridges.loop_thread import LoopThread
-from lollms_core.contract.errors import BackendError
+from lollms_core.contract.errors import BackendError, ContractError, a_kind
 from lollms_core.contract.types import Chunk
 
 __all__ = ["LoopThread", "Mailbox", "MailboxStream", "Start"]
@@ -48,10 +49,21 @@ class Mailbox:
         self.abandoned = False
 
     def put(self, item: Chunk | Exception) -> None:
-        """Hand an item to the consumer. The first exception or chunk with a finish reason is the last item."""
-        if not self.over:
-            self._ended = isinstance(item, Exception) or item.finish_reason is not None
-            self._append(item)
+        """Hand an item to the consumer. The first exception or chunk with a finish reason is the last item.
+
+        Raises:
+            ContractError: it is neither. The consumer gets the same error.
+        """
+        if self.over:
+            return
+        given: Any = item  # whatever its type says
+        if not isinstance(given, (Chunk, Exception)):
+            error = ContractError(f"{a_kind(given)} was put into a mailbox, which takes chunks and exceptions")
+            self._ended = True
+            self._append(error)
+            raise error
+        self._ended = isinstance(item, Exception) or item.finish_reason is not None
+        self._append(item)
 
     def admit(self) -> bool:
         """The producer takes the request up. `False`: it was cancelled or abandoned while it waited."""
@@ -110,7 +122,10 @@ class Mailbox:
 
 
 def _gone() -> BackendError:
-    return BackendError("the thread that computes this answer is gone")
+    return BackendError(
+        "the thread that computes this answer is gone",
+        hint="The last item that a backend puts into a mailbox is a chunk with a finish reason, or an exception.",
+    )
 
 
 def _wake(future: asyncio.Future[None]) -> None:
@@ -183,7 +198,12 @@ class MailboxStream:
     def _begin(self) -> None:
         if self._start is not None:
             start, self._start = self._start, None
-            self._stop, self._alive = start(self._mailbox)
+            begun = start(self._mailbox)
+            if not (isinstance(begun, tuple) and len(begun) == 2 and all(map(callable, begun))):
+                raise ContractError(
+                    "`start` of a MailboxStream must return two functions: how to stop, and whether alive"
+                )
+            self._stop, self._alive = begun
 
     def _deliver(self, item: Chunk | Exception) -> Chunk:
         if isinstance(item, Exception):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import os
+import select
+import selectors
 import threading
 import weakref
 from collections.abc import Awaitable, Coroutine
@@ -32,22 +35,27 @@ class LoopThread:
         """`name`: of the thread."""
         self._name = name
         self._lock = threading.RLock()
-        self._process = processes.current
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._selector: selectors.BaseSelector | None = None
         self._thread: threading.Thread | None = None
         self._end: weakref.finalize[..., LoopThread] | None = None
+        processes.renewed_in_child(self)
+
+    def renew(self) -> None:
+        """Let go of the thread and the loop, which are a forked child's parent's; so may be whoever holds the lock."""
+        if self._selector is not None:
+            _part_with(self._selector)
+        processes.keep_for_good((self._loop, self._thread))
+        if self._end is not None:
+            self._end.detach()
+        self._lock = threading.RLock()
+        self._loop = self._selector = self._thread = self._end = None
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """The running loop."""
-        if self._process != processes.current:
-            # The thread is the parent's, and so may be whoever holds the lock.
-            processes.keep_for_good((self._loop, self._thread))
-            if self._end is not None:
-                self._end.detach()
-            self._lock, self._process, self._loop, self._end = threading.RLock(), processes.current, None, None
         with self._lock:
             if self._loop is None or self._loop.is_closed():
-                self._loop = asyncio.new_event_loop()
+                self._loop, self._selector = _new_loop()
                 self._thread = threading.Thread(target=_run, args=(self._loop,), name=self._name, daemon=True)
                 self._end = weakref.finalize(self, _stop, self._loop)
                 self._thread.start()
@@ -58,6 +66,18 @@ class LoopThread:
         thread = self._thread
         return thread is not None and thread.is_alive()
 
+    def is_this_thread(self) -> bool:
+        """Whether the caller runs in the loop, which stands still while it waits for anything."""
+        return self._thread is threading.current_thread()
+
+    def refuse_to_wait_for_itself(self) -> None:
+        """Raise `BackendError` where the caller runs in the loop."""
+        if self.is_this_thread():
+            raise BackendError(
+                "a coroutine that runs in the client's event loop makes a sync call, which needs this very loop",
+                hint="This is a fault of the backend's or extension's package: an async twin of the call belongs there.",
+            )
+
     def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Begin a coroutine in the loop. Cancelling the future cancels its task."""
         return asyncio.run_coroutine_threadsafe(work, self.loop())
@@ -67,7 +87,14 @@ class LoopThread:
 
         Raises:
             CallCancelledError: it was cancelled before it had a result.
+            BackendError: the caller runs in the loop, and would wait for itself.
         """
+        try:
+            self.refuse_to_wait_for_itself()
+        except BackendError:
+            if asyncio.iscoroutine(awaitable):
+                awaitable.close()
+            raise
         future = self.submit(_awaited(awaitable))
         unregister = cancel.on_cancel(future.cancel)
         try:
@@ -84,8 +111,8 @@ class LoopThread:
         """End the loop's tasks, the loop and its thread. May be called more than once."""
         with self._lock:
             thread, end = self._thread, self._end
-            self._loop = self._thread = self._end = None
-        if end is None or self._process != processes.current:
+            self._loop = self._selector = self._thread = self._end = None
+        if end is None:
             return
         end()
         if thread is not None and thread is not threading.current_thread():
@@ -97,6 +124,25 @@ class LoopThread:
                 )
 
 
+def _new_loop() -> tuple[asyncio.AbstractEventLoop, selectors.BaseSelector | None]:
+    """A loop and, where there are forks, the selector that it waits with."""
+    if not hasattr(os, "fork"):
+        return asyncio.new_event_loop(), None
+    selector = selectors.DefaultSelector()
+    return asyncio.SelectorEventLoop(selector), selector
+
+
+def _part_with(selector: selectors.BaseSelector) -> None:
+    """Give a forked child's copy of a selector an epoll object of its own.
+
+    The two share one otherwise, and what ends with the child would be taken out of the parent's, who would then wait
+    for ever for its answers.
+    """
+    if hasattr(select, "epoll") and isinstance(selector, selectors.EpollSelector):
+        with contextlib.suppress(OSError), select.epoll() as own:
+            os.dup2(own.fileno(), selector.fileno(), inheritable=False)
+
+
 async def _awaited(awaitable: Awaitable[T]) -> T:
     return await awaitable
 
@@ -104,7 +150,12 @@ async def _awaited(awaitable: Awaitable[T]) -> T:
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
-        loop.run_forever()
+        while True:
+            try:
+                loop.run_forever()
+                break
+            except (SystemExit, KeyboardInterrupt):
+                continue  # raised by one task, whose caller gets it; the others go on
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()

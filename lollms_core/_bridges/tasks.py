@@ -157,7 +157,9 @@ def iterate_in_loop(
 
     Raises:
         CallCancelledError: the backend cancelled its own task.
+        BackendError: the caller runs in the loop, and would wait for itself.
     """
+    portal.refuse_to_wait_for_itself()
     items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
     pump: _Pump[T] = _Pump(open_stream, items.put)
     loop = portal.loop()

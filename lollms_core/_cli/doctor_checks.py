@@ -33,9 +33,10 @@ from lollms_core._cli.clients import made_client
 from lollms_core._cli.phrases import words_of
 from lollms_core._cli.settings import Resolved
 from lollms_core._cli.state import current_state
-from lollms_core._client.registry import installed_extensions, load_extension
+from lollms_core._client.registry import load_extension
+from lollms_core.contract.errors import described
 
-__all__ = ["Finding", "Status", "can_answer", "check_extensions", "check_format", "run_checks"]
+__all__ = ["Finding", "Status", "can_answer", "check_extension", "check_format", "run_checks"]
 
 Status = Literal["ready", "installed", "no model", "unreachable", "failed", "broken", "not installed", "no answer"]
 """`installed`: its package is complete, and nothing more was looked at. `no model`: there is none, or not the one that
@@ -178,19 +179,21 @@ def _none_chosen(client: LollmsClient, models: tuple[str, ...], detail: str) -> 
     )
 
 
-def check_extensions(settings: Resolved) -> Mapping[str, LollmsError]:
-    """What is wrong with the installed extensions and with those that are to be used, by name."""
-    used = settings.get("extensions") or ()
-    failures = {}
-    for name in dict.fromkeys((*used, *installed_extensions())):
-        try:
-            load_extension(name)
-            if name in used:
-                options = settings.extension_options.get(name, {})
-                LollmsClient(default_generation_mode="echo", extensions=[{name: options}]).close()
-        except LollmsError as error:
-            failures[name] = error
-    return failures
+def check_extension(name: str, settings: Resolved) -> Finding:
+    """Load an extension; if it is to be used, make it, with its options.
+
+    Args:
+        name: as it is installed, or as it is to be used.
+        settings: say which are to be used, and the options.
+    """
+    try:
+        load_extension(name)
+        if name in (settings.get("extensions") or ()):
+            options = settings.extension_options.get(name, {})
+            LollmsClient(default_generation_mode="echo", extensions=[{name: options}]).close()
+    except LollmsError as error:
+        return Finding("broken", error.message, error.hint, error)
+    return Finding("ready", "it loads")
 
 
 def run_checks(checks: Mapping[str, Callable[[], Any]], limit: float) -> dict[str, Any]:
@@ -226,4 +229,4 @@ def _run(name: str, check: Callable[[], Any], results: dict[str, Any]) -> None:
     try:
         results[name] = check()
     except BaseException as error:  # even a package that calls sys.exit() at import is one finding among others
-        results[name] = Finding("broken", f"{type(error).__name__}: {error}", "Tell the author of its package.", error)
+        results[name] = Finding("broken", described(error), "Tell the author of its package.", error)

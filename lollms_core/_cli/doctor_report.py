@@ -18,7 +18,7 @@ from lollms_core import LollmsError, Timeouts, __version__, installed_formats
 from lollms_core._cli import config_file
 from lollms_core._cli.clients import client_arguments
 from lollms_core._cli.config_file import ConfigFile
-from lollms_core._cli.doctor_checks import Finding, check_extensions, check_format, run_checks
+from lollms_core._cli.doctor_checks import Finding, check_extension, check_format, run_checks
 from lollms_core._cli.options import Choices
 from lollms_core._cli.packages import look_at
 from lollms_core._cli.settings import Resolved, resolve, without_bound, wrong_variables
@@ -28,8 +28,6 @@ from lollms_core._cli.surroundings import remarks
 from lollms_core._client.registry import installed_extensions
 
 __all__ = ["Report", "examine"]
-
-_EXTENSIONS = "extensions"
 
 
 @dataclass
@@ -62,7 +60,7 @@ class Report:
         found = ["the configuration file"] if self.config_problems else []
         found += [f"the variable {name}" for name in self.wrong_variables]
         found += [name for name, finding in self.findings.items() if self.is_problem(name, finding)]
-        return found + [f"the extension {name}" for name, error in self.extensions.items() if error]
+        return found + [_extension(name) for name, error in self.extensions.items() if error]
 
     def is_problem(self, name: str, finding: Finding) -> bool:
         """Whether a finding counts: what is broken always, what does not answer only where it was asked for."""
@@ -155,15 +153,23 @@ def _examine(names: tuple[str, ...], everything: bool, timeout: float, choices: 
             arguments.pop("extensions", None)  # they are looked at by themselves
             checks[name] = functools.partial(check_format, arguments | {"max_retries": 0})
     extensions = dict.fromkeys((*(chosen.get("extensions") or ()), *installed_extensions()))
-    look = functools.partial(check_extensions, chosen)
-    all_checks: dict[str, Any] = {**checks, _EXTENSIONS: look} if extensions else checks
+    looks = {_extension(name): functools.partial(check_extension, name, chosen) for name in extensions}
     with Waiting(f"Asking {', '.join(checks)}"):
-        results = run_checks(all_checks, timeout)
+        results = run_checks({**checks, **looks}, timeout)
         others = {} if names else {name: look_at(info) for name, info in formats.items() if name not in to_ask}
     report.findings = {name: results.get(name) or report.findings[name] for name in dict.fromkeys(to_ask)} | others
     report.failures |= {name: each.error for name, each in report.findings.items() if each.error is not None}
-    _add_extensions(report, list(extensions), results.get(_EXTENSIONS, {}))
+    for name in extensions:
+        found = results[_extension(name)]
+        report.extensions[name] = "" if found.status == "ready" else found.detail
+        if found.error is not None:
+            report.failures[_extension(name)] = found.error
     return report
+
+
+def _extension(name: str) -> str:
+    """What an extension is called among the formats."""
+    return f"the extension {name}"
 
 
 def _other(name: str, environ: Mapping[str, str], config: ConfigFile) -> Resolved:
@@ -178,17 +184,6 @@ def _again(choices: Choices, names: tuple[str, ...]) -> str:
     options["--host-address"] = choices.get("host_address")
     options["--api-key-file"] = choices.get("api_key_file")
     return "".join(f" {option} {shlex.quote(value)}" for option, value in options.items() if value)
-
-
-def _add_extensions(report: Report, names: list[str], failures: Mapping[str, LollmsError] | Finding) -> None:
-    for name in names:
-        if isinstance(failures, Finding):
-            report.extensions[name] = failures.detail
-        elif name in failures:
-            report.extensions[name] = failures[name].message
-            report.failures[f"the extension {name}"] = failures[name]
-        else:
-            report.extensions[name] = ""
 
 
 @contextlib.contextmanager

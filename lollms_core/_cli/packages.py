@@ -7,15 +7,19 @@ from collections.abc import Iterator
 from importlib import metadata
 
 from lollms_core._cli.doctor_checks import Finding
-from lollms_core._client.registry import BACKENDS_GROUP, FormatInfo
+from lollms_core._client.registry import FormatInfo, format_owners
 
 __all__ = ["duplicates", "look_at", "missing_module"]
+
+_UNKNOWN = "unknown"
+"""The package of a format whose metadata cannot be read."""
 
 
 def look_at(info: FormatInfo, *, versions: bool = True) -> Finding:
     """Whether the package of a format, and all that it needs, is installed; and in versions that fit, if asked."""
     if problem := missing_module(info):
-        return Finding("broken", problem, f"Reinstall it: `pip install --force-reinstall {info.distribution}`.")
+        how = "" if info.distribution == _UNKNOWN else f": `pip install --force-reinstall {info.distribution}`"
+        return Finding("broken", problem, f"Reinstall it{how}.")
     if unmet := list(_unmet(info.distribution, versions)):
         return Finding(
             "broken",
@@ -44,6 +48,8 @@ def _unmet(distribution: str, versions: bool) -> Iterator[str]:
         lines = metadata.requires(distribution) or []
     except metadata.PackageNotFoundError:  # the core itself, run from a folder
         return
+    except UnicodeDecodeError:
+        return
     for line in lines:
         try:
             wanted = Requirement(line)
@@ -56,14 +62,13 @@ def _unmet(distribution: str, versions: bool) -> Iterator[str]:
             yield f"{wanted.name}, which is not installed"
         except (InvalidRequirement, InvalidVersion):  # written by somebody for whom pip does not mind
             continue
+        except (UnicodeDecodeError, TypeError, KeyError):  # it is there, and does not say in which version
+            continue
 
 
 def duplicates() -> dict[str, list[str]]:
     """The formats that several distributions provide, with these; the first of them is the one that is used."""
-    owners: dict[str, list[str]] = {}
-    for point in metadata.entry_points(group=BACKENDS_GROUP):
-        known = owners.setdefault(point.name, ["lollms-core"] if point.name in ("lollms", "echo") else [])
-        name = point.dist.name if point.dist else "an unknown package"
-        if name not in known:
-            known.append(name)
-    return {format: names for format, names in owners.items() if len(names) > 1}
+    named = {_UNKNOWN: "an unknown package"}
+    return {
+        format: [named.get(name, name) for name in names] for format, names in format_owners().items() if len(names) > 1
+    }

@@ -12,7 +12,7 @@ from lollms_core._cli.config_file import ConfigFile
 from lollms_core._cli.history import history_path
 from lollms_core._cli.known_settings import SETTINGS
 from lollms_core._cli.packages import duplicates
-from lollms_core._client.registry import OFFICIAL_PACKAGES
+from lollms_core._client.registry import OFFICIAL_PACKAGES, unreadable_packages
 
 __all__ = ["remarks"]
 
@@ -31,6 +31,7 @@ def remarks(config: ConfigFile) -> list[str]:
         *_unknown_formats(config),
         *_open_keys(config),
         *_duplicates(),
+        *unreadable_packages(),
         *_unwritable(config),
     ]
 

@@ -11,9 +11,10 @@ from lollms_core._bridges.tasks import await_unless_cancelled, iterate_in_loop, 
 from lollms_core._bridges.threads import iterate_in_thread, run_in_thread
 from lollms_core._client.pipeline import as_lollms_error
 from lollms_core._client.registry import nonblocking_hooks, plugin_manager
+from lollms_core._client.requests import fitted
 from lollms_core._client.value_calls import value_problem
 from lollms_core.contract.backend import Backend
-from lollms_core.contract.errors import ClientClosedError, ContractError, LollmsError
+from lollms_core.contract.errors import ClientClosedError, ContractError, LollmsError, a_kind
 from lollms_core.contract.pending import Pending
 from lollms_core.contract.types import CancelToken, Chunk, CloseRequest, GenerationRequest
 
@@ -70,7 +71,7 @@ class AskedBackend:
             pieces: Iterable[Any] = stream
             return pieces
         if inspect.isawaitable(stream) or hasattr(stream, "__aiter__"):
-            return iterate_in_loop(lambda: self._aiter(hook, stream), self.portal, cancel)
+            return iterate_in_loop(lambda: self._aiter(hook, stream, cancel), self.portal, cancel)
         raise self._no_stream(hook, stream)
 
     def async_iterator(self, hook: str, stream: Any, cancel: CancelToken) -> AsyncIterator[Any]:
@@ -79,15 +80,17 @@ class AskedBackend:
             pieces: AsyncIterator[Any] = stream.__aiter__()
             return pieces
         if inspect.isawaitable(stream) or hasattr(stream, "__aiter__"):
-            return iterate_unless_cancelled(lambda: self._aiter(hook, stream), cancel)
+            return iterate_unless_cancelled(lambda: self._aiter(hook, stream, cancel), cancel)
         if hasattr(stream, "__iter__") and not isinstance(stream, _NO_STREAMS):
             return iterate_in_thread(lambda: stream, cancel)
         raise self._no_stream(hook, stream)
 
-    async def _aiter(self, hook: str, stream: Any) -> AsyncIterator[Any]:
+    async def _aiter(self, hook: str, stream: Any, cancel: CancelToken) -> AsyncIterator[Any]:
         if inspect.isawaitable(stream):
             stream = await stream
         if not hasattr(stream, "__aiter__"):
+            if hasattr(stream, "__iter__") and not isinstance(stream, _NO_STREAMS):
+                return iterate_in_thread(lambda: stream, cancel)
             raise self._no_stream(hook, stream)
         pieces: AsyncIterator[Any] = stream.__aiter__()
         return pieces
@@ -95,20 +98,24 @@ class AskedBackend:
     def _no_stream(self, hook: str, value: object) -> ContractError:
         pieces = "steps" if hook == "pull_model" else "chunks"
         return ContractError(
-            f"`{hook}` of the {self.format} format returned a {type(value).__name__}, which is not a stream: "
+            f"`{hook}` of the {self.format} format returned {a_kind(value)}, which is not a stream: "
             f"yield {pieces}, or return an iterator of them",
             format=self.format,
         )
+
+    def fitted(self, request: GenerationRequest) -> GenerationRequest:
+        """The request as the backend can take it. Raises and warns as `requests.fitted` does."""
+        return fitted(request, self._backend)
 
     # --- values ---------------------------------------------------------------------------------------------------
 
     def ask_sync(self, hook: str, request: Any) -> Any:
         """What a hook gives; `None` if the backend does not have it."""
         value = getattr(self._hooks, hook)(request=request)
+        if inspect.isawaitable(value) and not isinstance(value, Pending):
+            value = self.portal.run(value, request.cancel)
         if isinstance(value, Pending):
             value = value.wait()
-        elif inspect.isawaitable(value):
-            value = self.portal.run(value, request.cancel)
         return self._checked(hook, request, value)
 
     async def ask_async(self, hook: str, request: Any) -> Any:
@@ -118,10 +125,10 @@ class AskedBackend:
             value = ask(request=request)
         else:
             value = await run_in_thread(lambda: ask(request=request), cancel=request.cancel)
+        if inspect.isawaitable(value) and not isinstance(value, Pending):
+            value = await await_unless_cancelled(value, request.cancel)
         if isinstance(value, Pending):
             value = await value
-        elif inspect.isawaitable(value):
-            value = await await_unless_cancelled(value, request.cancel)
         return self._checked(hook, request, value)
 
     def _checked(self, hook: str, request: Any, value: Any) -> Any:

@@ -225,7 +225,13 @@ class ClientBase:
         self._asked = AskedBackend(self.backend, format)
         self._builder = RequestBuilder(self.backend)
         self._say_unused(settings)
-        active = active_extensions(extensions, self._info(settings)) if extensions else []
+        active = []
+        if extensions:
+            try:
+                active = active_extensions(extensions, self._info(settings))
+            except BaseException:
+                self._close_backend()
+                raise
         self._layers = Layers(active, self._asked)
         self.extensions: tuple[Extension, ...] = tuple(each.extension for each in active)
         """The active extensions, outermost first: this client's own copies."""
@@ -282,6 +288,8 @@ class ClientBase:
         cancel = CancelToken()
         schema, check = answer_check(options.get("json_schema"))
         request = self._builder.build(self, prompt, messages, n_predict, options, cancel, schema)
+        if not self._layers.are_around("generate"):  # they see the question as it was asked
+            request = self._asked.fitted(request)
         stop = () if "stop" in self.backend.capabilities.options else request.sampling.stop
         guided = "json_schema" in self.backend.capabilities.options
         return Run(request, Pipeline(stop, cancel, self.format, check, request.model, guided))
@@ -361,16 +369,20 @@ class ClientBase:
             return
         self.cancel()
         try:
+            self._close_backend()
+        finally:
+            self._close_extensions()
+            self._asked.closed = True
+            self._asked.portal.close()
+
+    def _close_backend(self) -> None:
+        try:
             for value in self._asked.close():
                 if inspect.isawaitable(value):
                     self._end_in_time(value)
         except Exception:
             # Whatever the caller has is there already, and what there was to free is not to be used any more.
             logger.warning("closing the %s format failed", self.format, exc_info=True)
-        finally:
-            self._close_extensions()
-            self._asked.closed = True
-            self._asked.portal.close()
 
     def _close_extensions(self) -> None:
         for active in self._layers.extensions:
@@ -413,7 +425,9 @@ def _made(backend: type[Backend], settings: BackendSettings) -> Backend:
     except UnsupportedOptionError as error:
         _suggest(error, backend, settings)
         raise
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a constructor that calls sys.exit() is a fault of its package as any other
         known = as_lollms_error(error, settings.format)
         raise known from known.__cause__
     if not hasattr(made, "options"):  # set by `Backend.__init__` alone
@@ -486,10 +500,18 @@ def _why_empty(completion: Completion) -> str:
 
 
 def next_question(dialogue: Any, answer: Completion | LollmsError | None) -> Ask:
-    """What a dialogue asks next. Raises `StopIteration` with its value, or what it raises."""
+    """What a dialogue asks next. Raises `StopIteration` with its value, or what it raises.
+
+    Nothing more is asked after an answer that somebody has stopped: a dialogue that goes on is told that it was
+    cancelled, and may still return what it has.
+    """
     if not isinstance(dialogue, Generator):
         raise TypeError(f"a dialogue is a generator that yields Ask, not {type(dialogue).__name__}")
     ask = dialogue.throw(answer) if isinstance(answer, LollmsError) else dialogue.send(answer)
+    if isinstance(answer, Completion) and answer.finish_reason == "cancelled":
+        stopped = CallCancelledError("the dialogue was cancelled", partial_text=answer.text)
+        dialogue.throw(stopped)
+        raise stopped
     if not isinstance(ask, Ask):
         dialogue.close()
         raise TypeError(f"a dialogue must yield Ask, not {type(ask).__name__}")

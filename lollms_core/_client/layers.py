@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import inspect
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
@@ -27,6 +28,7 @@ from lollms_core.contract.errors import (
     ExtensionError,
     ExtensionWarning,
     LollmsError,
+    a_kind,
     described,
     warn_caller,
 )
@@ -60,6 +62,8 @@ class Bottom(Protocol):
     def format(self) -> str: ...
     @property
     def looks_for_stops(self) -> bool: ...
+    def fitted(self, request: GenerationRequest) -> GenerationRequest:
+        """The request as the backend can take it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,13 +119,25 @@ class Stream:
         asynchronous: Callable[[], AsyncGenerator[Chunk, None]],
         record: Callable[[], Pipeline],
         owner: ActiveExtension | None,
+        portal: LoopThread,
     ) -> None:
+        """A stream.
+
+        Args:
+            sync: begins it for `for`.
+            asynchronous: begins it for `async for`.
+            record: makes what collects it.
+            owner: the extension that has got it from `proceed`; `None` for the client.
+            portal: where coroutines run for sync callers.
+        """
         self._owner = owner
+        self._portal = portal
         self._sync = sync
         self._async = asynchronous
         self._record = record
 
     def __iter__(self) -> Generator[Chunk, None, None]:
+        _refuse_in_coroutine(self._portal, self._owner, "generate", "`async for`")
         return self._sync()
 
     def __aiter__(self) -> AsyncGenerator[Chunk, None]:
@@ -132,7 +148,14 @@ class Stream:
 
         The function must return at once: async callers run it in their event loop.
         """
-        return Stream(lambda: _through(self, function), lambda: _athrough(self, function), self._record, self._owner)
+        _refuse_coroutine(function, self._owner, "through")
+        return Stream(
+            lambda: _through(self, _Passage(function, self._owner)),
+            lambda: _athrough(self, _Passage(function, self._owner)),
+            self._record,
+            self._owner,
+            self._portal,
+        )
 
     def at_end(self, function: Callable[[End], object]) -> Stream:
         """The stream; `function` is called once when it has begun and ends, however that is.
@@ -140,26 +163,63 @@ class Stream:
         A stream that nobody iterates to its end was cancelled. What the function raises is a warning: the answer is
         there. It must return at once: async callers run it in their event loop.
         """
+        _refuse_coroutine(function, self._owner, "at_end")
         return Stream(
             lambda: _watched(self, _Watcher(self._record(), function, self._owner)),
             lambda: _awatched(self, _Watcher(self._record(), function, self._owner)),
             self._record,
             self._owner,
+            self._portal,
         )
 
 
-def _through(stream: Stream, function: Callable[[Chunk], Chunk | None]) -> Generator[Chunk, None, None]:
+class _Passage:
+    """Passes chunks through an extension's function, and looks at what comes out."""
+
+    def __init__(self, function: Callable[[Chunk], Chunk | None], owner: ActiveExtension | None) -> None:
+        self._function = function
+        self._owner = owner
+        self._ended = False
+
+    def __call__(self, chunk: Chunk) -> Chunk | None:
+        try:
+            passed = self._function(chunk)
+        except Exception as error:
+            if self._owner is None:
+                raise
+            failure = self._owner.failed(error)
+            raise failure from failure.__cause__
+        if passed is None:
+            return None
+        if self._owner is not None and (problem := chunk_problem(passed, ended=self._ended)):
+            raise self._owner.complain(problem)
+        self._ended = self._ended or passed.finish_reason is not None
+        return passed
+
+
+def _through(stream: Stream, passage: _Passage) -> Generator[Chunk, None, None]:
     with contextlib.closing(iter(stream)) as chunks:
         for chunk in chunks:
-            if (passed := function(chunk)) is not None:
+            if (passed := passage(chunk)) is not None:
                 yield passed
 
 
-async def _athrough(stream: Stream, function: Callable[[Chunk], Chunk | None]) -> AsyncGenerator[Chunk, None]:
+async def _athrough(stream: Stream, passage: _Passage) -> AsyncGenerator[Chunk, None]:
     async with contextlib.aclosing(Unlisted(aiter(stream))) as chunks:
         async for chunk in chunks:
-            if (passed := function(chunk)) is not None:
+            if (passed := passage(chunk)) is not None:
                 yield passed
+
+
+def _refuse_coroutine(function: object, owner: ActiveExtension | None, method: str) -> None:
+    if owner is not None and inspect.iscoroutinefunction(function):
+        raise owner.complain(f"gives `{method}` an async function, which nobody would await: it must return at once")
+
+
+def _refuse_in_coroutine(portal: LoopThread, owner: ActiveExtension | None, hook: str, instead: str) -> None:
+    """Refuse to wait, in the thread of an event loop, for what that very loop is to do."""
+    if owner is not None and portal.is_this_thread():
+        raise owner.complain(f"waits for what it proceeds with in its coroutine `{hook}`: use {instead} there")
 
 
 class _Watcher:
@@ -180,6 +240,7 @@ class _Watcher:
         if self._record.cancel.cancelled:
             self._end("cancelled")
         else:
+            # What is no error of ours was raised by something else than what lies further in: a warning, a handler.
             self._end("failed", as_lollms_error(error, self._record.format))
 
     def left(self) -> None:
@@ -243,12 +304,16 @@ class Layers:
     def __init__(self, extensions: Sequence[ActiveExtension], bottom: Bottom) -> None:
         self._bottom = bottom
         self.extensions = tuple(extensions)
-        # By hook; where no extension goes around one, the backend is asked as if there were none.
+        # Where no extension goes around a hook, the backend is asked as if there were none.
         self._around = {
             hook: layers
             for hook in EXTENSION_HOOKS
             if (layers := tuple(each for each in self.extensions if hook in each.hooks))
         }
+
+    def are_around(self, hook: str) -> bool:
+        """Whether an extension goes around a hook."""
+        return hook in self._around
 
     def open_sync(self, request: GenerationRequest) -> Iterable[Chunk]:
         """The answer's stream as a sync iterable."""
@@ -285,51 +350,50 @@ class Layers:
             bottom = self._bottom
             blame = _Blame(bottom.known, bottom.complain)
             return Stream(
-                lambda: _guarded(lambda: bottom.open_sync(request), blame),
-                lambda: _aguarded(lambda: bottom.open_async(request), blame),
+                lambda: _guarded(lambda: bottom.open_sync(bottom.fitted(_apart(request))), blame),
+                lambda: _aguarded(lambda: bottom.open_async(bottom.fitted(_apart(request))), blame),
                 record,
                 owner,
+                bottom.portal,
             )
         layer = layers[index]
-        inner = self._proceed(layer, request, lambda other: self._stream(index + 1, other, layer))
         blame = _Blame(layer.failed, layer.complain)
         return Stream(
-            lambda: _guarded(lambda: self._open_sync(layer, request, inner), blame),
-            lambda: _aguarded(lambda: self._open_async(layer, request, inner), blame),
+            lambda: _guarded(lambda: self._open_sync(layer, index, _apart(request)), blame),
+            lambda: _aguarded(lambda: self._open_async(layer, index, _apart(request)), blame),
             record,
             owner,
+            self._bottom.portal,
         )
 
-    def _open_sync(
-        self, layer: ActiveExtension, request: GenerationRequest, inner: Callable[..., Any]
-    ) -> Iterable[Chunk]:
-        stream = layer.extension.generate(request, inner)  # type: ignore[attr-defined]
+    def _within(self, layer: ActiveExtension, index: int, request: GenerationRequest) -> Callable[..., Any]:
+        """What a layer proceeds with."""
+        return self._proceed(layer, request, lambda other: self._stream(index + 1, other, layer))
+
+    def _open_sync(self, layer: ActiveExtension, index: int, request: GenerationRequest) -> Iterable[Chunk]:
+        stream = layer.extension.generate(request, self._within(layer, index, request))  # type: ignore[attr-defined]
         if _is_iterable(stream):
             chunks: Iterable[Chunk] = stream
             return chunks
-        return iterate_in_loop(lambda: _aiter(layer, stream), self._bottom.portal, request.cancel)
+        return iterate_in_loop(lambda: _aiter(layer, stream, request.cancel), self._bottom.portal, request.cancel)
 
-    async def _open_async(
-        self, layer: ActiveExtension, request: GenerationRequest, inner: Callable[..., Any]
-    ) -> AsyncIterator[Chunk]:
-        stream = await self._call_async(layer, "generate", request, inner)
+    async def _open_async(self, layer: ActiveExtension, index: int, request: GenerationRequest) -> AsyncIterator[Chunk]:
+        stream = await self._call_async(layer, "generate", request, self._within(layer, index, request))
         if isinstance(stream, Stream):
             return Unlisted(aiter(stream))
         if inspect.isawaitable(stream) or hasattr(stream, "__aiter__"):
-            return Unlisted(iterate_unless_cancelled(lambda: _aiter(layer, stream), request.cancel))
-        if _is_iterable(stream) and not isinstance(stream, (list, tuple)):
-            return Unlisted(iterate_in_thread(lambda: stream, request.cancel))
-        return await _aiter(layer, stream)
+            return Unlisted(iterate_unless_cancelled(lambda: _aiter(layer, stream, request.cancel), request.cancel))
+        return Unlisted(await _aiter(layer, stream, request.cancel))
 
     # --- values -------------------------------------------------------------------------------------------------
 
-    def _value(self, hook: str, index: int, request: Any) -> Pending[Any]:
+    def _value(self, hook: str, index: int, request: Any, owner: ActiveExtension | None = None) -> _Promise:
         layers = self._around[hook]
+        refuse = functools.partial(_refuse_in_coroutine, self._bottom.portal, owner, hook, "`await`")
         if index == len(layers):
-            return _Promise(lambda: self._ask_bottom(hook, request), lambda: self._aask_bottom(hook, request))
-        layer = layers[index]
-        inner = self._proceed(layer, request, lambda other: self._value(hook, index + 1, other))
-        return _Promise(lambda: self._ask(layer, hook, request, inner), lambda: self._aask(layer, hook, request, inner))
+            return _Promise(lambda: self._ask_bottom(hook, request), lambda: self._aask_bottom(hook, request), refuse)
+        asked = _Asked(self, layers[index], hook, index, request)
+        return _Promise(lambda: self._ask(asked), lambda: self._aask(asked), refuse)
 
     def _ask_bottom(self, hook: str, request: Any) -> Any:
         try:
@@ -345,29 +409,29 @@ class Layers:
             known = self._bottom.known(error)
             raise known from known.__cause__
 
-    def _ask(self, layer: ActiveExtension, hook: str, request: Any, inner: Callable[..., Any]) -> Any:
+    def _ask(self, asked: _Asked) -> Any:
         try:
-            value = getattr(layer.extension, hook)(request, inner)
+            value = getattr(asked.layer.extension, asked.hook)(asked.request, asked.proceed)
+            if inspect.isawaitable(value) and not isinstance(value, Pending):
+                value = self._bottom.portal.run(value, asked.request.cancel)
             if isinstance(value, Pending):
                 value = value.wait()
-            elif inspect.isawaitable(value):
-                value = self._bottom.portal.run(value, request.cancel)
         except (Exception, asyncio.CancelledError) as error:  # in a sync call, not one of the caller's
-            known = layer.failed(error)
+            known = asked.layer.failed(error)
             raise known from known.__cause__
-        return _checked_value(layer, hook, request, value)
+        return asked.checked(value)
 
-    async def _aask(self, layer: ActiveExtension, hook: str, request: Any, inner: Callable[..., Any]) -> Any:
+    async def _aask(self, asked: _Asked) -> Any:
         try:
-            value = await self._call_async(layer, hook, request, inner)
+            value = await self._call_async(asked.layer, asked.hook, asked.request, asked.proceed)
+            if inspect.isawaitable(value) and not isinstance(value, Pending):
+                value = await await_unless_cancelled(value, asked.request.cancel)
             if isinstance(value, Pending):
                 value = await value
-            elif inspect.isawaitable(value):
-                value = await await_unless_cancelled(value, request.cancel)
         except Exception as error:
-            known = layer.failed(error)
+            known = asked.layer.failed(error)
             raise known from known.__cause__
-        return _checked_value(layer, hook, request, value)
+        return asked.checked(value)
 
     # --- both ---------------------------------------------------------------------------------------------------
 
@@ -380,29 +444,66 @@ class Layers:
     def _proceed(self, layer: ActiveExtension, request: Any, further: Callable[[Any], Any]) -> Callable[..., Any]:
         def proceed(other: Any = request) -> Any:
             if type(other) is not type(request):
-                raise layer.complain(f"proceeds with a {type(other).__name__}, not with a {type(request).__name__}")
+                raise layer.complain(f"proceeds with {a_kind(other)}, not with {a_kind(request)}")
             if isinstance(other, GenerationRequest) and other.messages and other.prompt:
                 raise layer.complain(
                     "proceeds with a request that has both a prompt and messages; `request.with_text(…)` changes either"
                 )
-            # Whoever cancels the call cancels this too. An extension that has read enough of it does not end the call.
-            token = CancelToken()
-            request.cancel.on_cancel(token.cancel)
-            return further(dataclasses.replace(other, cancel=token))
+            return further(_apart(dataclasses.replace(other, cancel=request.cancel)))
 
         return proceed
 
 
 class _Promise(Pending[Any]):
-    def __init__(self, wait: Callable[[], Any], asynchronous: Callable[[], Awaitable[Any]]) -> None:
+    def __init__(
+        self, wait: Callable[[], Any], asynchronous: Callable[[], Awaitable[Any]], refuse: Callable[[], None]
+    ) -> None:
         self._wait = wait
         self._async = asynchronous
+        self._refuse = refuse
+        self.missing = False
+        """The backend does not have the hook."""
 
     def wait(self) -> Any:
-        return self._wait()
+        self._refuse()
+        value = self._wait()
+        self.missing = value is None
+        return value
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return self._async().__await__()
+        value = yield from self._async().__await__()
+        self.missing = value is None
+        return value
+
+    def then(self, function: Callable[[Any], Any]) -> Pending[Any]:
+        """What `function` makes of the value. It is not called where the backend does not have the hook."""
+        return super().then(lambda value: None if value is None else function(value))
+
+
+class _Asked:
+    """A layer that is asked for a value."""
+
+    def __init__(self, layers: Layers, layer: ActiveExtension, hook: str, index: int, request: Any) -> None:
+        self.layer = layer
+        self.hook = hook
+        self.request = request
+        self._promises: list[_Promise] = []
+
+        def further(other: Any) -> _Promise:
+            promise = layers._value(hook, index + 1, other, layer)
+            self._promises.append(promise)
+            return promise
+
+        self.proceed = layers._proceed(layer, request, further)
+
+    def checked(self, value: Any) -> Any:
+        """The value. Nothing is one only where the layer has learnt that the backend does not have the hook."""
+        problem = value_problem(self.hook, self.request, value)
+        if value is None and not any(promise.missing for promise in self._promises):
+            problem = "gave nothing: it must return a value, or what `proceed` gives"
+        if problem:
+            raise ContractError(f"`{self.hook}` of {self.layer} {problem}", hint=_AUTHOR)
+        return value
 
 
 class _Blame(NamedTuple):
@@ -451,23 +552,24 @@ def _is_iterable(stream: Any) -> bool:
     return hasattr(stream, "__iter__") and not isinstance(stream, (str, bytes, dict, Chunk, type))
 
 
-async def _aiter(layer: ActiveExtension, stream: Any) -> AsyncIterator[Chunk]:
+async def _aiter(layer: ActiveExtension, stream: Any, cancel: CancelToken) -> AsyncGenerator[Chunk, None]:
     if inspect.isawaitable(stream):
         stream = await stream
-    if _is_iterable(stream) and isinstance(stream, (list, tuple)):
-        return _each(stream)
-    if not hasattr(stream, "__aiter__"):
-        raise layer.complain(f"gave a {type(stream).__name__} for `generate`, which is not a stream of chunks")
-    chunks: AsyncIterator[Chunk] = aiter(stream)
-    return chunks
+    if hasattr(stream, "__aiter__"):
+        chunks: AsyncGenerator[Chunk, None] = aiter(stream)
+        return chunks
+    if not _is_iterable(stream):
+        raise layer.complain(f"gave {a_kind(stream)} for `generate`, which is not a stream of chunks")
+    return _each(stream) if isinstance(stream, (list, tuple)) else iterate_in_thread(lambda: stream, cancel)
+
+
+def _apart(request: Any) -> Any:
+    """The request with a token of its own below its own: who reads no further in there does not end the call."""
+    token = CancelToken()
+    request.cancel.on_cancel(token.cancel)
+    return dataclasses.replace(request, cancel=token)
 
 
 async def _each(chunks: Iterable[Chunk]) -> AsyncGenerator[Chunk, None]:
     for chunk in chunks:
         yield chunk
-
-
-def _checked_value(layer: ActiveExtension, hook: str, request: Any, value: Any) -> Any:
-    if problem := value_problem(hook, request, value):
-        raise ContractError(f"`{hook}` of {layer} {problem}", hint=_AUTHOR)
-    return value

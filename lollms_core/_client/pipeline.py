@@ -18,7 +18,7 @@ from collections.abc import (
 from typing import Any, get_args
 
 from lollms_core._bridges.signals import raised_by_handler
-from lollms_core.contract.errors import BackendError, ContractError, InvalidAnswerError, LollmsError, described
+from lollms_core.contract.errors import BackendError, ContractError, InvalidAnswerError, LollmsError, a_kind, described
 from lollms_core.contract.types import (
     MSG_TYPE,
     CancelToken,
@@ -296,11 +296,11 @@ def chunk_problem(chunk: Any, *, ended: bool) -> str:
         ended: the closing record has come already.
     """
     if type(chunk) is not Chunk:
-        return f"yielded a {type(chunk).__name__} where a Chunk is due"
+        return f"yielded {a_kind(chunk)} where a Chunk is due"
     whole: tuple[Any, ...] = chunk  # what is in it may be anything
     text, kind, finish, usage, metadata, part = whole
     if type(text) is not str:
-        return f"yielded a Chunk whose text is a {type(text).__name__}, not a str"
+        return f"yielded a Chunk whose text is {a_kind(text)}, not a str"
     if kind != _TEXT and kind != _REASONING:
         return f"yielded a Chunk whose type is {kind!r}, which is neither text nor reasoning"
     if (text or part is not None) and ended:
@@ -309,11 +309,11 @@ def chunk_problem(chunk: Any, *, ended: bool) -> str:
         known = ", ".join(sorted(_FINISH_REASONS))
         return f"ended its answer with the finish reason {finish!r}, which is not one of {known}"
     if usage is not None and not isinstance(usage, Usage):
-        return f"yielded a Chunk whose usage is a {type(usage).__name__}, not a Usage"
+        return f"yielded a Chunk whose usage is {a_kind(usage)}, not a Usage"
     if metadata and not isinstance(metadata, Mapping):
-        return f"yielded a Chunk whose metadata is a {type(metadata).__name__}, not a mapping"
+        return f"yielded a Chunk whose metadata is {a_kind(metadata)}, not a mapping"
     if part is not None and (text or not isinstance(part, (Image, ToolCall, ToolResult, ProviderPart))):
-        return f"yielded a Chunk whose part is a {type(part).__name__}" + (" beside a text" if text else "")
+        return f"yielded a Chunk whose part is {a_kind(part)}" + (" beside a text" if text else "")
     return ""
 
 

@@ -13,12 +13,14 @@ import difflib
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
+from lollms_core._bridges.loop_thread import LoopThread
+from lollms_core._bridges.signals import raised_by_handler
 from lollms_core._client.layers import ActiveExtension
 from lollms_core.contract.backend import ALL_HOOKS, Backend, capabilities_problem, checked_options, near_misses
 from lollms_core.contract.errors import (
@@ -45,6 +47,7 @@ __all__ = [
     "checked_backend",
     "checked_extension",
     "chosen_format",
+    "format_owners",
     "installed_extensions",
     "installed_formats",
     "load_extension",
@@ -52,6 +55,7 @@ __all__ = [
     "nonblocking_hooks",
     "plugin_manager",
     "refresh_installed",
+    "unreadable_packages",
 ]
 
 T = TypeVar("T")
@@ -60,6 +64,9 @@ logger = logging.getLogger("lollms")
 
 BACKENDS_GROUP = "lollms.backends"
 EXTENSIONS_GROUP = "lollms.extensions"
+
+_LONGEST_CLOSE = 5.0
+"""Seconds for a coroutine `close` of an extension whose client cannot be made."""
 
 _BUILT_IN = {
     "lollms": "lollms_core._backends.lollms:LollmsBackend",
@@ -118,23 +125,36 @@ def _with_origin(points: Iterable[EntryPoint]) -> Iterator[tuple[EntryPoint, str
 
 
 def _readable_entry_points(group: str) -> Iterator[tuple[EntryPoint, str, str]]:
+    seen = set()
+    for name, points in _by_package(group):
+        if isinstance(points, Exception):
+            logger.warning("%s", _left_out(name, points))
+        elif name is None or name not in seen:  # the first of a name is the one that is imported
+            seen.add(name)
+            yield from points
+
+
+def _by_package(group: str) -> Iterator[tuple[str | None, list[tuple[EntryPoint, str, str]] | Exception]]:
+    """The name of every package, as far as it has one, and its entry points, or why they cannot be read."""
     from importlib.metadata import distributions
 
-    seen = set()
     for dist in distributions():
         name: str | None = None
         with contextlib.suppress(Exception):
             name = dist.name
         try:
-            points = list(_with_origin(dist.entry_points.select(group=group)))
+            yield name, list(_with_origin(dist.entry_points.select(group=group)))
         except Exception as error:
-            logger.warning(
-                "the entry points of %s cannot be read (%s); it is left out", name or "a package", described(error)
-            )
-            continue
-        if name is None or name not in seen:  # the first of a name is the one that is imported
-            seen.add(name)
-            yield from points
+            yield name, error
+
+
+def _left_out(name: str | None, error: Exception) -> str:
+    return f"the entry points of {name or 'a package'} cannot be read ({described(error)}); it is left out"
+
+
+def unreadable_packages() -> list[str]:
+    """What is wrong with the packages that are left out because their entry points cannot be read, each a sentence."""
+    return [_left_out(name, found) for name, found in _by_package(BACKENDS_GROUP) if isinstance(found, Exception)]
 
 
 def _target(point: EntryPoint) -> str:
@@ -164,6 +184,16 @@ def installed_formats() -> dict[str, FormatInfo]:
             continue
         found[point.name] = FormatInfo(point.name, _target(point), distribution, version)
     return found
+
+
+def format_owners() -> dict[str, list[str]]:
+    """The packages that provide each format; the first is the one that is used. Imports nothing."""
+    owners = {name: ["lollms-core"] for name in _BUILT_IN}
+    for point, distribution, _ in _entry_points(BACKENDS_GROUP):
+        known = owners.setdefault(point.name, [])
+        if distribution not in known:
+            known.append(distribution)
+    return owners
 
 
 def chosen_format(name: str) -> str:
@@ -222,10 +252,17 @@ def _imported(target: str) -> Any:
     return found
 
 
+def _is_callers(error: BaseException) -> bool:
+    """Whether it is meant for whoever makes the client: Ctrl-C, or what a signal handler of the program raised."""
+    return isinstance(error, KeyboardInterrupt) or raised_by_handler(error)
+
+
 def _load(info: FormatInfo) -> type[Backend]:
     try:
         backend = _imported(info.target)
-    except (Exception, SystemExit) as error:  # a package that exits when it is imported must not end the program
+    except BaseException as error:  # a package that exits, or panics, when it is imported must not end the program
+        if _is_callers(error):
+            raise
         raise FormatLoadError(
             f"the format {info.name!r} of {info.distribution} cannot be loaded: {described(error)}",
             hint=f"`lollms doctor {info.name} --debug` shows the traceback. Reinstall or upgrade the package."
@@ -250,7 +287,9 @@ def _checked(info: FormatInfo, backend: Any) -> type[Backend]:
             raise ContractError(
                 f"{where}: its method {hook!r} lacks @hookimpl and would never be called", format=info.name
             )
-        if method is not None and not _takes(method, "self", "request"):
+        if method is not None and _is_wrapper(method):
+            raise ContractError(f"{where}: its method {hook!r} is {_WRAPPER}", format=info.name)
+        if method is not None and not _is_passed(method, "request"):
             raise ContractError(f"{where}: its method {hook!r} must take (self, request)", format=info.name)
     if not hasattr(backend, "generate"):
         raise ContractError(f"{where} does not implement `generate`, the one hook that is required", format=info.name)
@@ -365,7 +404,9 @@ def load_extension(name: str) -> tuple[ExtensionInfo, type[Extension]]:
     info = installed[name]
     try:
         extension = _imported(info.target)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if _is_callers(error):
+            raise
         raise ExtensionError(
             f"the extension {name!r} of {info.distribution} cannot be loaded: {described(error)}",
             hint="`lollms doctor --debug` shows the traceback. Reinstall or upgrade the package.",
@@ -397,8 +438,12 @@ def checked_extension(extension: Any, who: str, package: str) -> type[Extension]
             continue
         if not hasattr(method, f"{PROJECT_NAME}_impl"):
             raise wrong(f"has a method {hook!r} that lacks @hookimpl and would never be called")
-        if not _takes(method, "self", "request", "proceed"):
+        if _is_wrapper(method):
+            raise wrong(f"has a method {hook!r} that is {_WRAPPER}")
+        if not _takes(method, 3):
             raise wrong(f"has a method {hook!r} that does not take (self, request, proceed)")
+    if _is_postponed(extension.start):
+        raise wrong("has a `start` that nobody would await or iterate: `start` must be a plain function")
     if problem_of_set := _wrong_nonblocking(extension):
         raise wrong(f"is wrong: {problem_of_set}")
     if extension.Options is not None and not hasattr(extension.Options, "model_fields"):
@@ -406,13 +451,41 @@ def checked_extension(extension: Any, who: str, package: str) -> type[Extension]
     return extension
 
 
-def _takes(method: Callable[..., Any], *names: str) -> bool:
-    """Whether a function takes these values, in this order, and needs no other."""
+def _takes(method: Callable[..., Any], number: int) -> bool:
+    """Whether a function has parameters of its own for so many values, passed by place, and needs no other.
+
+    What only has `*args` may pass them on to anything: nobody could say who is wrong when that fails.
+    """
     parameters = list(inspect.signature(method).parameters.values())
-    if any(parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) for parameter in parameters):
-        return True
-    needed = [each for each in parameters if each.default is each.empty]
-    return len(needed) <= len(names) <= len(parameters) and (len(names) > 2 or parameters[1].name == names[1])
+    by_place = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    various = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [each for each in parameters if each.default is each.empty and each.kind not in various]
+    return len(by_place) >= number and all(each in by_place[:number] for each in needed)
+
+
+def _is_passed(method: Callable[..., Any], name: str) -> bool:
+    """Whether pluggy passes a method its one value: it looks for a parameter of that name, without a default."""
+    if not _takes(method, 2):
+        return False
+    parameter = list(inspect.signature(method).parameters.values())[1]
+    return parameter.name == name and parameter.default is parameter.empty
+
+
+_WRAPPER = "marked as a wrapper; an extension (docs/extensions.md) goes around a hook with `proceed` instead"
+
+
+def _is_wrapper(method: Any) -> bool:
+    marks = getattr(method, f"{PROJECT_NAME}_impl")
+    return bool(marks["wrapper"] or marks["hookwrapper"])
+
+
+def _is_postponed(function: Any) -> bool:
+    """Whether calling a function only makes what would do its work."""
+    return (
+        inspect.iscoroutinefunction(function)
+        or inspect.isgeneratorfunction(function)
+        or inspect.isasyncgenfunction(function)
+    )
 
 
 def active_extensions(chosen: Sequence[Any], client: ClientInfo) -> list[ActiveExtension]:
@@ -429,7 +502,39 @@ def active_extensions(chosen: Sequence[Any], client: ClientInfo) -> list[ActiveE
     """
     if isinstance(chosen, (str, bytes, Mapping)) or not isinstance(chosen, Iterable):
         raise TypeError(f"extensions must be a list of names or of extensions, not {type(chosen).__name__}")
-    return [_started(each, client) for item in chosen for each in _made_extensions(item)]
+    active: list[ActiveExtension] = []
+    try:
+        for item in chosen:
+            for made in _made_extensions(item):
+                started = _started(made, client)
+                active.append(started)
+    except BaseException:  # nobody will have a client to close
+        _close(active)
+        raise
+    return active
+
+
+def _close(started: Iterable[ActiveExtension]) -> None:
+    for active in started:
+        try:
+            ending = active.extension.close()
+            if inspect.isawaitable(ending):
+                _end_in_time(ending)
+        except BaseException as error:
+            if _is_callers(error):
+                raise
+            logger.warning("closing %s failed", active, exc_info=True)
+
+
+def _end_in_time(closing: Awaitable[Any]) -> None:
+    async def awaited() -> None:
+        await closing
+
+    portal = LoopThread()
+    try:
+        portal.submit(awaited()).result(_LONGEST_CLOSE)
+    finally:
+        portal.close()
 
 
 def _made_extensions(item: Any) -> Iterator[ActiveExtension]:
@@ -470,13 +575,19 @@ def _started(active: ActiveExtension, client: ClientInfo) -> ActiveExtension:
     own = copy.copy(active.extension)
     own.client = client
     started = dataclasses.replace(active, extension=own)
-    _attempt(active, own.start)
+    ending: object = _attempt(active, own.start)
+    if inspect.isawaitable(ending):
+        if inspect.iscoroutine(ending):
+            ending.close()
+        raise active.complain("has a `start` that returns something to await: `start` must be a plain function")
     return started
 
 
 def _attempt(active: ActiveExtension, action: Callable[[], T]) -> T:
     try:
         return action()
-    except Exception as error:
+    except BaseException as error:
+        if _is_callers(error):
+            raise
         known = active.failed(error)
         raise known from known.__cause__

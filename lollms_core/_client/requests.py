@@ -51,6 +51,7 @@ __all__ = [
     "check_tokens",
     "default_float",
     "default_int",
+    "fitted",
     "is_chosen",
 ]
 
@@ -152,7 +153,7 @@ class RequestBuilder:
         cancel: CancelToken,
         schema: Mapping[str, Any] | None = None,
     ) -> GenerationRequest:
-        """The request for a prompt or a conversation.
+        """The request for a prompt or a conversation, whatever the backend can do: see `fitted`.
 
         Args:
             client: the object whose attributes are the values for options left out.
@@ -161,8 +162,7 @@ class RequestBuilder:
         Raises:
             TypeError: an unknown option, or a value of the wrong type.
             InvalidRequestError: a value out of range, an empty prompt, text that cannot be sent.
-            ImageError: an image that cannot be read, or a format that takes none.
-            UnsupportedOptionError: under `strict`, an option that the backend does not honour.
+            ImageError: an image that cannot be read.
         """
         if not _KNOWN.issuperset(options):
             unknown = next(name for name in options if name not in _KNOWN)
@@ -204,10 +204,11 @@ class RequestBuilder:
             extra=_extra(options.get("extra")),
             cancel=cancel,
         )
-        self._check(request, messages is not None)
-        request = self._with_what_can_be_said(request)
-        if conversation and "messages" not in self._backend.capabilities.options:
-            return _as_prompt(request)
+        if messages is not None:
+            if not conversation:
+                raise EmptyPromptError("the conversation has no messages", format=self._format)
+        elif not request.prompt and not images:
+            raise EmptyPromptError("the prompt is empty", format=self._format)
         return request
 
     def _sampling(self, client: object, n_predict: int | None, options: GenerateOptions) -> SamplingParams:
@@ -231,60 +232,6 @@ class RequestBuilder:
         if stop:
             chosen.append("stop")
         return SamplingParams(**values, stop=stop, chosen=frozenset(chosen))
-
-    def _check(self, request: GenerationRequest, conversation: bool) -> None:
-        if conversation:
-            if not request.messages:
-                raise EmptyPromptError("the conversation has no messages", format=self._format)
-        elif not request.prompt and not request.images:
-            raise EmptyPromptError("the prompt is empty", format=self._format)
-        capabilities = self._backend.capabilities
-        if not capabilities.vision and request.all_images:
-            raise ImageError(
-                f"the {self._format} format does not take images",
-                hint="Choose a format and a model that see, or describe the image in words.",
-                format=self._format,
-            )
-        asked = set(request.sampling.chosen)
-        asked.discard("stop")  # the core looks for stop sequences where the backend does not
-        if request.system_prompt:
-            asked.add("system_prompt")
-        if request.json_schema is not None:
-            asked.add("json_schema")
-        if request.think is not None:
-            asked.add("think")
-        if request.personality is not None:
-            asked.add("personality")
-        ignored = asked - capabilities.options
-        if ignored:
-            self._backend.not_honoured(ignored)
-        if request.completion_format is ELF_COMPLETION_FORMAT.Instruct and not capabilities.raw_prompt:
-            self._backend.not_honoured({"completion_format"})
-
-    def _with_what_can_be_said(self, request: GenerationRequest) -> GenerationRequest:
-        """The request without those parts of its messages that the backend has no way to say; it is told which."""
-        if not request.messages:
-            return request
-        raw = request.completion_format is ELF_COMPLETION_FORMAT.Instruct  # which is nothing but text
-        can = frozenset[str]() if raw else self._backend.capabilities.parts
-        lost: dict[type, str] = {kind: told for kind, (name, told) in _NAMES_OF_PARTS.items() if name not in can}
-        if not any(type(part) in lost for message in request.messages for part in message.parts):
-            return request
-        told = {lost[type(part)] for message in request.messages for part in message.parts if lost.get(type(part))}
-        kept = [
-            Message(message.role, [part for part in message.parts if type(part) not in lost])
-            for message in request.messages
-        ]
-        messages = tuple(message for message in kept if message.parts)
-        if not messages:
-            why = ", ".join(sorted(told)) or "reasoning"
-            raise EmptyPromptError(
-                f"nothing is left of the conversation: the {self._format} format has no way to send {why}",
-                format=self._format,
-            )
-        if told:
-            self._backend.not_honoured(told)
-        return replace(request, messages=messages)
 
 
 _ELSEWHERE = {
@@ -317,6 +264,66 @@ def _with_images(messages: tuple[Message, ...], images: tuple[Image, ...]) -> tu
             seen = Message(message.role, message.parts, images)
             return (*messages[:position], seen, *messages[position + 1 :])
     raise ImageError("images were given, but the conversation has no user message that they could belong to")
+
+
+def fitted(request: GenerationRequest, backend: Backend) -> GenerationRequest:
+    """A request as a backend can take it: without what it has no way to say, and flattened if it knows prompts only.
+
+    Raises:
+        ImageError: it takes no images.
+        EmptyPromptError: nothing is left.
+        UnsupportedOptionError: under `strict`, an option that it does not honour.
+    """
+    capabilities = backend.capabilities
+    if not capabilities.vision and request.all_images:
+        raise ImageError(
+            f"the {backend.settings.format} format does not take images",
+            hint="Choose a format and a model that see, or describe the image in words.",
+            format=backend.settings.format,
+        )
+    asked = set(request.sampling.chosen)
+    asked.discard("stop")  # the core looks for stop sequences where the backend does not
+    if request.system_prompt:
+        asked.add("system_prompt")
+    if request.json_schema is not None:
+        asked.add("json_schema")
+    if request.think is not None:
+        asked.add("think")
+    if request.personality is not None:
+        asked.add("personality")
+    ignored = asked - capabilities.options
+    if ignored:
+        backend.not_honoured(ignored)
+    if request.completion_format is ELF_COMPLETION_FORMAT.Instruct and not capabilities.raw_prompt:
+        backend.not_honoured({"completion_format"})
+    if not request.messages:
+        return request
+    request = _with_what_can_be_said(request, backend)
+    return request if "messages" in capabilities.options else _as_prompt(request)
+
+
+def _with_what_can_be_said(request: GenerationRequest, backend: Backend) -> GenerationRequest:
+    """The request without those parts of its messages that the backend has no way to say; it is told which."""
+    raw = request.completion_format is ELF_COMPLETION_FORMAT.Instruct  # which is nothing but text
+    can = frozenset[str]() if raw else backend.capabilities.parts
+    lost: dict[type, str] = {kind: told for kind, (name, told) in _NAMES_OF_PARTS.items() if name not in can}
+    if not any(type(part) in lost for message in request.messages for part in message.parts):
+        return request
+    told = {lost[type(part)] for message in request.messages for part in message.parts if lost.get(type(part))}
+    kept = [
+        Message(message.role, [part for part in message.parts if type(part) not in lost])
+        for message in request.messages
+    ]
+    messages = tuple(message for message in kept if message.parts)
+    if not messages:
+        why = ", ".join(sorted(told)) or "reasoning"
+        raise EmptyPromptError(
+            f"nothing is left of the conversation: the {backend.settings.format} format has no way to send {why}",
+            format=backend.settings.format,
+        )
+    if told:
+        backend.not_honoured(told)
+    return replace(request, messages=messages)
 
 
 def _as_prompt(request: GenerationRequest) -> GenerationRequest:

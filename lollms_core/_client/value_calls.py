@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 from lollms_core._client.pipeline import as_lollms_error
 from lollms_core._client.requests import check_text, check_tokens
 from lollms_core.contract.backend import Backend
-from lollms_core.contract.errors import ContractError, InvalidRequestError, LollmsError, UnsupportedError
+from lollms_core.contract.errors import ContractError, InvalidRequestError, LollmsError, UnsupportedError, a_kind
 from lollms_core.contract.types import (
     CancelToken,
     DetokenizeRequest,
@@ -179,6 +179,8 @@ def value_problem(hook: str, request: Any, value: Any) -> str:
                 return _not_due(vector, "a list of numbers for each text")
         if len(value) != len(request.texts):
             return f"gave {len(value)} embeddings for {len(request.texts)} texts"
+        if len(sizes := sorted({len(vector) for vector in value})) > 1:
+            return f"gave embeddings of different lengths: {', '.join(map(str, sizes))}"
     return ""
 
 
@@ -191,15 +193,15 @@ _ITEMS: Mapping[str, tuple[type, str]] = {
 
 
 def _is_list(value: Any, kind: type | tuple[type, ...]) -> bool:
-    """Whether it is such a list. Its first item stands for all: a text has thousands of tokens."""
-    return isinstance(value, (list, tuple)) and (not value or isinstance(value[0], kind))
+    """Whether it is a list of nothing else. Its types are looked at, not its items: a text has thousands of tokens."""
+    return isinstance(value, (list, tuple)) and all(issubclass(each, kind) for each in {*map(type, value)})
 
 
 def _not_due(value: Any, due: str) -> str:
-    said = type(value).__name__
+    said = a_kind(value)
     if isinstance(value, (list, tuple)) and value:
-        said += f" of {type(value[0]).__name__}"
-    return f"gave a {said} where {due} is due"
+        said += f" of {', '.join(sorted({each.__name__ for each in map(type, value)}))}"
+    return f"gave {said} where {due} is due"
 
 
 def _unsupported(client: Asking, what: str) -> UnsupportedError:

@@ -10,6 +10,7 @@ from lollms_core.contract.errors import (
     ConfigurationError,
     UnsupportedOptionError,
     UnsupportedOptionWarning,
+    a_kind,
     warn_caller,
 )
 from lollms_core.contract.hookspecs import BackendSpec
@@ -154,16 +155,16 @@ def checked_options(
 def capabilities_problem(capabilities: Any) -> str:
     """What is wrong with a backend's `capabilities`; empty if nothing is."""
     if not isinstance(capabilities, Capabilities):
-        return f"its capabilities are a {type(capabilities).__name__}, not Capabilities"
+        return f"its capabilities are {a_kind(capabilities)}, not Capabilities"
     options: Any = capabilities.options
     if not isinstance(options, (frozenset, set)):
-        return f"its capabilities' options are a {type(options).__name__}, not a set of names"
+        return f"its capabilities' options are {a_kind(options)}, not a set of names"
     for name in sorted(map(str, options)):
         if name not in _OPTIONS:
             return f"its capabilities name an option {name!r} that does not exist. {near_misses(name, _OPTIONS)}"
     parts: Any = capabilities.parts
     if not isinstance(parts, (frozenset, set)):
-        return f"its capabilities' parts are a {type(parts).__name__}, not a set of names"
+        return f"its capabilities' parts are {a_kind(parts)}, not a set of names"
     for name in sorted(map(str, parts)):
         if name not in _PARTS:
             return f"its capabilities name a part {name!r} that does not exist. {near_misses(name, _PARTS)}"

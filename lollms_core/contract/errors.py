@@ -345,6 +345,16 @@ class ServerError(APIStatusError):
     default_retryable = True
 
 
+def a_kind(value: object) -> str:
+    """What kind of thing a value is, for messages.
+
+    >>> a_kind(5), a_kind("x")
+    ('an int', 'a str')
+    """
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeioAEIO' else 'a'} {name}"
+
+
 def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the caller's line: the first frame that is not part of lollms.
 

@@ -38,7 +38,8 @@ CONTRACT_VERSION = 1
 
 hookspec = pluggy.HookspecMarker(PROJECT_NAME)
 hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
-"""Marks a method as the implementation of a hook; `hookimpl(wrapper=True)` goes around one, in an extension."""
+"""Marks a method as the implementation of a hook. Wrappers (`wrapper=True`) are refused: an `Extension` goes around a
+hook with `proceed`."""
 
 
 class BackendSpec:

@@ -16,7 +16,7 @@ from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lollms_core.contract._parameters import PARAMETERS
-from lollms_core.contract.errors import InvalidRequestError
+from lollms_core.contract.errors import InvalidRequestError, a_kind
 from lollms_core.contract.messages import (
     Image,
     Message,
@@ -162,7 +162,7 @@ class Chunk(NamedTuple):
     @property
     def is_answer(self) -> bool:
         """Whether its text belongs to the answer, and not to what the model thinks before."""
-        return self.type is not MSG_TYPE.MSG_TYPE_REASONING
+        return self.type != MSG_TYPE.MSG_TYPE_REASONING
 
 
 class CancelToken:
@@ -350,7 +350,7 @@ def _plain_value(value: Any) -> Any:
         return list(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {"": type(value).__name__, **{each.name: getattr(value, each.name) for each in fields(value)}}
-    raise TypeError(f"a {type(value).__name__} has no fingerprint")
+    raise TypeError(f"{a_kind(value)} has no fingerprint")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ A subclass describes its protocol without IO; sync and async, retries, timeouts 
         default_address = "http://localhost:8000"
 
         def open_stream(self, request):
-            yield from ()  # nothing to ask first
             return StreamCall(request=HTTPRequest(path="/shout", json={"text": request.prompt}), decoder=ShoutDecoder)
 """
 
@@ -21,14 +20,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from lollms_core._bridges import processes
 from lollms_core._bridges.threads import iterate_in_thread, run_in_thread
 from lollms_core.contract.backend import ALL_HOOKS, Backend
-from lollms_core.contract.errors import BackendError, CallCancelledError, ClientClosedError, LollmsError
+from lollms_core.contract.errors import (
+    BackendError,
+    CallCancelledError,
+    ClientClosedError,
+    ContractError,
+    LollmsError,
+)
 from lollms_core.contract.hookspecs import hookimpl
 from lollms_core.contract.pending import Pending
 from lollms_core.contract.types import BackendSettings, CancelToken, Chunk, CloseRequest, GenerationRequest, Request
 from lollms_core.http import _driver as driver
 from lollms_core.http._address import Address
 from lollms_core.http._environment import Environment
-from lollms_core.http._exchange import Exchange, HTTPRequest, StreamCall
+from lollms_core.http._exchange import Exchange, HTTPRequest, StreamCall, broken, checked_request, wrong_value
 from lollms_core.http._failures import status_error
 from lollms_core.http._retry import Retries
 from lollms_core.http._secrets import Secrets, decoded, queried, userinfo
@@ -75,9 +80,12 @@ class HTTPBackend(Backend):
 
     # --- what subclasses say -----------------------------------------------------------------------------------
 
-    def open_stream(self, request: GenerationRequest) -> Exchange[StreamCall]:
-        """How to ask for an answer. A generator: it may yield requests to ask something else first."""
-        raise NotImplementedError
+    def open_stream(self, request: GenerationRequest) -> Exchange[StreamCall] | StreamCall:
+        """How to ask for an answer: a generator, which may yield requests to ask something else first.
+
+        Where there is nothing to ask, it may as well be a plain function that returns the `StreamCall`.
+        """
+        raise broken("is missing: a method that gives a StreamCall is due", "open_stream", self.settings.format)
 
     def revise(self, request: GenerationRequest, call: StreamCall, error: LollmsError) -> Exchange[StreamCall | None]:
         """How to ask instead, after `error` came before the first chunk. `None`: there is no other way.
@@ -146,7 +154,12 @@ class HTTPBackend(Backend):
         """Run an exchange of whole responses, with retries, when its result is waited for or awaited.
 
         What a hook that gives a value returns. `request` is the hook's: cancelling it ends the exchange.
+
+        Raises:
+            ContractError: `exchange` is no generator, such as the method itself that would make one.
         """
+        if not isinstance(exchange, Generator):
+            raise self._no_exchange(exchange)
         return HTTPCall(self, exchange, request.cancel)
 
     # --- hooks -------------------------------------------------------------------------------------------------
@@ -225,8 +238,29 @@ class HTTPBackend(Backend):
         return driver.Policy(
             retries=lambda: Retries(self.settings.max_retries, self.backoff),
             # Here and not only in the end: the error may become the cause of another one.
-            error_from=lambda status, headers, body: self._without_secrets(self.error_from(status, headers, body)),
+            error_from=lambda status, headers, body: self._without_secrets(self._refusal(status, headers, body)),
+            format=self.settings.format,
         )
+
+    def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> LollmsError:
+        error: Any = self.error_from(status, headers, body)
+        if isinstance(error, LollmsError):
+            return error
+        due = f"a LollmsError for the status {status}"
+        wrong = wrong_value(error, due, "error_from", self.settings.format)
+        raise wrong from (error if isinstance(error, BaseException) else None)
+
+    def _last_word(self, request: GenerationRequest) -> HTTPRequest | None:
+        word: Any = self.farewell(request)
+        if word is None:
+            return None
+        return checked_request(word, "farewell", self.settings.format, due="an HTTPRequest or None")
+
+    def _no_exchange(self, given: Any) -> ContractError:
+        """The error for what `ask` was given in the place of a generator."""
+        name = getattr(given, "__name__", "")
+        due = f"the generator that `{name}()` makes" if name and callable(given) else "a generator of HTTPRequests"
+        return wrong_value(given, due, "ask", self.settings.format, did="was given")
 
     def _named(self, error: LollmsError) -> LollmsError:
         """The error with what a decoder does not know: the format, where the server is, and what must not be shown."""
@@ -263,13 +297,15 @@ class HTTPCall(Pending[T]):
     def __init__(self, backend: HTTPBackend, exchange: Exchange[T], cancel: CancelToken) -> None:
         self._backend = backend
         self._exchange = exchange
+        self._name = getattr(exchange, "__qualname__", "ask").replace("<locals>.", "")
+        """Of the function that made the exchange, for errors about what it yields."""
         self._cancel = cancel
 
     def wait(self) -> T:
         call = self._backend._sync.call()
         unregister = self._cancel.on_cancel(call.abort)
         try:
-            return driver.run(driver.carried_out(self._exchange, call, self._backend._policy))
+            return driver.run(driver.carried_out(self._exchange, call, self._backend._policy, self._name))
         except LollmsError as error:
             raise self._known(error) from error.__cause__
         finally:
@@ -286,7 +322,7 @@ class HTTPCall(Pending[T]):
         call = transport.call()
         unregister = self._cancel.on_cancel(call.abort)
         try:
-            return await driver.arun(driver.carried_out(self._exchange, call, self._backend._policy))
+            return await driver.arun(driver.carried_out(self._exchange, call, self._backend._policy, self._name))
         except LollmsError as error:
             raise self._known(error) from error.__cause__
         finally:
@@ -364,7 +400,7 @@ def _plan(
         cancel=request.cancel,
         open=lambda: backend.open_stream(request),
         revise=lambda plan, error: backend.revise(request, plan, error),
-        farewell=lambda: backend.farewell(request),
+        farewell=lambda: backend._last_word(request),
     )
     try:
         yield from driver.answer(generation, call, backend._policy)

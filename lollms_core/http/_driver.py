@@ -18,9 +18,18 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from lollms_core._bridges.signals import raised_by_handler
-from lollms_core.contract.errors import CallCancelledError, LollmsError
+from lollms_core.contract.errors import CallCancelledError, ContractError, LollmsError
 from lollms_core.contract.types import CancelToken, Chunk
-from lollms_core.http._exchange import Decoder, Exchange, HTTPRequest, HTTPResponse, StreamCall
+from lollms_core.http._exchange import (
+    Decoder,
+    Exchange,
+    HTTPRequest,
+    HTTPResponse,
+    StreamCall,
+    checked_call,
+    checked_request,
+    wrong_value,
+)
 from lollms_core.http._failures import html_error
 from lollms_core.http._retry import Retries
 from lollms_core.http._turns import Turns
@@ -121,6 +130,8 @@ class Policy:
     """The budget of repetitions of one call."""
     error_from: Callable[[int, Mapping[str, str], bytes], LollmsError]
     """The error for a response whose status is not a success."""
+    format: str
+    """Whose backend it is, for errors about what it gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +139,9 @@ class Generation:
     """One generation, as the driver sees it."""
 
     cancel: CancelToken
-    open: Callable[[], Exchange[StreamCall]]
+    open: Callable[[], Exchange[StreamCall] | StreamCall]
     """What to ask."""
-    revise: Callable[[StreamCall, LollmsError], Exchange[StreamCall | None]]
+    revise: Callable[[StreamCall, LollmsError], Exchange[StreamCall | None] | StreamCall | None]
     """What to ask instead, after an error that came before the first chunk; `None` if nothing else can be tried."""
     farewell: Callable[[], HTTPRequest | None]
     """What makes the server end an answer that is no longer wanted; `None` if closing the connection does."""
@@ -153,15 +164,16 @@ def again_if_unwanted(step: Step) -> Generator[Step, Any, Any]:
 # --- what is done -------------------------------------------------------------------------------------------------
 
 
-def carried_out(exchange: Exchange[T], call: Call, policy: Policy) -> Generator[Step, Any, T]:
-    """An exchange of whole responses, to its result."""
+def carried_out(exchange: Exchange[T], call: Call, policy: Policy, method: str) -> Generator[Step, Any, T]:
+    """An exchange of whole responses, to its result. `method` of the backend gave it."""
     try:
         request = next(exchange)
         while True:
+            checked_request(request, method, policy.format, did="yielded")
             try:
                 response = yield from _fetch(request, call, policy)
             except LollmsError as error:
-                if call.stopping:
+                if call.stopping or isinstance(error, ContractError):
                     raise  # it says nothing about what was asked
                 request = exchange.throw(error)
             else:
@@ -171,6 +183,13 @@ def carried_out(exchange: Exchange[T], call: Call, policy: Policy) -> Generator[
         return result
     finally:
         exchange.close()
+
+
+def _given(given: Any, call: Call, policy: Policy, method: str) -> Generator[Step, Any, Any]:
+    """What `method` of the backend gave, or what the exchange that it gave comes to."""
+    if not isinstance(given, Generator):
+        return given
+    return (yield from carried_out(given, call, policy, method))
 
 
 def _fetch(request: HTTPRequest, call: Call, policy: Policy) -> Generator[Step, Any, HTTPResponse]:
@@ -221,13 +240,18 @@ def answer(generation: Generation, call: Call, policy: Policy) -> Generator[Step
     turns: Turns | None = None
 
     def stop() -> None:
-        call.stop(generation.farewell())
-        if turns is not None:  # its reader may not come back for long
-            turns.leave(call)
+        last_word = None
+        try:
+            last_word = generation.farewell()
+        finally:
+            call.stop(last_word)
+            if turns is not None:  # its reader may not come back for long
+                turns.leave(call)
 
     unregister = generation.cancel.on_cancel(stop)
     try:
-        plan = yield from carried_out(generation.open(), call, policy)
+        plan = yield from _given(generation.open(), call, policy, "open_stream")
+        checked_call(plan, "open_stream", policy.format)
         if plan.turns is not None:
             turns = plan.turns
             yield functools.partial(call.take_turn, turns)
@@ -276,16 +300,16 @@ def _attempts(
             return
         except LollmsError as error:
             call.close()
-            if call.began or call.stopping:
+            if call.began or call.stopping or isinstance(error, ContractError):
                 yield from held
                 raise
             failure = error
         revised = None
         if revisions < _MAX_REVISIONS:
             revisions += 1
-            revised = yield from carried_out(generation.revise(plan, failure), call, policy)
+            revised = yield from _given(generation.revise(plan, failure), call, policy, "revise")
         if revised is not None:
-            plan = revised
+            plan = checked_call(revised, "revise", policy.format, due="a StreamCall or None")
             continue
         wait = retries.wait(failure)
         if wait is None:
@@ -301,7 +325,7 @@ def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]
     if response.status >= 300:
         raise (yield from _refusal(policy, response))
     maybe_page = "text/html" in response.headers.get("content-type", "")
-    decoder = plan.decoder(response.headers)
+    decoder = _decoder(plan, response, policy)
     read, feed = response.read, decoder.feed
     ended = 0.0
     call.streaming = True
@@ -333,7 +357,14 @@ def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]
             if data.lstrip()[:1] == b"<":
                 raise html_error(data + (yield functools.partial(response.read_some, _ERROR_BODY)), call.where)
             maybe_page = False
-        for chunk in feed(data):
+        given = feed(data)
+        try:
+            pieces = iter(given)
+        except TypeError:
+            raise _no_chunk(given, given, decoder, "feed", policy) from None
+        for chunk in pieces:
+            if chunk.__class__ is not Chunk:
+                raise _no_chunk(chunk, given, decoder, "feed", policy)
             call.began = True
             yield chunk
         if decoder.finished:
@@ -343,14 +374,38 @@ def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]
     if call.stopping:
         held += _held_back(decoder)
         raise CallCancelledError("cancelled")
-    yield from decoder.close()
+    given = decoder.close()
+    try:
+        pieces = iter(given)
+    except TypeError:
+        raise _no_chunk(given, given, decoder, "close", policy) from None
+    for chunk in pieces:
+        if chunk.__class__ is not Chunk:
+            raise _no_chunk(chunk, given, decoder, "close", policy)
+        call.began = True
+        yield chunk
+
+
+def _decoder(plan: StreamCall, response: Response, policy: Policy) -> Decoder:
+    decoder: Any = plan.decoder(response.headers)
+    if not isinstance(decoder, Decoder):
+        raise wrong_value(decoder, "a Decoder", "StreamCall.decoder", policy.format)
+    return decoder
+
+
+def _no_chunk(piece: Any, given: Any, decoder: Decoder, method: str, policy: Policy) -> ContractError:
+    """The error for a decoder whose method gave something, of which a piece, or the whole, is not what is due."""
+    name = f"{type(decoder).__name__}.{method}"
+    if piece is given or isinstance(given, Chunk):  # a chunk is a tuple, and so can be iterated
+        return wrong_value(given, "an iterable of Chunk", name, policy.format)
+    return wrong_value(piece, "a Chunk", name, policy.format, did="yielded")
 
 
 def _held_back(decoder: Decoder) -> Generator[Chunk, None, None]:
     """What of an answer that has no end a decoder would have given out with more to come."""
     with contextlib.suppress(Exception):  # what is told is how the answer broke
         for chunk in decoder.close():
-            if chunk.text:
+            if chunk.__class__ is Chunk and chunk.text:
                 yield chunk._replace(finish_reason=None)
 
 

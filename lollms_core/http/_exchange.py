@@ -6,16 +6,30 @@ ask something first is a generator, an `Exchange`: it yields a request and is se
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
-from lollms_core.contract.errors import ProtocolError
+from lollms_core.contract.errors import ContractError, ProtocolError, a_kind
 from lollms_core.contract.types import Chunk, Timeouts
 from lollms_core.http._turns import Turns
 
-__all__ = ["Decoder", "Exchange", "HTTPRequest", "HTTPResponse", "Headers", "StreamCall", "excerpt", "parse_json"]
+__all__ = [
+    "Decoder",
+    "Exchange",
+    "HTTPRequest",
+    "HTTPResponse",
+    "Headers",
+    "StreamCall",
+    "broken",
+    "checked_call",
+    "checked_request",
+    "excerpt",
+    "parse_json",
+    "wrong_value",
+]
 
 T = TypeVar("T")
 
@@ -88,7 +102,7 @@ class Decoder:
 
     def feed(self, data: bytes) -> Iterable[Chunk]:
         """The chunks that these bytes complete; bytes may be split anywhere."""
-        raise NotImplementedError
+        raise ContractError(f"{type(self).__name__} has no `feed`, which gives the chunks that some bytes complete")
 
     def close(self) -> Iterable[Chunk]:
         """The body has ended, or the connection has broken or been closed: then only text that was held back counts.
@@ -96,7 +110,7 @@ class Decoder:
         Raises:
             IncompleteStreamError: the protocol has an end mark and it did not come.
         """
-        raise NotImplementedError
+        raise ContractError(f"{type(self).__name__} has no `close`, which gives the chunks that were held back")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +125,47 @@ class StreamCall:
 
 Exchange: TypeAlias = Generator[HTTPRequest, HTTPResponse, T]
 """What yields requests and is sent responses; a `LollmsError` is thrown in where a request failed."""
+
+
+def checked_request(
+    request: Any, method: str, format: str, *, due: str = "an HTTPRequest", did: str = "gave"
+) -> HTTPRequest:
+    """`request`, which `method` of a format yielded or gave. Raises `ContractError` if it is none."""
+    if not isinstance(request, HTTPRequest):
+        raise wrong_value(request, due, method, format, did=did)
+    path: Any = request.path
+    if not isinstance(path, str):
+        raise broken(f"{did} an HTTPRequest whose path is {a_kind(path)}, not a str", method, format)
+    if not path.startswith("/"):
+        known = excerpt(path.partition("?")[0])  # a query may have a key in it
+        raise broken(f"{did} an HTTPRequest whose path {known!r} does not begin with a slash", method, format)
+    return request
+
+
+def checked_call(call: Any, method: str, format: str, *, due: str = "a StreamCall") -> StreamCall:
+    """`call`, which `method` of a format gave. Raises `ContractError` if it is none, or if what is in it cannot be."""
+    if not isinstance(call, StreamCall):
+        raise wrong_value(call, due, method, format)
+    request, decoder = cast("Any", call.request), cast("Any", call.decoder)
+    if not isinstance(request, HTTPRequest):
+        raise broken(f"gave a StreamCall whose request is {a_kind(request)}, not an HTTPRequest", method, format)
+    checked_request(request, method, format)
+    if not callable(decoder):
+        problem = f"gave a StreamCall whose decoder is {a_kind(decoder)}, not a class or function that makes one"
+        raise broken(problem, method, format)
+    return call
+
+
+def wrong_value(value: Any, due: str, method: str, format: str, *, did: str = "gave") -> ContractError:
+    """The error for a method of a format that gave a value in the place of what is due."""
+    if inspect.iscoroutine(value):
+        value.close()  # nobody will await it, of which Python would warn
+    return broken(f"{did} {a_kind(value)} where {due} is due", method, format)
+
+
+def broken(problem: str, method: str, format: str) -> ContractError:
+    """The error for a method of a format that does not keep the contract; `problem` is the rest of the sentence."""
+    return ContractError(f"`{method}` of the {format} format {problem}", format=format)
 
 
 WEB_PAGE = "The address probably names a website or a proxy's error page: check host_address."

@@ -213,6 +213,76 @@ def test_extensions_are_checked(lollms, strangers):
     assert result.stderr == ""
 
 
+PANICKING = "class PanicException(BaseException): pass\nraise PanicException('index out of bounds')"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (HANGING, "no answer within 3 seconds"),
+        (PANICKING, "the extension 'bad' of MODULE cannot be loaded: PanicException: index out of bounds"),
+        ("raise KeyboardInterrupt('oh')", "KeyboardInterrupt: oh"),
+    ],
+)
+def test_an_extension_that_hangs_or_panics_stops_no_other(shell, strangers, source, said):
+    group = "lollms.extensions"
+    strangers.install("from lollms_core import Extension as Plugin", group=group, before="Plugin")
+    module = strangers.install(source, group=group, bad="Plugin")
+    strangers.install("from lollms_core import Extension as Plugin", group=group, working="Plugin")
+    result = shell("doctor", "echo", "-f", "echo", "--timeout", "3", "--json")
+    report = json.loads(result.stdout)
+    assert result.returncode == 1
+    assert report["extensions"] == {"before": None, "bad": said.replace("MODULE", module), "working": None}
+    assert report["problems"] == ["the extension bad"]
+    assert report["formats"]["echo"]["status"] == "ready"
+
+
+def test_an_extension_may_be_called_like_a_format(lollms, strangers):
+    strangers.install(BROKEN, group="lollms.extensions", echo="Plugin")
+    report = json.loads(lollms("doctor", "echo", "-f", "echo", "--json").stdout)
+    assert report["formats"]["echo"]["status"] == "ready"
+    assert report["problems"] == ["the extension echo"]
+
+
+NOT_TEXT = b"\xff\xfe"
+
+
+def test_entry_points_that_are_not_text_are_a_remark(lollms, strangers, tmp_path):
+    module = strangers.install(WORKING, unreadable="Working")
+    strangers.install(WORKING, working="Working")
+    (tmp_path / "site" / f"{module}-1.0.dist-info" / "entry_points.txt").write_bytes(NOT_TEXT)
+    result = lollms("doctor", "working")
+    assert result.exit_code == 0
+    assert "✓ working  ready" in result.stdout
+    assert f"! the entry points of {module} cannot be read (UnicodeDecodeError: " in " ".join(result.stdout.split())
+
+
+def test_metadata_that_are_not_text_stop_nobody(lollms, strangers, tmp_path):
+    names = {"hidden": "Working", "echo": "Working"}
+    hidden, gone, working = (
+        strangers.install(WORKING, **each) for each in (names, {"gone": "W"}, {"working": "Working"})
+    )
+    site = tmp_path / "site"
+    (site / f"{gone}.py").unlink()
+    for module in (hidden, gone):
+        (site / f"{module}-1.0.dist-info" / "METADATA").write_bytes(NOT_TEXT)
+    with (site / f"{working}-1.0.dist-info" / "METADATA").open("a") as file:
+        file.write(f"Requires-Dist: {hidden}>=1\n")
+    result = lollms("doctor", "-f", "echo")
+    assert result.exit_code == 1
+    assert "✓ echo" in result.stdout
+    assert "- hidden" in result.stdout
+    assert "- working" in result.stdout
+    assert f"the module {gone} of unknown is missing\n    → Reinstall it.\n" in result.stdout
+    assert "lollms-core and an unknown package both provide the format echo" in result.stdout
+    assert "Needs attention: gone." in result.stdout
+    assert findings(lollms("doctor", "hidden", "working", "-f", "working", "--json")) == {
+        "working": "ready",
+        "hidden": "ready",
+        "problems": [],
+    }
+
+
 @pytest.mark.parametrize("limit", ["0", "-1", "soon"])
 def test_a_time_that_is_none_is_wrong_usage(lollms, limit):
     assert lollms("doctor", "--timeout", limit).exit_code == 2

@@ -73,6 +73,25 @@ def test_an_error_says_why_it_is_used(echo, config):
     assert "__cause__" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("class Panic(BaseException): pass\nraise Panic('out of bounds')", "cannot be loaded: Panic: out of bounds"),
+        ("raise SystemExit('leaving')", "cannot be loaded: SystemExit: leaving"),
+        (
+            "from lollms_core import Extension\nclass X(Extension):\n    def start(self): raise SystemExit('leaving')",
+            "failed: SystemExit: leaving",
+        ),
+    ],
+)
+def test_one_that_panics_or_exits_is_an_error_like_any_other(lollms, strangers, source, said):
+    module = strangers.install(source, group="lollms.extensions", bad="X")
+    result = lollms("generate", "-f", "echo", "-x", "bad", "a")
+    assert result.exit_code == 1
+    assert f"Error: the extension 'bad' of {module} {said}" in " ".join(result.stderr.split())
+    assert "`-x none` uses none." in " ".join(result.stderr.split())
+
+
 def test_what_cannot_work_is_not_written(lollms, installed):
     for key, value, complaint in [
         ("extensions", "nosuch", "no extension 'nosuch' is installed"),

@@ -161,6 +161,18 @@ def test_capabilities_load_every_format_and_survive_a_broken_one(lollms, strange
     assert "no_such_module_anywhere" in records["broken"]["error"]
 
 
+def test_capabilities_survive_what_panics_or_exits_at_import(lollms, strangers):
+    strangers.install("class Panic(BaseException): pass\nraise Panic('index out of bounds')", panicking="Whatever")
+    strangers.install("raise SystemExit('leaving')", exiting="Whatever")
+    result = lollms("formats", "--capabilities")
+    assert result.exit_code == 0
+    assert "echo  lollms-core" in result.stdout
+    assert "cannot be loaded: Panic: index out of bounds" in " ".join(result.stderr.split())
+    records = {record["name"]: record for record in json.loads(lollms("formats", "--capabilities", "--json").stdout)}
+    assert "Panic: index out of bounds" in records["panicking"]["error"]
+    assert "SystemExit: leaving" in records["exiting"]["error"]
+
+
 # --- tokens, embeddings, personalities -----------------------------------------------------------------------------
 
 

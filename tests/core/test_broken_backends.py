@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lollms_core import ContractError, LollmsClient
+from lollms_core import MSG_TYPE, BackendError, ContractError, LollmsClient
+from tests.support.waiting import PATIENCE
 
 HEAD = """
 from lollms_core import *
@@ -95,11 +97,23 @@ ASKED = {
         lambda c: c.list_personalities(),
         "where a list of Personality",
     ),
+    "models and other things": (
+        "list_models",
+        "return [ModelInfo(name='a'), 'b']",
+        lambda c: c.list_models(),
+        "gave a list of ModelInfo, str where a list of ModelInfo",
+    ),
+    "vectors of different lengths": (
+        "embed",
+        "return [[1.0], [1.0, 2.0]]",
+        lambda c: c.embed(["a", "b"]),
+        "gave embeddings of different lengths: 1, 2",
+    ),
     "a download that is a number": (
         "pull_model",
         "return 5",
         lambda c: list(c.pull_model("a")),
-        "`pull_model` of the bad format returned a int, which is not a stream: yield steps",
+        "`pull_model` of the bad format returned an int, which is not a stream: yield steps",
     ),
     "steps that are texts": (
         "pull_model",
@@ -116,7 +130,7 @@ STREAMED = {
     "a reason that is none": ("yield Chunk('a', finish_reason='done')", "finish reason 'done'"),
     "no chunk": ("yield 'a'", "yielded a str where a Chunk is due"),
     "a text that is none": ("yield Chunk(None)", "text is a NoneType"),
-    "no stream": ("return 5", "returned a int"),
+    "no stream": ("return 5", "returned an int"),
 }
 
 
@@ -150,6 +164,53 @@ def test_streamed(strangers, body, said):
             client.generate("hi")
     with pytest.raises(ContractError, match=said):
         asyncio.run(awaited())
+
+
+@pytest.mark.parametrize("body", ["return iter([Chunk('a'), Chunk('b')])", "return [Chunk('a'), Chunk('b')]"])
+def test_a_coroutine_may_give_an_iterator(strangers, body):
+    strangers.install(HEAD + f"    @hookimpl\n    async def generate(self, request):\n        {body}\n", good="B")
+    with LollmsClient(default_generation_mode="good", raise_errors=True) as client:
+        assert client.generate("hi") == "ab"
+        assert asyncio.run(client.agenerate("hi")) == "ab"
+
+
+def test_a_number_for_the_type_of_a_text(strangers):
+    body = f"yield Chunk('hm', {int(MSG_TYPE.MSG_TYPE_REASONING)}); yield Chunk('a')"
+    strangers.install(HEAD + f"    @hookimpl\n    def generate(self, request):\n        {body}\n", good="B")
+    with LollmsClient(default_generation_mode="good") as client:
+        assert "".join(chunk.text for chunk in client.stream("hi") if chunk.is_answer) == "a"
+
+
+def test_a_program_that_a_coroutine_wants_to_end(strangers):
+    """The loop thread serves other calls, too: those go on."""
+    source = """
+    @hookimpl
+    async def generate(self, request):
+        if request.prompt == "exit":
+            raise SystemExit("no key")
+        yield Chunk("begin ")
+        await asyncio.sleep(0.3)
+        yield Chunk("end")
+
+    @hookimpl
+    async def embed(self, request):
+        raise SystemExit("no key")
+"""
+    strangers.install("import asyncio\n" + HEAD + source, bad="B")
+    with LollmsClient(default_generation_mode="bad", raise_errors=True) as client:
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(client.generate, "hi")
+            with pytest.raises(SystemExit, match="no key"):
+                client.generate("exit")
+            with pytest.raises(SystemExit, match="no key"):
+                client.embed("a")
+            assert other.result(PATIENCE) == "begin end"
+
+
+def test_a_constructor_that_wants_to_end_the_program(strangers):
+    strangers.install(HEAD + "    def __init__(self, settings):\n        raise SystemExit('no key')\n" + GENERATE, bad="B")
+    with pytest.raises(BackendError, match="no key"):
+        LollmsClient(default_generation_mode="bad")
 
 
 def test_what_had_arrived_is_kept(strangers):

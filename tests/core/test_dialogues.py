@@ -13,6 +13,7 @@ from lollms_core import (
     Ask,
     Backend,
     BackendError,
+    CallCancelledError,
     Capabilities,
     Chunk,
     Completion,
@@ -209,3 +210,30 @@ def test_code_is_asked_for_with_texts(wrong: dict[str, Any]) -> None:
     with LollmsClient(default_generation_mode="echo", raise_errors=True) as client:
         with pytest.raises(TypeError, match="must be a str, not"):
             client.generate_code("x", **wrong)
+
+
+def several() -> Any:
+    said = []
+    for number in range(3):
+        answer = yield Ask(f"question {number}")
+        said.append(answer.text)
+    return said
+
+
+def keeping() -> Any:
+    said = []
+    try:
+        for number in range(3):
+            answer = yield Ask(f"question {number}")
+            said.append(answer.text)
+    except CallCancelledError:
+        said.append("stopped")
+    return said
+
+
+def test_nothing_more_is_asked_once_somebody_has_stopped(run: Any) -> None:
+    with pytest.raises(CallCancelledError) as caught:
+        run(several(), "one", "two", streaming_callback=lambda *_: False)
+    assert caught.value.partial_text == "one"
+    assert run(keeping(), "one", "two", streaming_callback=lambda *_: False) == ["one", "stopped"]
+    assert len(Remembering.seen) == 2

@@ -814,5 +814,5 @@ def test_other_questions_have_other_fingerprints() -> None:
     ]  # fmt: skip
     assert len({each.fingerprint() for each in [base, *others]}) == len(others) + 1
     assert GenerationRequest(prompt="a").fingerprint() == base.fingerprint()
-    with pytest.raises(TypeError, match="a object has no fingerprint"):
+    with pytest.raises(TypeError, match="an object has no fingerprint"):
         replace(base, extra={"a": object()}).fingerprint()

@@ -129,8 +129,8 @@ def test_a_value_hook_that_cancels_itself(made, kind):
 @pytest.mark.parametrize(
     ("chunk", "said"),
     [
-        ("usage=5", "usage is a int, not a Usage"),
-        ("metadata=5", "metadata is a int, not a mapping"),
+        ("usage=5", "usage is an int, not a Usage"),
+        ("metadata=5", "metadata is an int, not a mapping"),
         ("metadata=[1]", "metadata is a list, not a mapping"),
         ("finish_reason=5", "finish reason 5, which is not one of"),
         ("finish_reason=[]", r"finish reason \[\], which is not one of"),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from lollms_core import BackendError, CancelToken, Chunk, ServerError
+from lollms_core import BackendError, CancelToken, Chunk, ContractError, ServerError
 from lollms_core.mailbox import LoopThread, Mailbox, MailboxStream
 from tests.support.waiting import PATIENCE, await_until
 
@@ -160,3 +164,66 @@ def test_what_runs_in_a_loop_is_cancelled_when_it_is_closed() -> None:
     assert begun.wait(PATIENCE)
     thread.close()
     assert future.cancelled()
+
+
+@pytest.mark.parametrize("item", ["a text", KeyboardInterrupt(), None])
+def test_what_does_not_belong_into_a_mailbox(item: Any) -> None:
+    refused: list[Exception] = []
+
+    def start(mailbox: Mailbox) -> tuple[Callable[[], None], Callable[[], bool]]:
+        try:
+            mailbox.put(item)
+        except ContractError as error:
+            refused.append(error)
+        return lambda: None, lambda: True
+
+    with pytest.raises(ContractError, match="was put into a mailbox, which takes chunks and exceptions"):
+        next(MailboxStream(start))
+    assert len(refused) == 1
+
+
+@pytest.mark.parametrize("begun", [None, lambda: None, (1, 2)])
+def test_a_start_that_returns_something_else(begun: Any) -> None:
+    with pytest.raises(ContractError, match="`start` of a MailboxStream must return two functions"):
+        next(MailboxStream(lambda mailbox: begun))
+
+
+def test_a_thread_that_ends_without_a_last_item() -> None:
+    stream, _ = stream_of(alive=False)
+    with pytest.raises(BackendError) as caught:
+        next(stream)
+    assert "The last item" in caught.value.hint
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on this system")
+def test_a_child_that_ends_as_programs_do_leaves_its_parents_loop_alone() -> None:
+    program = """
+import asyncio, os, sys, warnings
+warnings.simplefilter("ignore")  # newer Pythons warn of forks beside threads
+from lollms_core.mailbox import LoopThread
+thread = LoopThread()
+
+async def serve(reader, writer):
+    writer.write(b"a")
+    await reader.read(1)
+    writer.write(b"b")
+
+async def connected():
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    return *await asyncio.open_connection(*server.sockets[0].getsockname()), server
+
+async def asked():
+    writer.write(b"?")
+    return await asyncio.wait_for(reader.read(1), 5)
+
+reader, writer, server = thread.submit(connected()).result()
+print(thread.submit(reader.read(1)).result())
+child = os.fork()
+if not child:
+    writer.transport.close()
+    sys.exit(0)
+os.waitpid(child, 0)
+print(thread.submit(asked()).result())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert done.stdout.split() == ["b'a'", "b'b'"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import signal
 import time
@@ -86,6 +87,36 @@ def test_it_is_no_failure_of_the_format(
         assert raised.value is error
         stub.over.set()
     assert stub.paths().count("/lollms_generate") == 1
+
+
+def bound(error: Exception) -> Any:
+    def handler(error: Exception, *_: object) -> None:
+        raise error
+
+    return functools.partial(handler, error)
+
+
+def once(error: Exception) -> Any:
+    def handler(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise error
+
+    return handler
+
+
+@pytest.mark.parametrize("handler", [bound, once])
+@pytest.mark.parametrize("error", [SoftTimeLimitExceeded("mine"), TimeoutError("mine")])
+def test_other_forms_of_handlers(
+    stub: LollmsStub, alarm: Callable[[Any], None], handler: Callable[[Exception], Any], error: Exception
+) -> None:
+    stub.answer = silent
+    with LollmsClient(stub.address, timeouts=PATIENT) as client:
+        client.list_models()
+        alarm(handler(error))
+        with pytest.raises(type(error)) as raised:
+            client.generate("hi")
+        assert raised.value is error
+        stub.over.set()
 
 
 @pytest.mark.parametrize("form", [Handler.__call__, Handler.method], ids=["object", "method"])

@@ -102,6 +102,21 @@ async def test_a_refusal_is_the_answer(make: Make) -> None:
         assert (await collect(make(stub.address, "openai/m"), asking()))[0] == "I must not."
 
 
+@pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m"])
+async def test_a_refusal_in_pieces(make: Make, model: str) -> None:
+    """As OpenAI sends them; LiteLLM drops all but the first."""
+    pieces = [delta(refusal=said) for said in ("I ", "must ", "not.")]
+    with serving([delta(role="assistant", content="", refusal=None), *pieces, delta("stop"), "[DONE]"]) as stub:
+        assert (await collect(make(stub.address, model), asking()))[0] == "I must not."
+
+
+@pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m"])
+async def test_equal_pieces_are_no_fault(make: Make, model: str) -> None:
+    """LiteLLM ends an answer with a hundred of them otherwise."""
+    with serving([*[delta(content=" 0.0")] * 150, delta("stop"), "[DONE]"]) as stub:
+        assert (await collect(make(stub.address, model), asking()))[0] == " 0.0" * 150
+
+
 async def test_another_answer_is_not_mixed_in(make: Make) -> None:
     other = delta(content="not mine")
     other["choices"][0]["index"] = 1

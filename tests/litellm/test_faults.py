@@ -113,6 +113,22 @@ async def test_an_answer_that_was_cut_is_not_taken_for_one(
             await anext(stream)
 
 
+@pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m", "deepseek/m", "azure_ai/m"])
+@pytest.mark.parametrize("begun", [True, False])
+async def test_an_error_event_of_an_older_server_ends_no_answer(make: Make, model: str, begun: bool) -> None:
+    """LiteLLM drops what vLLM said before 0.7, and takes `[DONE]` for a reason on some routes."""
+    error = {"object": "error", "message": "EngineCore died", "type": "InternalServerError", "param": None, "code": 500}
+    events = [*([delta(role="assistant", content="half")] if begun else []), error, "[DONE]"]
+    with serving(events) as stub, pytest.raises(IncompleteStreamError):
+        await collect(make(stub.address, model), asking())
+
+
+@pytest.mark.parametrize("finish", ["abort", "error"])
+async def test_raw_text_that_was_broken_off(make: Make, finish: str) -> None:
+    with serving([text("half"), text("", finish), "[DONE]"]) as stub, pytest.raises(IncompleteStreamError):
+        await collect(make(stub.address, "hosted_vllm/m"), asking(completion_format=RAW))
+
+
 @routes
 async def test_an_error_object_inside_a_good_status(make: Make, model: str, kind: ELF_COMPLETION_FORMAT) -> None:
     events = [piece(kind, "half"), {"error": {"message": "the engine died", "code": 500}}]

@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 import pytest
+import tiktoken
 from lollms_litellm.catalogue import _KEYS, _price_list, describe
 from lollms_litellm.loading import litellm
 
@@ -154,15 +155,33 @@ def test_models_of_the_providers_whose_keys_are_set(make: Make, monkeypatch: pyt
     assert not any(name.startswith("openai/") for name in names)
 
 
+@pytest.mark.parametrize(("model", "vocabulary"), [("openai/gpt-4", "cl100k_base"), ("openai/gpt-4o", "o200k_base")])
 @pytest.mark.parametrize("text", ["hello world", "", "<|endoftext|> 🦙\n"])
-def test_the_tokenizer_where_it_is_the_models_own(make: Make, text: str) -> None:
-    backend = make(model="openai/gpt-4")
+def test_the_tokenizer_where_it_is_the_models_own(make: Make, text: str, model: str, vocabulary: str) -> None:
+    backend = make(model=model)
     tokens = backend.tokenize(TokenizeRequest(text=text))
-    assert tokens is not None
+    assert tokens == tiktoken.get_encoding(vocabulary).encode(text, disallowed_special=())
     assert backend.detokenize(DetokenizeRequest(tokens=tuple(tokens))) == text
 
 
-@pytest.mark.parametrize("model", ["openai/gpt-4o", "hosted_vllm/m", "anthropic/claude-x", None])
+def test_a_count_does_not_depend_on_what_was_done_before() -> None:
+    """LiteLLM changes where tiktoken looks, once it is imported."""
+    program = """
+        import sys
+        from lollms_core import LollmsClient
+        options = {"default_generation_mode": "litellm", "service_key": "sk-none"}
+        with LollmsClient(model_name="openai/gpt-4o", **options) as client:
+            if FIRST:
+                client.model_info()
+            count = client.count_tokens("Hello, world! 你好")
+            print(int(count), count.exact)
+    """
+    said = {run(program.replace("FIRST", str(first))) for first in (True, False)}
+    assert len(said) == 1
+    assert said.pop().endswith("True\n")
+
+
+@pytest.mark.parametrize("model", ["hosted_vllm/m", "anthropic/claude-x", None])
 def test_no_tokenizer_is_better_than_a_wrong_one(make: Make, model: str | None) -> None:
     backend = make(model=model)
     assert backend.tokenize(TokenizeRequest(text="hello world")) is None

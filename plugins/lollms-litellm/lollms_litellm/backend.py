@@ -34,6 +34,7 @@ from lollms_core import (
 )
 from lollms_core.http import Retries, decoded
 from lollms_core.protocols.openai import read_embeddings
+from lollms_core.tokenizers import Tokenizer
 from lollms_litellm import catalogue
 from lollms_litellm.arguments import RESERVED, arguments
 from lollms_litellm.calls import BACKOFF, Call
@@ -149,10 +150,8 @@ class LiteLLMBackend(Backend):
 
     @hookimpl
     def tokenize(self, request: TokenizeRequest) -> list[int] | None:
-        model = request.model or self.settings.model_name
-        if model is None or not catalogue.has_exact_tokenizer(model):
-            return None
-        return self._guarded(lambda: list(litellm().encode(model=model, text=request.text)))
+        tokenizer = self._tokenizer(request.model)
+        return None if tokenizer is None else tokenizer.encode(request.text)
 
     @hookimpl
     def count_tokens(self, request: TokenizeRequest) -> TokenCount | None:
@@ -161,10 +160,12 @@ class LiteLLMBackend(Backend):
 
     @hookimpl
     def detokenize(self, request: DetokenizeRequest) -> str | None:
-        model = request.model or self.settings.model_name
-        if model is None or not catalogue.has_exact_tokenizer(model):
-            return None
-        return self._guarded(lambda: str(litellm().decode(model=model, tokens=list(request.tokens))))
+        tokenizer = self._tokenizer(request.model)
+        return None if tokenizer is None else tokenizer.decode(request.tokens)
+
+    def _tokenizer(self, model: str | None) -> Tokenizer | None:
+        name = model or self.settings.model_name
+        return None if name is None else self._guarded(lambda: catalogue.exact_tokenizer(name))
 
     @hookimpl
     async def embed(self, request: EmbedRequest) -> list[list[float]]:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from lollms_core import InvalidRequestError, ModelInfo
+from lollms_core.tokenizers import Tokenizer, encoding_for
 from lollms_litellm.loading import litellm, module
 
-__all__ = ["Route", "describe", "has_exact_tokenizer", "missing_keys", "offline_models", "route"]
+__all__ = ["Route", "describe", "exact_tokenizer", "missing_keys", "offline_models", "route"]
 
 _VLLM = {"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"}
 # Parameters outside OpenAI's protocol that a provider documents, where LiteLLM's own configuration does not list them.
@@ -243,18 +244,20 @@ def _qualified(name: str, provider: str) -> str:
     return name if name.startswith(f"{provider}/") else f"{provider}/{name}"
 
 
-def has_exact_tokenizer(model: str) -> bool:
-    """Whether `litellm.encode` uses this model's own vocabulary.
+def exact_tokenizer(model: str) -> Tokenizer | None:
+    """The tokenizer of one of OpenAI's models, if LiteLLM carries its vocabulary.
 
-    LiteLLM carries cl100k_base and uses it for every model but a few whose tokenizers it would download; so its
-    numbers are those of the model only where OpenAI gave the model that vocabulary.
+    `litellm.encode` is of no use here: it takes cl100k_base for newer models too.
     """
     import tiktoken
 
     provider, _, name = model.rpartition("/")
     if provider not in ("", "openai", "azure", "text-completion-openai"):
-        return False
+        return None
     try:
-        return tiktoken.encoding_name_for_model(name) == "cl100k_base"
+        tiktoken.encoding_name_for_model(name)
     except KeyError:
-        return False
+        return None
+    module("litellm.litellm_core_utils.default_encoding")  # makes LiteLLM's folder the one that tiktoken looks into
+    tokenizer = encoding_for(name)
+    return tokenizer if tokenizer.exact else None

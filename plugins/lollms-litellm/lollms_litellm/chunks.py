@@ -20,8 +20,47 @@ _FINISH: dict[str, FinishReason] = {
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
 }
-_BROKEN_OFF = frozenset({"abort", "aborted", "canceled", "cancelled"})
+_BROKEN_OFF = frozenset({"abort", "aborted", "canceled", "cancelled", "error"})
+_SAID = ("content", "role", "reasoning_content", "refusal", "tool_calls", "function_call", "audio")
+"""What a piece of an answer may say."""
 _REASONING = MSG_TYPE.MSG_TYPE_REASONING
+
+
+class Passing:
+    """What passes from a provider's stream to LiteLLM's wrapper, which drops some of it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = aiter(stream)
+        self.refusals: list[str] = []
+        """Pieces of a refusal; LiteLLM passes on those alone that stand beside something else."""
+        self.dropped = False
+        """Something came that LiteLLM has no word for, such as an error event of an older vLLM server."""
+        self.ended = False
+        """The provider said itself why it ended; some of LiteLLM's routes take `[DONE]` for a reason."""
+
+    def __aiter__(self) -> Passing:
+        return self
+
+    async def __anext__(self) -> Any:
+        item = await anext(self._stream)
+        choices = getattr(item, "choices", None)
+        if choices is None or isinstance(item, dict):
+            return item  # in a provider's own form
+        self.dropped = self.dropped or not (choices or getattr(item, "usage", None))
+        for choice in choices:
+            delta = getattr(choice, "delta", None)
+            if choice.index or delta is None:
+                continue
+            if choice.finish_reason is not None:
+                self.ended = True
+            elif all(getattr(delta, name, None) is None for name in _SAID):
+                self.dropped = True
+            if refusal := getattr(delta, "refusal", None):
+                self.refusals.append(refusal)
+        return item
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class ChunkReader:
@@ -32,7 +71,7 @@ class ChunkReader:
     """
 
     def __init__(self, books: Any, *, canned: bool = False) -> None:
-        """A reader of one answer.
+        """A reader of one answer, made before anything of it is read.
 
         Args:
             books: who remembers what the provider said: LiteLLM's stream wrapper, or a `Witness`.
@@ -40,6 +79,9 @@ class ChunkReader:
         """
         self._books = books
         self._canned = canned
+        self._passing: Passing | None = None
+        if hasattr(getattr(books, "completion_stream", None), "__aiter__"):
+            self._passing = books.completion_stream = Passing(books.completion_stream)
         self._finish: str | None = None
         self._usage: Any = None
         self._extras = Extras()
@@ -60,12 +102,19 @@ class ChunkReader:
             yield Chunk(reasoning, _REASONING)
         if delta.content:
             yield Chunk(delta.content)
-        if refusal := getattr(delta, "refusal", None):
+        if self._passing is not None:
+            yield from self._refusals(self._passing)
+        elif refusal := getattr(delta, "refusal", None):
             yield Chunk(refusal)
         if choice.finish_reason is not None:
             self._finish = choice.finish_reason
         said = choice.model_dump(exclude_none=True, include={"delta", "logprobs"})
         self._extras.read_choice(said, said["delta"])
+
+    @staticmethod
+    def _refusals(passing: Passing) -> Iterator[Chunk]:
+        while passing.refusals:
+            yield Chunk(passing.refusals.pop(0))
 
     def tool_calls(self) -> Iterator[ToolCall]:
         """The functions that the model wants to be called."""
@@ -80,6 +129,8 @@ class ChunkReader:
         books = self._books
         ended = getattr(books, "received_finish_reason", None) or getattr(books, "intermittent_finish_reason", None)
         if ended in _BROKEN_OFF or not (ended or self._canned):
+            raise cut_short()
+        if self._passing is not None and self._passing.dropped and not self._passing.ended:
             raise cut_short()
         facts = self._extras.metadata()
         # Some reasons are finer than the four that LiteLLM passes on; tell them untouched.

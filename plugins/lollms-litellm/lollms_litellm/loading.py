@@ -10,6 +10,7 @@ import importlib
 import logging
 import os
 import re
+import sys
 import threading
 import warnings
 from typing import Any
@@ -72,6 +73,9 @@ def _imported() -> Any:
     library.disable_streaming_logging = True
     # Otherwise every error prints an advertisement to the terminal.
     library.suppress_debug_info = True
+    # Otherwise an answer with a hundred equal pieces, such as a table of zeros, is a failure of the server.
+    if "REPEATED_STREAMING_CHUNK_LIMIT" not in os.environ:
+        library.REPEATED_STREAMING_CHUNK_LIMIT = sys.maxsize
     # Estimating the usage of a model whose name contains "llama-3" would otherwise download its tokenizer.
     library.disable_hf_tokenizer_download = True
     library.telemetry = False  # read by old versions; newer ones have none
