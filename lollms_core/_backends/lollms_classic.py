@@ -65,7 +65,6 @@ class EmptyAnswerError(BackendError):
         "Possible causes: the prompt is longer than the model's window, no model is loaded, or another client stopped "
         "the server's generation. Shorten the prompt, or look at the server's console."
     )
-    default_retryable = True
 
 
 class ClassicServer:

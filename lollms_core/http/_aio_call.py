@@ -173,13 +173,18 @@ class AsyncCall:
         try:
             if not turns.join(self, asyncio.current_task(), self._give_turn, lambda: not self.loop.is_closed()):
                 raise own_turn_error(self.where)
+            moves = turns.moves
             while not self._turn.done():
+                if turns.moves != moves and limit is not None:
+                    moves, deadline = turns.moves, self.loop.time() + limit
                 left = LOOK_AGAIN if deadline is None else deadline - self.loop.time()
                 if left <= 0:
                     raise timeout_error("turn", limit, self.where)
                 done, _ = await asyncio.wait({self._turn}, timeout=min(left, LOOK_AGAIN))
                 if not done:
                     turns.look()
+            if left := turns.rest():
+                await self.wait(left)
             if self.stopping:
                 raise CallCancelledError("cancelled")
         finally:
@@ -189,6 +194,14 @@ class AsyncCall:
         """Let tasks that were cancelled before this call say so: their answers are to end before it is asked."""
         for _ in range(TURNS_TO_LEAVE):
             await asyncio.sleep(0)
+
+    def asks(self) -> None:
+        """An answer is going to be asked for."""
+        self._transport.stops.asks(self)
+
+    def waits(self) -> None:
+        """It is not asked for yet, after all."""
+        self._transport.stops.over(self)
 
     def patience(self) -> float:
         """Seconds to wait at most before a question, so that other answers can end."""
@@ -354,6 +367,7 @@ class AsyncCall:
     def end(self) -> None:
         """The call is over: close, and let whoever asked the server to stop know."""
         self.over = True
+        self._transport.stops.over(self)
         self.close()
         self.noticed()
 

@@ -109,6 +109,12 @@ class Call(Protocol):
     def patience(self) -> float:
         """Seconds to wait at most before a question, so that other answers can end. See `Stops.patience`."""
 
+    def asks(self) -> None:
+        """An answer is going to be asked for. See `Stops.asks`."""
+
+    def waits(self) -> None:
+        """It is not asked for yet, after all."""
+
     def settled(self) -> Any: ...
     def stop(self, last_word: HTTPRequest | None) -> None: ...
     def leave(self, last_word: HTTPRequest | None) -> Generator[Step, Any, None]:
@@ -238,15 +244,18 @@ def _refusal(policy: Policy, response: Response) -> Generator[Step, Any, LollmsE
 def answer(generation: Generation, call: Call, policy: Policy) -> Generator[Step | Chunk, Any, None]:
     """The chunks of one generation, between the steps that get them. A cancelled one ends with a chunk that says so."""
     turns: Turns | None = None
+    early = False
 
     def stop() -> None:
+        nonlocal early
+        early = early or call.running
         last_word = None
         try:
             last_word = generation.farewell()
         finally:
             call.stop(last_word)
             if turns is not None:  # its reader may not come back for long
-                turns.leave(call)
+                turns.leave(call, early=early)
 
     unregister = generation.cancel.on_cancel(stop)
     try:
@@ -262,6 +271,7 @@ def answer(generation: Generation, call: Call, policy: Policy) -> Generator[Step
         if not call.stopping:
             raise
     except _Unwanted:
+        early = early or call.running
         yield from call.leave(generation.farewell())
         return
     finally:
@@ -273,7 +283,7 @@ def answer(generation: Generation, call: Call, policy: Policy) -> Generator[Step
                 call.end()
             finally:
                 if turns is not None:
-                    turns.leave(call)
+                    turns.leave(call, early=early)
     if call.stopping:
         yield from _settled(call)
         yield Chunk(finish_reason="cancelled")
@@ -291,10 +301,7 @@ def _attempts(
     retries, revisions = policy.retries(), 0
     while True:
         held: list[Chunk] = []
-        if limit := call.patience():
-            deadline = time.monotonic() + limit
-            while not call.stopping and call.patience() and time.monotonic() < deadline:
-                yield functools.partial(call.wait, _LOOK)
+        yield from _until_it_may_ask(call)
         try:
             yield from _read_answer(plan, call, policy, held)
             return
@@ -317,6 +324,19 @@ def _attempts(
             raise failure
         _say_again(failure, wait)
         yield functools.partial(call.wait, wait)
+
+
+def _until_it_may_ask(call: Call) -> Generator[Step, Any, None]:
+    """Wait while a word is under way that could end this answer, and see to it that none is sent from now on."""
+    deadline = float("inf")
+    while True:
+        call.asks()  # first, so that one of the two sees the other: who is about to send a word, or who asks
+        limit = call.patience()
+        if not limit or call.stopping or time.monotonic() > deadline:
+            return
+        deadline = min(deadline, time.monotonic() + limit)
+        call.waits()
+        yield functools.partial(call.wait, _LOOK)
 
 
 def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]) -> Generator[Step | Chunk, Any, None]:
@@ -349,6 +369,8 @@ def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]
             if time.monotonic() > ended + _AFTER_THE_END:
                 break
         call.running = True
+        if plan.turns is not None:
+            plan.turns.noticed_piece()
         if call.stopping:
             continue
         call.reading = False

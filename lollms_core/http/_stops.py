@@ -2,7 +2,8 @@
 
 A classic LoLLMS server has one flag for everybody. Whoever's next piece finds it ends there; where no answer is
 running, the next one of anybody comes out empty. So the word goes out only while the answer runs, once for each answer
-that is to end, and never twice at the same time.
+that is to end, and never twice at the same time; nor while another answer of the client runs that is wanted. Then the
+connection is closed, which harms nobody.
 """
 
 from __future__ import annotations
@@ -43,8 +44,21 @@ class Stops:
         processes.waited_for(self)
 
     def renew(self) -> None:
-        """Forget which answers are to end: in a forked child they are its parent's."""
+        """Forget which answers there are: in a forked child they are its parent's."""
         self._under_way: dict[Stopping, float] = {}
+        self._asked: dict[Stopping, None] = {}
+
+    def asks(self, call: Stopping) -> None:
+        """An answer is asked for: until it is `over`, a word that is meant for another one could end it."""
+        self._asked[call] = None
+
+    def over(self, call: Stopping) -> None:
+        """The call is over. From any thread."""
+        self._asked.pop(call, None)
+
+    def would_harm(self) -> bool:
+        """Whether an answer is asked for that nobody wants to end."""
+        return any(not call.stopping for call in list(self._asked))
 
     def began(self, call: Stopping) -> None:
         """The answer of `call` is to end, and the server may be asked for that until `done`. From any thread."""
@@ -83,6 +97,7 @@ class Stopping(Protocol):
 
     running: bool
     reading: bool
+    stopping: bool
     over: bool
 
     def comes(self, event: Callable[[], bool], within: float) -> Any: ...
@@ -132,6 +147,8 @@ def ask_to_stop(
         while its_turn and not call.over and stops.unheard < began:
             if look and (yield comes(lambda: call.over, LAST_LOOK)):
                 break
+            if stops.would_harm():
+                break  # whichever answer has its next piece first would take the word
             stops.asking, stops.ended, stops.heard = call.wake, False, False
             yield tell
             # It may have been the answer of another call that is to end; then the word is still to be said for this.

@@ -303,24 +303,37 @@ class SyncCall:
         """Wait until no other call of these turns is under way.
 
         Raises:
-            APITimeoutError: that took longer than the first-token limit.
+            APITimeoutError: the call in front took longer than the first-token limit.
             InvalidRequestError: the other call belongs to this very thread, which would wait for itself.
         """
         limit = self._transport.timeouts.first_token
         deadline = None if limit is None else time.monotonic() + limit
         if not turns.join(self, None, self._give_turn, lambda: True):
             raise own_turn_error(self.where)
+        moves = turns.moves
         while not self._turn:
             if self.stopping:
                 raise CallCancelledError("cancelled")
+            if turns.moves != moves and limit is not None:  # the limit is for the one call in front
+                moves, deadline = turns.moves, time.monotonic() + limit
             left = LOOK_AGAIN if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 raise timeout_error("turn", limit, self.where)
             if not self._watch.wait(min(left, LOOK_AGAIN)):
                 turns.look()
+        if left := turns.rest():
+            self.wait(left)
 
     def let_others_leave(self) -> None:
         """Nothing: other calls are in threads of their own."""
+
+    def asks(self) -> None:
+        """An answer is going to be asked for."""
+        self._transport.stops.asks(self)
+
+    def waits(self) -> None:
+        """It is not asked for yet, after all."""
+        self._transport.stops.over(self)
 
     def patience(self) -> float:
         """Seconds to wait at most before a question, so that other answers can end."""
@@ -468,6 +481,7 @@ class SyncCall:
     def end(self) -> None:
         """The call is over: close, and let whoever asked the server to stop know."""
         self.over = True
+        self._transport.stops.over(self)
         self.close()
         self.wake()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -15,6 +16,9 @@ __all__ = ["LOOK_AGAIN", "Turns"]
 
 LOOK_AGAIN = 1.0
 """Seconds after which whoever stands in line looks whether those before it can still go on."""
+_SHORTEST_REST = 0.25
+_LONGEST_REST = 2.0
+"""Seconds for a server to see that somebody has gone."""
 
 
 class Owner(NamedTuple):
@@ -60,6 +64,11 @@ class Turns:
         """Forget who stands in line."""
         self._line: deque[_Place] = deque()
         self._holder: object | None = None
+        self.moves = 0
+        """How often the turn has passed on."""
+        self._free_at = float("-inf")
+        self._gap = 0.0
+        self._last_piece: float | None = None
 
     def join(self, who: object, task: object | None, wake: Callable[[], None], alive: Callable[[], bool]) -> bool:
         """Stand in line, on behalf of this thread. `wake` is called, from any thread, when it is the turn of `who`.
@@ -81,9 +90,31 @@ class Turns:
         self.look()
         return True
 
-    def leave(self, who: object) -> None:
-        """Go, whether or not it had its turn. If it had, the next one in line is woken."""
+    def noticed_piece(self) -> None:
+        """A piece of the answer has come whose turn it is."""
+        now = time.monotonic()
+        if self._last_piece is not None:
+            self._gap = max(self._gap, now - self._last_piece)
+        self._last_piece = now
+
+    def rest(self) -> float:
+        """Seconds to wait before the next question, though it is one's turn.
+
+        A server sees that a reader has gone when it sends the next piece or two. Only then does it end that answer, and
+        with it whatever the client asks meanwhile.
+        """
+        return max(0.0, self._free_at - time.monotonic())
+
+    def leave(self, who: object, *, early: bool = False) -> None:
+        """Go, whether or not it had its turn. If it had, the next one in line is woken.
+
+        Args:
+            who: the call.
+            early: its answer was running, and is left to the server.
+        """
         with self._lock:
+            if early and self._holder is who:
+                self._free_at = time.monotonic() + min(max(3 * self._gap, _SHORTEST_REST), _LONGEST_REST)
             # In place: the garbage collector may let another one leave meanwhile.
             for place in [place for place in self._line if place.who is who]:
                 with contextlib.suppress(ValueError):
@@ -97,6 +128,9 @@ class Turns:
             first = self._line[0] if self._line else None
             changed = first is not None and first.who is not self._holder
             self._holder = first and first.who
+            if changed:
+                self.moves += 1
+                self._gap, self._last_piece = 0.0, None
         if changed and first is not None:
             first.wake()
 

@@ -36,6 +36,7 @@ from lollms_core import (
 from lollms_core._backends.lollms_current import CurrentServer
 from lollms_core.http import HTTPResponse
 from lollms_core.http._sockets import reset_when_closed
+from tests.support import lollms_stub
 from tests.support.framing_server import Incoming
 from tests.support.lollms_stub import LollmsStub
 from tests.support.results import result_of
@@ -694,9 +695,14 @@ def test_no_stop_is_sent_where_no_answer_of_ours_is_running(classic: LollmsStub)
     assert "/stop_gen" not in classic.paths()
 
 
-def test_no_stop_is_sent_for_a_call_that_waits_for_its_retry(classic: LollmsStub) -> None:
+def test_no_stop_is_sent_for_a_call_that_waits_for_its_retry(
+    classic: LollmsStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overloaded(request: Any, body: object) -> None:
+        request._json({"error": "overloaded"}, 503)
+
+    monkeypatch.setitem(lollms_stub._CLASSIC, ("POST", "/lollms_generate"), overloaded)
     with client(classic, max_retries=1_000_000) as ours:
-        classic.lose_answers = 1_000_000
         answer = in_background(lambda: ours.generate("what is next?"))
         wait_until(lambda: classic.paths().count("/lollms_generate") >= 3 or answer.done(), "the third attempt")
         ours.cancel()
@@ -736,7 +742,7 @@ def test_somebody_elses_stop_is_survived(classic: LollmsStub) -> None:
 
 def test_a_prompt_over_the_window_is_an_error(classic: LollmsStub) -> None:
     classic.window = 4
-    with client(classic, max_retries=0) as ours:
+    with client(classic) as ours:
         with pytest.raises(LollmsError) as caught:
             ours.generate("what is the next word of this long prompt?")
     assert "nothing" in caught.value.message
