@@ -74,7 +74,8 @@ class LollmsBackend(HTTPBackend):
 
     def unreachable_hint(self) -> str:
         return (
-            "Start a LoLLMS server there (`lollms-server`), set host_address to where one runs, or choose another "
+            "Start a LoLLMS server there (`lollms-server`), set host_address to where one runs (the current one: port "
+            "9642), or choose another "
             "format with default_generation_mode (`lollms formats` lists them)."
         )
 

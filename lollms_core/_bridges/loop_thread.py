@@ -75,7 +75,7 @@ class LoopThread:
         if self.is_this_thread():
             raise BackendError(
                 "a coroutine that runs in the client's event loop makes a sync call, which needs this very loop",
-                hint="This is a fault of the backend's or extension's package: an async twin of the call belongs there.",
+                hint="This is a fault of the backend's or extension's package: the call's async twin belongs there.",
             )
 
     def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:

@@ -38,8 +38,11 @@ from lollms_core.contract.errors import described
 
 __all__ = ["Finding", "Status", "can_answer", "check_extension", "check_format", "run_checks"]
 
-Status = Literal["ready", "installed", "no model", "unreachable", "failed", "broken", "not installed", "no answer"]
-"""`installed`: its package is complete, and nothing more was looked at. `no model`: there is none, or not the one that
+Status = Literal[
+    "ready", "not asked", "installed", "no model", "unreachable", "failed", "broken", "not installed", "no answer"
+]
+"""`not asked`: what is set is complete, and nobody can be asked before the first question. `installed`: its package is
+complete, and nothing more was looked at. `no model`: there is none, or not the one that
 was named, or it cannot answer. `unreachable`: there is no way to its address. `failed`: it answered with an error.
 `broken`: its package or its configuration is wrong. `no answer`: the time was up."""
 
@@ -114,6 +117,8 @@ def _ask(client: LollmsClient) -> Finding:
         hint = f"Set {' or '.join(missing)}, or use --api-key-file."
         return Finding("failed", f"{info.name} needs a key, and there is none", hint)
     how = "chosen" if client.model_name else "by default"
+    if info.metadata.get("asked") is False:
+        return Finding("not asked", f"{info.name} {how}; only a question shows whether its provider answers")
     return Finding("ready", f"{detail}, {info.name} {how}", models=models)
 
 

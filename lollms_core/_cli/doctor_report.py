@@ -64,7 +64,7 @@ class Report:
 
     def is_problem(self, name: str, finding: Finding) -> bool:
         """Whether a finding counts: what is broken always, what does not answer only where it was asked for."""
-        return finding.status == "broken" or (name in self.asked and finding.status != "ready")
+        return finding.status == "broken" or (name in self.asked and finding.status not in ("ready", "not asked"))
 
     def as_json(self) -> dict[str, Any]:
         """The report for programs."""

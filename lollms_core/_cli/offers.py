@@ -73,5 +73,6 @@ def _advice() -> str:
         )
         if name not in installed
     ]
-    lines.append("Or start a LoLLMS server, and ask again.")
+    lines.append("Or start a LoLLMS server, and ask again. Where it runs elsewhere, as the current one does:")
+    lines.append("  lollms config set formats.lollms.host_address http://localhost:9642")
     return "\n".join(lines)

@@ -20,7 +20,7 @@ from lollms_core._client.base import (
 )
 from lollms_core._client.code_generation import ask_for_codes
 from lollms_core._client.dialogues import Dialogue
-from lollms_core._client.requests import GenerateOptions, TextOptions
+from lollms_core._client.requests import GenerateOptions, TextOptions, some_images
 from lollms_core._client.streams import adrive
 from lollms_core._client.value_calls import ValueCall
 from lollms_core.contract.errors import ErrorDict, LollmsError
@@ -74,7 +74,8 @@ class AsyncCalls(ClientBase):
         **options: Unpack[TextOptions],
     ) -> str | ErrorDict:
         """`generate_with_images` for async callers."""
-        return await self.agenerate(prompt, n_predict, streaming_callback=streaming_callback, images=images, **options)
+        given = some_images(images)
+        return await self.agenerate(prompt, n_predict, streaming_callback=streaming_callback, images=given, **options)
 
     async def achat(
         self,

@@ -13,7 +13,7 @@ from lollms_core._client.async_calls import AsyncCalls
 from lollms_core._client.base import Run, as_text, finishing, next_question, prompt_or_messages, question_parts
 from lollms_core._client.code_generation import ask_for_codes
 from lollms_core._client.dialogues import Dialogue
-from lollms_core._client.requests import GenerateOptions, TextOptions
+from lollms_core._client.requests import GenerateOptions, TextOptions, some_images
 from lollms_core._client.streams import drive
 from lollms_core._client.value_calls import ValueCall
 from lollms_core.contract.errors import ErrorDict, LollmsError
@@ -89,7 +89,8 @@ class LollmsClient(AsyncCalls):
         **options: Unpack[TextOptions],
     ) -> str | ErrorDict:
         """Answer a prompt about images: paths, bytes, data URLs, PIL images, or URLs for the server to resolve."""
-        return self.generate(prompt, n_predict, streaming_callback=streaming_callback, images=images, **options)
+        given = some_images(images)
+        return self.generate(prompt, n_predict, streaming_callback=streaming_callback, images=given, **options)
 
     def chat(
         self,
@@ -267,13 +268,17 @@ class LollmsClient(AsyncCalls):
         return self.run(dialogue, n_predict, streaming_callback=streaming_callback, **options)
 
     @staticmethod
-    def extract_code_blocks(text: str | ErrorDict) -> list[CodeBlock]:
+    def extract_code_blocks(text: str | Completion | ErrorDict) -> list[CodeBlock]:
         """The fenced code blocks of a text, by CommonMark's rules; an unclosed one is last, `is_complete` false.
 
         Given what a call returned, it need not be checked before: of an error dictionary, the text that had arrived
         is searched.
         """
-        return text_tools.extract_code_blocks(text["partial_text"] if isinstance(text, dict) else text)
+        said: Any = text.text if isinstance(text, Completion) else text
+        said = said["partial_text"] if isinstance(said, dict) else said
+        if not isinstance(said, str):
+            raise TypeError(f"text must be a str, not {type(said).__name__}")
+        return text_tools.extract_code_blocks(said)
 
     @staticmethod
     def extract_thinking_blocks(text: str) -> list[str]:

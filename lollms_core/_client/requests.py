@@ -53,6 +53,7 @@ __all__ = [
     "default_int",
     "fitted",
     "is_chosen",
+    "some_images",
 ]
 
 
@@ -584,6 +585,13 @@ def _part(part: Mapping[str, Any], name: str) -> Any:
             f"a part of a message lacks {name!r}",
             hint='Parts look like {"type": "text", "text": …} and {"type": "image_url", "image_url": {"url": …}}.',
         ) from None
+
+
+def some_images(images: Sequence[Any]) -> Sequence[Any]:
+    """The images of a call that is about them. Raises `TypeError` for `None`, with which they would go unnoticed."""
+    if images is None:
+        raise TypeError("images must be a list of images, not None")
+    return images
 
 
 def _images(sources: Sequence[Any] | None) -> tuple[Image, ...]:

@@ -279,10 +279,11 @@ class HTTPBackend(Backend):
     def _secrets(self) -> Iterator[str]:
         if self.key and self.key.lower() not in _PLACEHOLDERS:
             yield self.key
-        for value in self.settings.headers.values():
+        for name, value in self.settings.headers.items():
             yield value
             yield value.rpartition(" ")[2]  # without `Bearer`
-        yield from decoded(self.settings.headers.get("Authorization"))
+            if name.lower() == "authorization":
+                yield from decoded(value)
         yield from userinfo(self.base_address())
         yield from queried(HTTPBackend.base_address(self))  # as it was written
         # Only what has been found: looking might fail, and nothing has been sent before that.

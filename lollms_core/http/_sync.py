@@ -83,12 +83,18 @@ class _WithoutQueries(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
-            record.args = tuple(f"{each.partition('?')[0]}?…" if each in self.urls else each for each in record.args)
+            record.args = tuple(map(self._shown, record.args))
         return True
+
+    def _shown(self, said: object) -> object:
+        if isinstance(said, str) and any(said.endswith(url) for url in self.urls):
+            return f"{said.partition('?')[0]}?…"
+        return said
 
 
 _without_queries = _WithoutQueries()
-logging.getLogger("urllib3.connectionpool").addFilter(_without_queries)
+for _name in ("urllib3.connectionpool", "urllib3.connection"):
+    logging.getLogger(_name).addFilter(_without_queries)
 
 
 class SyncTransport:

@@ -368,7 +368,7 @@ class ChatDecoder(Decoder):
             raise answer_error(value)
         if self._inspect is not None:
             self._inspect(value)
-        if isinstance(value.get("usage"), Mapping):
+        if isinstance(value.get("usage"), Mapping) and value["usage"]:
             self._usage = read_usage(value["usage"])
         self._extras.read_event(value)
         choices = value.get("choices")

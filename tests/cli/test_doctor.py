@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -54,6 +55,36 @@ def test_all_is_well(lollms):
     assert "✓ echo  ready: 1 model" in result.stdout
     assert "Chosen format: echo (option --format)" in result.stdout
     assert result.stdout.endswith('All is well: `lollms generate -f echo "Hello!"` will ask echo.\n')
+
+
+UNASKED = """
+    from lollms_core import Backend, Chunk, ModelInfo, hookimpl
+
+    class Unasked(Backend):
+        contract_version = 1
+
+        @hookimpl
+        def generate(self, request):
+            yield Chunk("hi", finish_reason="stop")
+
+        @hookimpl
+        def list_models(self, request):
+            return [ModelInfo(name="small")]
+
+        @hookimpl
+        def model_info(self, request):
+            return ModelInfo(name="small", metadata={"asked": False})
+"""
+
+
+def test_a_format_that_cannot_ask_before_the_first_question(lollms, strangers):
+    strangers.install(UNASKED, unasked="Unasked")
+    result = lollms("doctor", "-f", "unasked")
+    assert result.exit_code == 0
+    assert re.search(r"- unasked +not asked", result.stdout)
+    assert "only a question shows whether its provider answers" in result.stdout
+    assert "All is well" not in result.stdout
+    assert "Nothing is wrong as far as can be seen" in result.stdout
 
 
 def test_broken_formats_are_findings_next_to_working_ones(lollms, strangers):

@@ -161,6 +161,25 @@ def test_capabilities_load_every_format_and_survive_a_broken_one(lollms, strange
     assert "no_such_module_anywhere" in records["broken"]["error"]
 
 
+def test_capabilities_that_only_an_instance_has(lollms, strangers):
+    source = """
+    from lollms_core import Backend, Capabilities, Chunk, hookimpl
+
+    class Late(Backend):
+        @property
+        def capabilities(self):
+            return Capabilities()
+
+        @hookimpl
+        def generate(self, request):
+            yield Chunk("hi")
+    """
+    strangers.install(source, late="Late")
+    result = lollms("formats", "--capabilities")
+    assert result.exit_code == 0
+    assert "only once a client is made" in result.stdout
+
+
 def test_capabilities_survive_what_panics_or_exits_at_import(lollms, strangers):
     strangers.install("class Panic(BaseException): pass\nraise Panic('index out of bounds')", panicking="Whatever")
     strangers.install("raise SystemExit('leaving')", exiting="Whatever")

@@ -130,10 +130,10 @@ def test_the_search_finds_what_it_looks_for():
          "Set OPENAI_API_KEY or LOLLMS_API_KEY, or name a file with --api-key-file."),
         ("Ask again, raise n_predict, or use a larger model; the answer is in partial_text.",
          "Ask again, raise --n-predict, or use a larger model; the answer itself may tell why."),
-        ("Start a LoLLMS server there (`lollms-server`), set host_address to where one runs, or choose another format "
-         "with default_generation_mode (`lollms formats` lists them).",
-         "Start a LoLLMS server there (`lollms-server`), say where one runs with --host-address, or choose another "
-         "format with --format (`lollms formats` lists them)."),
+        ("Start a LoLLMS server there (`lollms-server`), set host_address to where one runs (the current one: port "
+         "9642), or choose another format with default_generation_mode (`lollms formats` lists them).",
+         "Start a LoLLMS server there (`lollms-server`), say where one runs with --host-address (the current one: port "
+         "9642), or choose another format with --format (`lollms formats` lists them)."),
         ("Check the server, or set another limit for the idle timeout (Timeouts(idle=...)).",
          "Check the server, or set another limit: `lollms config set idle_timeout SECONDS`."),
         ("Use quantization='8bit' on CUDA, or device='cpu'.",

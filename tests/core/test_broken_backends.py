@@ -208,7 +208,9 @@ def test_a_program_that_a_coroutine_wants_to_end(strangers):
 
 
 def test_a_constructor_that_wants_to_end_the_program(strangers):
-    strangers.install(HEAD + "    def __init__(self, settings):\n        raise SystemExit('no key')\n" + GENERATE, bad="B")
+    strangers.install(
+        HEAD + "    def __init__(self, settings):\n        raise SystemExit('no key')\n" + GENERATE, bad="B"
+    )
     with pytest.raises(BackendError, match="no key"):
         LollmsClient(default_generation_mode="bad")
 

@@ -546,3 +546,16 @@ def test_instruct_on_a_format_that_cannot_warns(strangers):
     with LollmsClient(default_generation_mode="plain") as client:
         with pytest.warns(UnsupportedOptionWarning, match="completion_format"):
             client.generate("x", completion_format=ELF_COMPLETION_FORMAT.Instruct)
+
+
+def test_blocks_of_whatever_a_call_returned() -> None:
+    with echo() as client:
+        completion = client.complete("```python\nx = 1\n```")
+        assert [block["content"] for block in client.extract_code_blocks(completion)] == ["x = 1"]
+        with pytest.raises(TypeError, match="text must be a str, not NoneType"):
+            client.extract_code_blocks(None)  # type: ignore[arg-type]
+
+
+def test_images_that_are_none() -> None:
+    with echo() as client, pytest.raises(TypeError, match="must be a list of images, not None"):
+        client.generate_with_images("what is it?", None)  # type: ignore[arg-type]

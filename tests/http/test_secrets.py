@@ -90,7 +90,7 @@ def shown(ask, address: str, **settings) -> str:
 
 @pytest.mark.parametrize("ask", [by_sync, by_async])
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=list(ANSWERS))
-@pytest.mark.parametrize("source", ["service_key", "headers", "address", "netrc", "proxy"])
+@pytest.mark.parametrize("source", ["service_key", "headers", "basic", "address", "netrc", "proxy"])
 def test_what_was_sent_is_not_shown(ask, answer, source, monkeypatch, tmp_path):
     settings: dict[str, object] = {}
     with Echo(answer) as server:
@@ -99,6 +99,8 @@ def test_what_was_sent_is_not_shown(ask, answer, source, monkeypatch, tmp_path):
             settings["api_key"] = SecretStr(KEY)
         elif source == "headers":
             settings["headers"] = {"Authorization": f"Token {KEY}"}
+        elif source == "basic":
+            settings["headers"] = {"authorization": f"Basic {base64.b64encode(f'me:{PASSWORD}'.encode()).decode()}"}
         elif source == "address":
             address = address.replace("://", f"://me:{quote(PASSWORD)}@")
         elif source == "netrc":

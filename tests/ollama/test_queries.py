@@ -138,6 +138,7 @@ def test_window_of_the_modelfile(parameters, own):
         ("", None),
         ("0B", None),
         ("8x7B", None),
+        ("9" * 400, None),
         (None, None),
     ],
 )

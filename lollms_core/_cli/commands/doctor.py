@@ -112,7 +112,9 @@ def _print_end(report: Report) -> None:
         return
     name = report.reached or (report.chosen if report.chosen in report.asked else next(iter(report.findings)))
     options = report.again or ("" if name == report.chosen else f" -f {name}")
-    click.echo(_wrapped(f'All is well: `lollms generate{options} "Hello!"` will ask {name}.', 0, "  "))
+    certain = report.findings[name].status == "ready"
+    head = "All is well" if certain else "Nothing is wrong as far as can be seen"
+    click.echo(_wrapped(f'{head}: `lollms generate{options} "Hello!"` will ask {name}.', 0, "  "))
 
 
 def _line(text: str, *, sign: str = "", colour: str = "") -> None:

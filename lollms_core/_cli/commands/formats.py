@@ -53,11 +53,13 @@ def command(capabilities: bool, as_json: bool) -> None:
         click.echo(f"\n{wrap(advice, columns(sys.stdout))}")
 
 
-def _load(name: str) -> Capabilities | LollmsError:
+def _load(name: str) -> Capabilities | LollmsError | None:
+    """What a format can do; `None` where only an instance knows."""
     try:
-        return load_format(name).capabilities
+        capabilities: object = load_format(name).capabilities
     except LollmsError as error:
         return error
+    return capabilities if isinstance(capabilities, Capabilities) else None
 
 
 def _problem(info: FormatInfo) -> str:
@@ -80,13 +82,16 @@ def _as_json(info: FormatInfo, loaded: Capabilities | LollmsError | None) -> dic
     return record
 
 
-def _print_capabilities(formats: dict[str, FormatInfo], loaded: dict[str, Capabilities | LollmsError]) -> None:
+def _print_capabilities(formats: dict[str, FormatInfo], loaded: dict[str, Capabilities | LollmsError | None]) -> None:
     for name, info in formats.items():
         found = loaded[name]
         click.secho(f"{name}", bold=True, nl=False)
         click.echo(f"  {info.distribution} {info.version}")
         if isinstance(found, LollmsError):
             click.echo("  cannot be loaded; see the errors below")
+            continue
+        if found is None:
+            click.echo("  says what it can do only once a client is made")
             continue
         flags = [field.name for field in dataclasses.fields(found) if getattr(found, field.name) is True]
         _print_list("can", [flag.replace("_", " ") for flag in flags] or ["generate"])

@@ -139,7 +139,8 @@ def parameter_count(text: Any) -> int | None:
     (8000000000, 137000000, None)
     """
     match = _COUNT.fullmatch(text) if isinstance(text, str) else None
-    return round(float(match[1]) * _UNITS[match[2].upper()]) or None if match else None
+    count = float(match[1]) * _UNITS[match[2].upper()] if match else 0.0
+    return round(count) or None if count < float("inf") else None
 
 
 def _fact(facts: Mapping[str, Any], name: str) -> int | None:
