@@ -223,7 +223,7 @@ def run_checks(checks: Mapping[str, Callable[[], Any]], limit: float) -> dict[st
     deadline = time.monotonic() + limit
     for thread in threads.values():
         thread.join(max(0.0, deadline - time.monotonic()))
-    late = Finding("no answer", f"no answer within {limit:g} seconds", _MORE_TIME)
+    late = Finding("no answer", f"no answer within {limit:g} second{'' if limit == 1 else 's'}", _MORE_TIME)
     found = {name: results.get(name, late) for name in checks}
     if late in found.values():
         current_state().hurry = True  # what hangs would keep the process from ending, too

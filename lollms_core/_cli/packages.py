@@ -57,9 +57,9 @@ def _unmet(distribution: str, versions: bool) -> Iterator[str]:
                 continue
             there = metadata.version(wanted.name)
             if versions and not wanted.specifier.contains(there, prereleases=True):
-                yield f"{wanted.name}{wanted.specifier}, and {there} is installed"
+                yield f"{wanted.name}{wanted.specifier} ({there} is installed)"
         except metadata.PackageNotFoundError:
-            yield f"{wanted.name}, which is not installed"
+            yield f"{wanted.name} (not installed)"
         except (InvalidRequirement, InvalidVersion):  # written by somebody for whom pip does not mind
             continue
         except (UnicodeDecodeError, TypeError, KeyError):  # it is there, and does not say in which version

@@ -71,7 +71,7 @@ class TextOptions(TypedDict, total=False):
     repeat_penalty: float | None
     """Above 1.0 discourages repetition."""
     repeat_last_n: int | None
-    """How many last tokens the penalty looks at."""
+    """How many of the latest tokens the penalty looks at."""
     seed: int | None
     """The same seed and the same request give the same answer, where the backend can."""
     n_threads: int | None

@@ -44,25 +44,25 @@ class Parameter:
 
 
 _ALL = (
-    Parameter(name="n_predict", kind=int, default=4096, low=1, letter="n", help="At most so many new tokens."),
+    Parameter(name="n_predict", kind=int, default=4096, low=1, letter="n", help="The most tokens to generate."),
     Parameter(name="temperature", kind=float, default=0.1, low=0, letter="t", help="0 is greedy."),
     Parameter(
-        name="top_k", kind=int, default=50, low=0, neutral=0, help="Sample among so many best tokens; 0 is off."
+        name="top_k", kind=int, default=50, low=0, neutral=0, help="Sample from the K most likely tokens; 0 is off."
     ),
     Parameter(
         name="top_p", kind=float, default=0.95, low=0, high=1, neutral=1,
-        help="Sample among the best tokens that together have this probability.",
+        help="Sample from the most likely tokens that together reach this probability.",
     ),
     Parameter(
         name="min_p", kind=float, low=0, high=1, neutral=0,
-        help="Leave out tokens less probable than this share of the best one's.",
+        help="Leave out tokens whose probability is below this share of the likeliest one's.",
     ),
     Parameter(
         name="repeat_penalty", kind=float, default=0.8, low=0, above=True, neutral=1,
         help="Above 1 discourages repetition.",
     ),
     Parameter(
-        name="repeat_last_n", kind=int, default=40, low=-1, help="How many last tokens the penalty looks at; -1 is all."
+        name="repeat_last_n", kind=int, default=40, low=-1, help="How many of the latest tokens the penalty looks at; -1 is all."
     ),
     Parameter(name="seed", kind=int, help="The same seed, the same answer, where the backend can."),
     Parameter(name="n_threads", kind=int, default=8, low=1, help="Threads for the model."),

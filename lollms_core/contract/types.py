@@ -247,7 +247,7 @@ class SamplingParams:
     repeat_penalty: float | None = None
     """1.0 is neutral."""
     repeat_last_n: int | None = None
-    """How many last tokens the penalty looks at; 0 is none, -1 all."""
+    """How many of the latest tokens the penalty looks at; 0 is none, -1 all."""
     seed: int | None = None
     n_threads: int | None = None
     stop: tuple[str, ...] = ()

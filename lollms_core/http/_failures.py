@@ -292,7 +292,7 @@ def timeout_error(kind: str, limit: float | None, where: str) -> APITimeoutError
     secure = kind == "connect" and where.startswith("https://")
     doubt = " If it does not speak TLS on that port, write http:// in the address." if secure else ""
     return APITimeoutError(
-        f"{what} within {limit:g} seconds" if limit is not None else what,
+        f"{what} within {limit:g} second{'' if limit == 1 else 's'}" if limit is not None else what,
         hint=f"Check the server, or set another limit for the {field} timeout (Timeouts({field}=...)).{doubt}",
     )
 

@@ -182,13 +182,13 @@ def a_module_that_is_not_there(world):
     return ["-f", "echo"]
 
 
-@row({"echo": "ready", "needy": "broken"}, "no-such-distribution, which is not installed")
+@row({"echo": "ready", "needy": "broken"}, "no-such-distribution (not installed)")
 def a_requirement_that_is_not_installed(world):
     world.require(world.install("raise SystemExit('imported')", needy="Needy"), "no-such-distribution>=2")
     return ["-f", "echo"]
 
 
-@row({"needy": "broken"}, "no-such-distribution, which is not installed")
+@row({"needy": "broken"}, "no-such-distribution (not installed)")
 def a_requirement_of_the_chosen_format_that_it_does_not_miss_yet(world):
     world.require(world.install(WORKING, needy="Working"), "no-such-distribution>=2")
     return ["-f", "needy"]
@@ -200,7 +200,7 @@ def a_chosen_format_that_works_with_another_version(world):
     return ["-f", "needy"]
 
 
-@row({"echo": "ready", "needy": "broken"}, "click>=999, and ")
+@row({"echo": "ready", "needy": "broken"}, "click>=999 (")
 def a_requirement_that_is_too_old(world):
     world.require(world.install("raise SystemExit('imported')", needy="Needy"), "click>=999")
     return ["-f", "echo"]
