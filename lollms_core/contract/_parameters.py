@@ -62,7 +62,8 @@ _ALL = (
         help="Above 1 discourages repetition.",
     ),
     Parameter(
-        name="repeat_last_n", kind=int, default=40, low=-1, help="How many of the latest tokens the penalty looks at; -1 is all."
+        name="repeat_last_n", kind=int, default=40, low=-1,
+        help="How many of the latest tokens the penalty looks at; -1 is all.",
     ),
     Parameter(name="seed", kind=int, help="The same seed, the same answer, where the backend can."),
     Parameter(name="n_threads", kind=int, default=8, low=1, help="Threads for the model."),

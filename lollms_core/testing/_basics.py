@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import ClassVar
 
 from lollms_core import MSG_TYPE, Chunk
 from lollms_core.testing._requirements import behaviour, require
@@ -13,6 +14,13 @@ __all__ = ["Basics"]
 
 class Basics(Setting):
     """A question gets an answer, whole and in pieces, from sync and async code, and a client ends."""
+
+    basics: ClassVar[frozenset[str]] = frozenset(
+        {
+            "test_answer_is_text", "test_pieces_are_whole_text", "test_streamed_answer_equals_the_answer",
+            "test_an_async_call_answers", "test_a_client_that_answered_ends",
+        }
+    )  # fmt: skip
 
     @behaviour
     def test_answer_is_text(self) -> None:

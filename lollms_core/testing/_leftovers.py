@@ -1,17 +1,22 @@
-"""What a generation or a client leaves behind: threads and network connections."""
+"""What a generation or a client leaves behind: threads, network connections, and failures in the log."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import logging
 import os
 import sys
 import threading
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
 from lollms_core.testing._requirements import eventually
 
-__all__ = ["Snapshot", "connections_are_visible"]
+__all__ = ["Snapshot", "connections_are_visible", "logged_failures"]
+
+_LOG = logging.getLogger("lollms")
 
 
 def connections_are_visible() -> bool:
@@ -70,6 +75,31 @@ class Snapshot:
             return None
         gc.collect()
         return sorted(f"{here[0]}:{here[1]} -> {there[0]}:{there[1]}" for here, there in now - self.connections)
+
+
+class _Failures(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.seen: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name == _LOG.name:
+            error = record.exc_info[1] if record.exc_info else None
+            self.seen.append(record.getMessage() + (f": {error!r}" if error is not None else ""))
+
+
+@contextlib.contextmanager
+def logged_failures() -> Generator[list[str], None, None]:
+    """What the client logs while the block runs of failures that it keeps from its caller, as when it is closed."""
+    handler, level = _Failures(), _LOG.level
+    _LOG.addHandler(handler)
+    if not _LOG.isEnabledFor(logging.WARNING):
+        _LOG.setLevel(logging.WARNING)
+    try:
+        yield handler.seen
+    finally:
+        _LOG.removeHandler(handler)
+        _LOG.setLevel(level)
 
 
 def _serves(thread: threading.Thread) -> bool:

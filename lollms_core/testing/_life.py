@@ -15,7 +15,7 @@ from unittest import mock
 import pytest
 
 from lollms_core import CONTRACT_VERSION, ClientClosedError, LollmsClient, LollmsError, installed_formats
-from lollms_core.testing._leftovers import Snapshot
+from lollms_core.testing._leftovers import Snapshot, logged_failures
 from lollms_core.testing._requirements import behaviour, require
 from lollms_core.testing._setting import Setting
 
@@ -39,6 +39,7 @@ class Lifetime:
 
     threads: list[str]
     connections: list[str] | None
+    close_failures: list[str]
     second_close: Exception | None
     after_close: dict[str, Any]
 
@@ -102,6 +103,16 @@ class Life(Setting):
             )
 
     @behaviour
+    def test_close_hook_does_not_fail(self) -> None:
+        failures = self._lifetime().close_failures
+        require(
+            not failures,
+            f"closing the client logged a failure: {'; '.join(failures)}",
+            "what was to be freed after it stays held, and every program that closes its client has a traceback in its "
+            "log. The `close` hook must not raise, whatever was called before, and an async one must end soon.",
+        )
+
+    @behaviour
     def test_closing_twice_is_no_error(self) -> None:
         error = self._lifetime().second_close
         require(error is None, f"the second close() raised {error!r}", "cleaning up must be safe to repeat.")
@@ -147,7 +158,8 @@ class Life(Setting):
         asyncio.run(client.agenerate(self.prompt, **settings))
         abandoned = client.stream(self.prompt, **settings)
         next(abandoned)
-        client.close()
+        with logged_failures() as failures:
+            client.close()
         second = _error_of(client.close)
         after = {
             "generate()": _error_of(lambda: client.generate(self.prompt, **settings)),
@@ -157,7 +169,8 @@ class Life(Setting):
             "list_models()": _error_of(client.list_models),
         }
         del abandoned
-        return Lifetime(before.threads_since(self.grace), before.connections_since(self.grace), second, after)
+        threads, connections = before.threads_since(self.grace), before.connections_since(self.grace)
+        return Lifetime(threads, connections, failures, second, after)
 
 
 def _error_of(call: Any) -> Exception | None:

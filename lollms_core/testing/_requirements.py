@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextvars
 import functools
-import os
 import sys
-import sysconfig
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Collection
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from lollms_core import LollmsError
+from lollms_core.testing._whereabouts import whereabouts
 
 __all__ = ["Hung", "behaviour", "eventually", "require", "within"]
 
@@ -42,8 +40,13 @@ def require(condition: object, what: str, why: str) -> None:
         raise AssertionError(f"{what}\nWhy it matters: {why}")
 
 
-def within(seconds: float, work: Callable[[], T]) -> T:
+def within(seconds: float, work: Callable[[], T], *, files: Callable[[], Collection[str]] = tuple) -> T:
     """Run `work` in a thread and give its result, or its exception.
+
+    Args:
+        seconds: how long it may take.
+        work: takes nothing.
+        files: gives the files in one of which it hangs, most likely, if it does.
 
     Raises:
         Hung: it has not ended after that many seconds; the message shows where it was.
@@ -58,6 +61,7 @@ def within(seconds: float, work: Callable[[], T]) -> T:
         except BaseException as error:  # also what pytest raises to skip
             errors.append(error)
 
+    earlier = {each.ident for each in threading.enumerate()}
     thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), name="conformance", daemon=True)
     thread.start()
     thread.join(seconds)
@@ -65,7 +69,7 @@ def within(seconds: float, work: Callable[[], T]) -> T:
         frame = sys._current_frames().get(thread.ident or 0)
         where = "".join(traceback.format_stack(frame)[-8:]) if frame else ""
         raise Hung(
-            f"this did not end within {seconds:g} s{_in_strangers_code(frame)}; it was here:\n{where}"
+            f"this did not end within {seconds:g} s{whereabouts(thread, files(), earlier)}; it was here:\n{where}"
             "Why it matters: a program that waits for ever can only be killed, and what it held is lost."
         )
     if errors:
@@ -75,18 +79,6 @@ def within(seconds: float, work: Callable[[], T]) -> T:
             # An error kept in this frame, which its own traceback refers to, would keep streams alive.
             del errors
     return results[0]
-
-
-def _in_strangers_code(frame: FrameType | None) -> str:
-    """Where a thread is in code that is neither ours nor Python's: the backend's, most likely."""
-    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    python = sysconfig.get_path("stdlib")
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith((ours, python, "<")):
-            return f", in {frame.f_code.co_name} ({name}, line {frame.f_lineno})"
-        frame = frame.f_back
-    return ""
 
 
 def eventually(condition: Callable[[], bool], seconds: float) -> bool:
@@ -103,7 +95,8 @@ class _Patient(Protocol):
     patience: float
 
     def abandon_client(self) -> None: ...
-    def note_failure(self, name: str) -> None: ...
+    def note_failure(self, name: str, *, hung: bool = False) -> None: ...
+    def authors_files(self) -> Collection[str]: ...
 
 
 S = TypeVar("S", bound=_Patient)
@@ -116,10 +109,10 @@ def behaviour(test: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S
     def guarded(self: S, /, *args: P.args, **kwargs: P.kwargs) -> None:
         __tracebackhide__ = True
         try:
-            within(self.patience, lambda: test(self, *args, **kwargs))
+            within(self.patience, lambda: test(self, *args, **kwargs), files=self.authors_files)
         except Hung:
             # The client that hangs would take the next behaviours with it.
-            self.note_failure(test.__name__)
+            self.note_failure(test.__name__, hung=True)
             self.abandon_client()
             raise
         except AssertionError:

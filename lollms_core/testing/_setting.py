@@ -6,13 +6,15 @@ import contextlib
 import difflib
 import struct
 import zlib
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from typing import Any, ClassVar
 
 import pytest
 
 from lollms_core import Capabilities, Completion, LollmsClient, LollmsError
+from lollms_core.testing._gate import Gate
 from lollms_core.testing._requirements import is_behaviour, require, within
+from lollms_core.testing._whereabouts import files_of
 
 __all__ = ["Setting", "png"]
 
@@ -25,15 +27,6 @@ _NEEDED = """the conformance kit needs one fixture, which says how to make a cli
 """
 
 CLIENTS = pytest.StashKey["Clients"]()
-FAILED = pytest.StashKey[str]()
-"""The first basic behaviour that failed."""
-BASICS = frozenset(
-    {
-        "test_answer_is_text", "test_pieces_are_whole_text", "test_streamed_answer_equals_the_answer",
-        "test_an_async_call_answers", "test_a_client_that_answered_ends",
-    }
-)  # fmt: skip
-"""The behaviours that run first; see `Basics`."""
 
 
 class Clients:
@@ -45,6 +38,8 @@ class Clients:
         self._client: LollmsClient | None = None
         self.life: Any = None
         """What was seen in the life of one client; see `lifetime`."""
+        self.files: frozenset[str] = frozenset()
+        """Where the backend's code is."""
 
     def shared(self, options: Mapping[str, Any]) -> LollmsClient:
         if self._client is not None and options != self._options:
@@ -52,6 +47,7 @@ class Clients:
         if self._client is None:
             self._client = LollmsClient(**options)
             self._options = dict(options)
+            self.files = files_of(self._client.backend)
         return self._client
 
     def abandon(self) -> None:
@@ -63,7 +59,7 @@ class Clients:
             within(self._patience, client.close)
 
 
-class Setting:
+class Setting(Gate):
     """The fixtures and attributes that an author sets, and helpers for the behaviours."""
 
     deviations: ClassVar[Mapping[str, str]] = {}
@@ -89,9 +85,6 @@ class Setting:
     grace: ClassVar[float] = 60.0
     """Seconds that threads and connections may take to end."""
 
-    basics_first: ClassVar[bool] = True
-    """Skip the others where a basic behaviour fails: see `Basics`."""
-
     embeddings_depend: ClassVar[bool] = False
     """Some models embed and others do not, of which this may be one: an `UnsupportedError` will do, too."""
 
@@ -103,6 +96,10 @@ class Setting:
 
     unknown_model: ClassVar[str] = "lollms-conformance/no-such-model"
     """A model name that nothing has."""
+
+    model_to_pull: ClassVar[str | None] = None
+    """A model that the kit may download, by its name: it does so twice. Name one that costs nothing, as over a stub
+    server, or a very small one. `None`: whether `pull_model` works is not tried."""
 
     heavy_modules: ClassVar[tuple[str, ...]] = (
         "aiohttp", "httpx", "jax", "litellm", "numpy", "openai", "requests", "tensorflow", "tiktoken", "torch",
@@ -183,21 +180,22 @@ class Setting:
         for name in (request.node.name, request.node.originalname):
             if name in self.deviations:
                 request.applymarker(pytest.mark.xfail(reason=self.deviations[name], strict=True))
-        home = request.node.getparent(pytest.Class)
-        failed = home.stash.get(FAILED, None) if self.basics_first else None
-        if failed is not None and request.node.originalname not in BASICS:
-            pytest.skip(f"{failed} failed, without which this says nothing: mend that first")
-        self._home = home
+        self.pass_the_gate(request)
+        home = self._home
         if CLIENTS not in home.stash:
             home.stash[CLIENTS] = Clients(self.patience)
             home.addfinalizer(lambda: home.stash[CLIENTS].close())
         self._clients = home.stash[CLIENTS]
         self._options, self._observe, self._silent = client_options, observe, silent_options
 
-    def note_failure(self, name: str) -> None:
-        """Remember that a basic behaviour failed."""
-        if name in BASICS and name not in self.deviations:
-            self._home.stash.setdefault(FAILED, name)
+    def note_failure(self, name: str, *, hung: bool = False) -> None:
+        """Shut the gate if it was a basic behaviour that failed, and nobody had said that it would."""
+        if name not in self.deviations:
+            super().note_failure(name, hung=hung)
+
+    def authors_files(self) -> Collection[str]:
+        """The files with the backend's code, once a client has been made."""
+        return self._clients.files
 
     def abandon_client(self) -> None:
         """Leave the shared client as it is, and make another for the next behaviour."""

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import AsyncIterator, Iterator
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lollms_core import BackendError, Chunk, End, Extension, LollmsError, hookimpl
+from lollms_core import Chunk, End, Extension, hookimpl
 from lollms_core.testing import ExtensionConformance
+from tests.parity.broken import extensions  # noqa: F401  # they fill the table
+from tests.parity.broken.table import EXTENSIONS
+from tests.parity.packages import run_pytest
 
 pytest_plugins = ["pytester"]
+
+HERE = Path(__file__).parent
+CASES = [(name, caught) for name, case in EXTENSIONS.items() for caught in case.caught]
 
 
 class Watching(Extension):
@@ -28,17 +35,61 @@ class Watching(Extension):
         return proceed(request).then(list)
 
 
+class WatchingValues(Extension):
+    """Goes around every hook that gives a value, as a coroutine."""
+
+    def start(self) -> None:
+        self.seen: list[Any] = []
+
+    @hookimpl
+    async def embed(self, request: Any, proceed: Any) -> Any:
+        value = await proceed(request)
+        if value is not None:
+            self.seen.append(value)
+        return value
+
+    tokenize = detokenize = count_tokens = list_models = model_info = list_personalities = embed
+
+
 class Shouting(Extension):
     @hookimpl
     async def generate(self, request: Any, proceed: Any) -> AsyncIterator[Chunk]:
         async for chunk in proceed(request):
-            yield chunk._replace(text=chunk.text.upper() + "!")
+            yield chunk._replace(text=chunk.text.upper() + "!") if chunk.text else chunk
+
+
+class Remembering(Extension):
+    def start(self) -> None:
+        self.kept: dict[str, list[Chunk]] = {}
+
+    @hookimpl
+    def generate(self, request: Any, proceed: Any) -> Any:
+        key = request.fingerprint()
+        if key in self.kept:
+            return self.kept[key]
+        chunks: list[Chunk] = []
+
+        def see(chunk: Chunk) -> Chunk:
+            chunks.append(chunk)
+            return chunk
+
+        def keep(end: End) -> None:
+            if end.status == "completed":
+                self.kept[key] = chunks
+
+        return proceed(request).through(see).at_end(keep)
 
 
 class TestWatching(ExtensionConformance):
     @pytest.fixture
     def extension(self) -> Extension:
         return Watching()
+
+
+class TestWatchingValues(ExtensionConformance):
+    @pytest.fixture
+    def extension(self) -> Extension:
+        return WatchingValues()
 
 
 class TestShouting(ExtensionConformance):
@@ -55,133 +106,88 @@ class TestDoesNothing(ExtensionConformance):
         return Extension
 
 
-class TestRemembers(ExtensionConformance):
+class TestRemembering(ExtensionConformance):
     @pytest.fixture
     def extension(self) -> Extension:
-        return Remembers()
+        return Remembering()
 
 
 # --- wrong ones -------------------------------------------------------------------------------------------------------
 
 
-class Changes(Extension):
-    """Changes what it should pass on."""
-
-    @hookimpl
-    def generate(self, request: Any, proceed: Any) -> Any:
-        return proceed(request).through(lambda chunk: chunk._replace(text=chunk.text.upper()))
-
-
-class Mixes(Extension):
-    """Keeps in itself what belongs to a call."""
-
-    @hookimpl
-    def generate(self, request: Any, proceed: Any) -> Any:
-        self.chunks: list[Chunk] = []
-        for chunk in proceed(request):
-            self.chunks.append(chunk)
-            threading.Event().wait(0.001)
-        yield from self.chunks
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> dict[tuple[str, str], str]:
+    """The message with which each case failed; empty if it did not."""
+    folder = tmp_path_factory.mktemp("run")
+    nodes = [f"{HERE / 'broken' / 'extension_conformance.py'}::Test_{name}::{caught}" for name, caught in CASES]
+    done = run_pytest(folder, [HERE.parents[1]], f"--junitxml={folder / 'report.xml'}", *nodes)
+    assert done.returncode == 1, done.stdout[-5000:] + done.stderr[-5000:]
+    seen = {}
+    for told in ET.parse(folder / "report.xml").getroot().iter("testcase"):
+        faults = [child for child in told if child.tag in ("failure", "error")]
+        where = told.attrib["classname"].rpartition("Test_")[2], told.attrib["name"]
+        seen[where] = "".join(fault.attrib["message"] + (fault.text or "") for fault in faults)
+    return seen
 
 
-class Hides(Extension):
-    """Makes an answer of an error."""
-
-    @hookimpl
-    def generate(self, request: Any, proceed: Any) -> Iterator[Chunk]:
-        try:
-            yield from proceed(request)
-        except LollmsError:
-            yield Chunk(finish_reason="stop")
+@pytest.mark.parametrize(("name", "caught"), CASES, ids=[f"{name}-{caught}" for name, caught in CASES])
+def test_fault_is_caught_and_explained(results, name, caught):
+    message = results[name, caught]
+    assert message, f"{caught} does not see what is wrong with {name}"
+    assert "Why it matters: " in message, message
+    assert re.search(EXTENSIONS[name].attributes.get("says", ""), message), message
 
 
-class Renames(Extension):
-    """Takes an error for its own."""
-
-    @hookimpl
-    def generate(self, request: Any, proceed: Any) -> Iterator[Chunk]:
-        try:
-            yield from proceed(request)
-        except LollmsError as error:
-            raise BackendError("something went wrong") from error
+def test_every_behaviour_is_seen_to_fail():
+    behaviours = {name for name in dir(ExtensionConformance) if name.startswith("test_")}
+    assert behaviours == {caught.partition("[")[0] for _, caught in CASES}
 
 
-class RemembersTooLittle(Extension):
-    """A cache whose key is the prompt alone."""
+# --- the gate ---------------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        self.kept: dict[str, list[Chunk]] = {}
+GATED = """
+import sys
+sys.path.insert(0, {root!r})
+import pytest
+from lollms_core.testing import ExtensionConformance
+from tests.parity.broken.extensions import {name}
 
-    @hookimpl
-    def generate(self, request: Any, proceed: Any) -> Any:
-        if request.prompt in self.kept:
-            return self.kept[request.prompt]
+class TestWrong(ExtensionConformance):
+    patience = {patience}
 
-        def keep(end: End) -> None:
-            self.kept[request.prompt] = [Chunk(end.completion.text), Chunk(finish_reason="stop")]
-
-        return proceed(request).at_end(keep)
-
-
-class Remembers(RemembersTooLittle):
-    """A cache whose key is right."""
-
-    @hookimpl
-    def generate(self, request: Any, proceed: Any) -> Any:
-        key = request.fingerprint()
-        if key in self.kept:
-            return self.kept[key]
-
-        def keep(end: End) -> None:
-            if end.status == "completed":
-                usage = end.completion.usage
-                self.kept[key] = [Chunk(end.completion.text), Chunk(finish_reason="stop", usage=usage)]
-
-        return proceed(request).at_end(keep)
+    @pytest.fixture
+    def extension(self):
+        return {name}()
+"""
 
 
-class LeavesThread(Extension):
-    """Starts a thread for every client that nobody ends."""
-
-    def start(self) -> None:
-        threading.Thread(target=threading.Event().wait, args=(30,), daemon=True).start()
-
-
-CAUGHT = {
-    "RemembersTooLittle": "test_whatever_is_asked_makes_a_difference",
-    "Changes": "test_answers",
-    "Mixes": "test_many_calls_at_once_do_not_mix",
-    "Hides": "test_errors_of_the_backend_stay_its_own",
-    "Renames": "test_errors_of_the_backend_stay_its_own",
-    "LeavesThread": "test_closes_and_leaves_nothing",
-}
-
-
-@pytest.mark.parametrize(("name", "behaviour"), CAUGHT.items())
-def test_catches_what_is_wrong(name: str, behaviour: str, pytester: pytest.Pytester) -> None:
-    root = Path(__file__).parents[2]
-    pytester.makepyfile(
-        f"""
-        import sys
-        sys.path.insert(0, {str(root)!r})
-        import pytest
-        from lollms_core.testing import ExtensionConformance
-        from tests.parity.test_extension_kit import {name}
-
-        class TestWrong(ExtensionConformance):
-            patience = 8.0
-
-            @pytest.fixture
-            def extension(self):
-                return {name}()
-        """
-    )
-    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", "-k", behaviour)
-    assert result.parseoutcomes().get("failed", 0) >= 1, result.stdout.str()
-    assert "Why it matters" in result.stdout.str()
+@pytest.mark.parametrize(
+    ("name", "patience", "failed", "told"),
+    [
+        ("AnswersOnce", 60.0, 2, "test_a_question_is_answered failed, without which this says nothing"),
+        ("TakesALockForGood", 1.0, 1, "test_a_question_is_answered hung, as this may"),
+    ],
+)
+def test_the_basics_run_first_and_stop_the_rest(name, patience, failed, told, pytester):
+    pytester.makepyfile(GATED.format(root=str(HERE.parents[1]), name=name, patience=patience))
+    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", "-rs")
+    counts = result.parseoutcomes()
+    assert counts["failed"] == failed
+    assert counts["failed"] + counts.get("passed", 0) <= 3
+    assert counts["skipped"] > 90
+    assert f"{told}: mend that first" in result.stdout.str()
 
 
-def test_says_what_it_needs(pytester: pytest.Pytester) -> None:
+def test_whatever_hangs_stops_the_rest(pytester):
+    """It hangs in one hook alone, with which most behaviours have to do."""
+    pytester.makepyfile(GATED.format(root=str(HERE.parents[1]), name="AwaitsForever", patience=1.0))
+    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", "-rs", "-k", "values or question")
+    counts = result.parseoutcomes()
+    assert (counts["failed"], counts["passed"]) == (1, 2)
+    assert "test_values hung, as this may: mend that first" in result.stdout.str()
+
+
+def test_says_what_it_needs(pytester):
     pytester.makepyfile(
         "from lollms_core.testing import ExtensionConformance\nclass TestMine(ExtensionConformance): pass\n"
     )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import logging
+import os
+import sysconfig
 import threading
 from pathlib import Path
 
@@ -12,8 +15,9 @@ import pytest
 import lollms_core
 from lollms_core import testing
 from lollms_core.testing import BackendConformance, require, within
-from lollms_core.testing._leftovers import Snapshot
+from lollms_core.testing._leftovers import Snapshot, logged_failures
 from lollms_core.testing._requirements import Hung
+from lollms_core.testing._whereabouts import files_of, is_a_strangers
 from tests.parity.packages import run_pytest
 from tests.support.waiting import PATIENCE
 
@@ -178,9 +182,73 @@ def test_the_basics_run_first_and_stop_the_rest(pytester):
     assert "test_answer_is_text failed, without which this says nothing" in result.stdout.str()
 
 
+HUNG = """
+import pytest, threading
+from lollms_core import Backend, hookimpl
+from lollms_core.testing import BackendConformance
+
+class Hangs(Backend):
+    contract_version = 1
+
+    @hookimpl
+    def generate(self, request):
+        threading.Event().wait()
+
+class TestHangs(BackendConformance):
+    patience = 0.5
+
+    @pytest.fixture
+    def client_options(self):
+        return {"default_generation_mode": Hangs}
+"""
+
+
+def test_a_basic_behaviour_that_hangs_stops_the_other_basics(pytester):
+    pytester.makepyfile(HUNG)
+    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", "-rs")
+    assert result.parseoutcomes()["failed"] == 1
+    assert "passed" not in result.parseoutcomes()
+    assert "test_answer_is_text hung, as this may: mend that first" in result.stdout.str()
+
+
 def test_what_hangs_is_pointed_at():
     def backends_own() -> None:
         threading.Event().wait(1.0)
 
     with pytest.raises(Hung, match=r"in backends_own \(.*test_kit\.py, line \d+\)"):
         within(0.05, backends_own)
+
+
+def test_a_strangers_code_is_what_is_neither_ours_nor_pythons():
+    python = sysconfig.get_path("stdlib")
+    assert is_a_strangers(__file__)
+    assert is_a_strangers(os.path.join(python, "site-packages", "shout.py"))
+    assert not is_a_strangers(os.path.join(python, "queue.py"))
+    assert not is_a_strangers(inspect.getfile(lollms_core))
+    assert not is_a_strangers("<string>")
+
+
+def test_the_files_of_an_author_are_those_of_the_methods():
+    class Mine(lollms_core.Backend):
+        def helper(self) -> None: ...
+
+    assert files_of(Mine) == files_of(object.__new__(Mine)) == {__file__}
+    assert files_of(lollms_core.Backend, object()) == frozenset()
+
+
+def test_the_log_is_listened_to_whatever_its_level():
+    log = logging.getLogger("lollms")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with logged_failures() as failures:
+            log.warning("closing %s failed", "it")
+            try:
+                raise OSError("full")
+            except OSError:
+                log.warning("closing it failed", exc_info=True)
+            logging.getLogger("lollms.mine").warning("of somebody else")
+        assert failures == ["closing it failed", "closing it failed: OSError('full')"]
+        assert log.level == logging.CRITICAL
+    finally:
+        log.setLevel(level)

@@ -22,6 +22,7 @@ class TestByTheAnswers(BackendConformance):
     """Whether an option counts is judged by what the model answers."""
 
     patience = PATIENCE
+    model_to_pull = "pulled"
 
     @pytest.fixture
     def client_options(self, server):

@@ -191,7 +191,7 @@ def closed_clients_work_on(patch):
 @broken("test_closing_twice_is_no_error")
 def closing_twice_is_an_error(patch):
     def close(self):
-        if self._closed:
+        if self._asked.closed:
             raise ClientClosedError("closed already")
         _close(self)
 

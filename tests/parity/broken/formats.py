@@ -20,6 +20,7 @@ from lollms_core import (
     Chunk,
     ModelInfo,
     Personality,
+    PullProgress,
     TokenCount,
     UnsupportedOptionWarning,
     Usage,
@@ -211,6 +212,19 @@ class HasNoRawPrompt(Echo):
     capabilities = Capabilities(local=True, raw_prompt=True)
 
 
+ALL_PARTS = ("reasoning", "tool_call", "tool_result", "provider")
+
+
+@broken(*(f"test_part_honesty[{part}]" for part in ALL_PARTS), observe=lambda self: lambda: "always the same")
+class SendsTextAlone(Echo):
+    capabilities = Capabilities(local=True, options=frozenset({"messages"}), parts=frozenset(ALL_PARTS))
+
+
+@broken("test_part_honesty[tool_call]", observe=lambda self: lambda: time.perf_counter_ns())
+class ObservesTheClockForParts(SendsTextAlone):
+    pass
+
+
 @broken("test_unknown_backend_option_is_refused")
 class TakesAnything(Echo):
     def __init__(self, settings):
@@ -397,6 +411,29 @@ class GivesOneIdTwice(Echo):
         return [Personality(id=0, name="one"), Personality(id=0, name="two")]
 
 
+@broken("test_download_tells_its_progress", model_to_pull="small")
+class DownloadsInWords(Echo):
+    capabilities = Capabilities(local=True, pull=True)
+
+    @hookimpl
+    def pull_model(self, request):
+        yield f"downloading {request.model}"
+
+
+@broken("test_download_tells_its_progress", model_to_pull="small")
+class DownloadsInSilence(DownloadsInWords):
+    @hookimpl
+    def pull_model(self, request):
+        yield from ()
+
+
+@broken("test_download_tells_its_progress", model_to_pull="small")
+class DownloadsMoreThanThereIs(DownloadsInWords):
+    @hookimpl
+    def pull_model(self, request):
+        yield PullProgress("downloading", 7, 3)
+
+
 @broken("test_unknown_model_is_an_error")
 class AnswersForAnyModel(Echo):
     @hookimpl
@@ -467,6 +504,13 @@ class LovesItsFirstLoop(Echo):
 @broken("test_contract_version_is_stated")
 class StatesNoVersion(Echo):
     contract_version = None  # type: ignore[assignment]
+
+
+@broken("test_close_hook_does_not_fail")
+class FailsToClose(Echo):
+    @hookimpl
+    def close(self, request):
+        raise OSError("the disk is full")
 
 
 @broken("test_no_thread_is_left_after_close", grace=0.3)

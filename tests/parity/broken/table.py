@@ -1,11 +1,13 @@
-"""What each broken backend or client must be caught at."""
+"""What each broken backend, client or extension must be caught at."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-__all__ = ["BACKENDS", "CLIENTS", "Case", "broken"]
+from lollms_core import Backend, Extension
+
+__all__ = ["BACKENDS", "CLIENTS", "EXTENSIONS", "Case", "broken"]
 
 
 class Case(NamedTuple):
@@ -22,12 +24,17 @@ BACKENDS: dict[str, Case] = {}
 CLIENTS: dict[str, Case] = {}
 """Functions that break the client itself, given a `MonkeyPatch`: for what the core does for every backend."""
 
+EXTENSIONS: dict[str, Case] = {}
+"""Broken extensions by class name. Their attribute `says` is what the message must say, a regular expression."""
+
 
 def broken(*caught: str, **attributes: Any) -> Callable[[Any], Any]:
-    """Enter a class into `BACKENDS`, or a function into `CLIENTS`."""
+    """Enter a backend into `BACKENDS`, an extension into `EXTENSIONS`, or a function into `CLIENTS`."""
 
     def enter(subject: Any) -> Any:
-        table = BACKENDS if isinstance(subject, type) else CLIENTS
+        tables = {Backend: BACKENDS, Extension: EXTENSIONS, object: CLIENTS}
+        kind = subject if isinstance(subject, type) else type(subject)
+        table = next(table for base, table in tables.items() if issubclass(kind, base))
         table[subject.__name__] = Case(subject, caught, attributes)
         return subject
 
