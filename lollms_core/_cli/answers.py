@@ -131,7 +131,7 @@ def explain_end(completion: Completion, subject: str) -> None:
     """Say why an answer is empty, or not whole."""
     if not completion.text and (calls := completion.metadata.get("tool_calls")):
         note(f"the model called tools in place of an answer: {json.dumps(calls, ensure_ascii=False)}")
-    elif completion.reasoning and not completion.text.strip():
+    elif completion.only_reasoning:
         note("the model used up its tokens with reasoning, and gave no answer; raise --n-predict, or try --no-think")
     elif completion.finish_reason == "length":
         note("the answer was cut off at the limit of tokens; --n-predict raises it")

@@ -494,7 +494,7 @@ def as_text(completion: Completion | ErrorDict) -> str | ErrorDict:
 def _why_empty(completion: Completion) -> str:
     if completion.tool_calls or completion.metadata.get("tool_calls"):
         return "The model called tools in place of an answer: see `tool_calls` of what `complete` returns."
-    if completion.reasoning:
+    if completion.only_reasoning:
         return f"{ONLY_REASONING[0].upper()}{ONLY_REASONING[1:]}. {ONLY_REASONING_HINT}"
     return ""
 

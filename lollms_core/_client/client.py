@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from lollms_core import text as text_tools
+from lollms_core._bridges.whole_calls import WholeCall
 from lollms_core._client import value_calls
 from lollms_core._client.async_calls import AsyncCalls
 from lollms_core._client.base import Run, as_text, finishing, next_question, prompt_or_messages, question_parts
@@ -162,7 +163,7 @@ class LollmsClient(AsyncCalls):
             run = self._prepare(prompt, messages, n_predict, options)
         except LollmsError as error:
             return error
-        with contextlib.closing(self._chunks(run)) as chunks:
+        with WholeCall(), contextlib.closing(self._chunks(run)) as chunks:
             while True:
                 try:
                     chunk = next(chunks)

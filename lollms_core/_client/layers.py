@@ -21,7 +21,7 @@ from lollms_core._bridges.signals import raised_by_handler
 from lollms_core._bridges.tasks import await_unless_cancelled, iterate_in_loop, iterate_unless_cancelled
 from lollms_core._bridges.threads import iterate_in_thread, run_in_thread
 from lollms_core._client.pipeline import Pipeline, as_lollms_error, chunk_problem
-from lollms_core._client.streams import Unlisted, close_stream, close_stream_async
+from lollms_core._client.streams import Unlisted, adrive, close_stream, close_stream_async, drive
 from lollms_core._client.value_calls import value_problem
 from lollms_core.contract.errors import (
     ContractError,
@@ -347,14 +347,12 @@ class Layers:
             return Pipeline(stop, request.cancel, self._bottom.format, model=request.model)
 
         if index == len(layers):
-            bottom = self._bottom
-            blame = _Blame(bottom.known, bottom.complain)
             return Stream(
-                lambda: _guarded(lambda: bottom.open_sync(bottom.fitted(_apart(request))), blame),
-                lambda: _aguarded(lambda: bottom.open_async(bottom.fitted(_apart(request))), blame),
+                lambda: self._answer(request, record()),
+                lambda: self._aanswer(request, record()),
                 record,
                 owner,
-                bottom.portal,
+                self._bottom.portal,
             )
         layer = layers[index]
         blame = _Blame(layer.failed, layer.complain)
@@ -365,6 +363,30 @@ class Layers:
             owner,
             self._bottom.portal,
         )
+
+    def _answer(self, request: GenerationRequest, reader: Pipeline) -> Generator[Chunk, None, None]:
+        """The backend's answer, cut at the stop sequences that may have been set further out."""
+        bottom = self._bottom
+        apart = _apart(request)
+
+        def begin() -> Iterable[Chunk]:
+            return bottom.open_sync(bottom.fitted(apart))
+
+        if not request.sampling.stop or bottom.looks_for_stops:
+            return _guarded(begin, _Blame(bottom.known, bottom.complain))
+        return drive(begin, reader, {})
+
+    def _aanswer(self, request: GenerationRequest, reader: Pipeline) -> AsyncGenerator[Chunk, None]:
+        """The twin of `_answer`."""
+        bottom = self._bottom
+        apart = _apart(request)
+
+        async def begin() -> AsyncIterator[Chunk]:
+            return await bottom.open_async(bottom.fitted(apart))
+
+        if not request.sampling.stop or bottom.looks_for_stops:
+            return _aguarded(begin, _Blame(bottom.known, bottom.complain))
+        return adrive(begin, reader, {})
 
     def _within(self, layer: ActiveExtension, index: int, request: GenerationRequest) -> Callable[..., Any]:
         """What a layer proceeds with."""

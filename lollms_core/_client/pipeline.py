@@ -227,7 +227,8 @@ class Pipeline:
     @property
     def only_reasoning(self) -> bool:
         """The model reasoned, and then there was nothing left for an answer."""
-        return bool(self._reasoning) and not self.text.strip()
+        hidden = self._usage is not None and bool(self._usage.reasoning_tokens)
+        return (bool(self._reasoning) or hidden) and not self.text.strip()
 
     @property
     def finish_reason(self) -> FinishReason:

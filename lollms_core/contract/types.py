@@ -495,6 +495,11 @@ class Completion:
         """The functions that the model wants to be called."""
         return self.message.tool_calls
 
+    @property
+    def only_reasoning(self) -> bool:
+        """The model reasoned, shown or not, and then there was nothing left for an answer."""
+        return not self.text.strip() and bool(self.reasoning or self.usage.reasoning_tokens)
+
 
 CodeBlock = dict[str, Any]
 """A code block: `index`, `file_name`, `section`, `content`, `type`, `is_complete`."""

@@ -183,8 +183,6 @@ class AsyncCall:
                 done, _ = await asyncio.wait({self._turn}, timeout=min(left, LOOK_AGAIN))
                 if not done:
                     turns.look()
-            if left := turns.rest():
-                await self.wait(left)
             if self.stopping:
                 raise CallCancelledError("cancelled")
         finally:

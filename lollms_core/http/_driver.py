@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from lollms_core._bridges.signals import raised_by_handler
-from lollms_core.contract.errors import CallCancelledError, ContractError, LollmsError
+from lollms_core.contract.errors import APITimeoutError, CallCancelledError, ContractError, LollmsError
 from lollms_core.contract.types import CancelToken, Chunk
 from lollms_core.http._exchange import (
     Decoder,
@@ -244,18 +244,15 @@ def _refusal(policy: Policy, response: Response) -> Generator[Step, Any, LollmsE
 def answer(generation: Generation, call: Call, policy: Policy) -> Generator[Step | Chunk, Any, None]:
     """The chunks of one generation, between the steps that get them. A cancelled one ends with a chunk that says so."""
     turns: Turns | None = None
-    early = False
 
     def stop() -> None:
-        nonlocal early
-        early = early or call.running
         last_word = None
         try:
             last_word = generation.farewell()
         finally:
             call.stop(last_word)
             if turns is not None:  # its reader may not come back for long
-                turns.leave(call, early=early)
+                turns.leave(call)
 
     unregister = generation.cancel.on_cancel(stop)
     try:
@@ -271,7 +268,6 @@ def answer(generation: Generation, call: Call, policy: Policy) -> Generator[Step
         if not call.stopping:
             raise
     except _Unwanted:
-        early = early or call.running
         yield from call.leave(generation.farewell())
         return
     finally:
@@ -283,7 +279,7 @@ def answer(generation: Generation, call: Call, policy: Policy) -> Generator[Step
                 call.end()
             finally:
                 if turns is not None:
-                    turns.leave(call, early=early)
+                    turns.leave(call)
     if call.stopping:
         yield from _settled(call)
         yield Chunk(finish_reason="cancelled")
@@ -301,11 +297,16 @@ def _attempts(
     retries, revisions = policy.retries(), 0
     while True:
         held: list[Chunk] = []
-        yield from _until_it_may_ask(call)
+        yield from _until_it_may_ask(call, plan.turns)
         try:
             yield from _read_answer(plan, call, policy, held)
+            if plan.turns is not None:
+                plan.turns.ended()
             return
         except LollmsError as error:
+            if plan.turns is not None:
+                # A server that has refused to answer, or whose connection is gone, is at nothing.
+                plan.turns.left() if call.streaming or isinstance(error, APITimeoutError) else plan.turns.ended()
             call.close()
             if call.began or call.stopping or isinstance(error, ContractError):
                 yield from held
@@ -326,8 +327,12 @@ def _attempts(
         yield functools.partial(call.wait, wait)
 
 
-def _until_it_may_ask(call: Call) -> Generator[Step, Any, None]:
-    """Wait while a word is under way that could end this answer, and see to it that none is sent from now on."""
+def _until_it_may_ask(call: Call, turns: Turns | None) -> Generator[Step, Any, None]:
+    """Wait while something is under way that could end this answer, and see to it that nothing is from now on."""
+    while turns is not None and not call.stopping and (rest := turns.rest()):
+        yield functools.partial(call.wait, rest)
+    if turns is not None:
+        turns.asks()
     deadline = float("inf")
     while True:
         call.asks()  # first, so that one of the two sees the other: who is about to send a word, or who asks
@@ -528,8 +533,19 @@ async def achunks(plan: Generator[Step | Chunk, Any, None]) -> AsyncGenerator[Ch
     except LollmsError:
         raise
     except BaseException:
+        if not _in_a_loop():  # it was left behind in one that was closed over it
+            plan.close()
+            raise
         await _ended(plan)
         raise
+
+
+def _in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 _endings: set[asyncio.Task[None]] = set()

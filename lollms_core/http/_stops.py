@@ -58,7 +58,7 @@ class Stops:
 
     def would_harm(self) -> bool:
         """Whether an answer is asked for that nobody wants to end."""
-        return any(not call.stopping for call in list(self._asked))
+        return any(not call.stopping and call.is_alive() for call in list(self._asked))
 
     def began(self, call: Stopping) -> None:
         """The answer of `call` is to end, and the server may be asked for that until `done`. From any thread."""

@@ -327,8 +327,6 @@ class SyncCall:
                 raise timeout_error("turn", limit, self.where)
             if not self._watch.wait(min(left, LOOK_AGAIN)):
                 turns.look()
-        if left := turns.rest():
-            self.wait(left)
 
     def let_others_leave(self) -> None:
         """Nothing: other calls are in threads of their own."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lollms_core._bridges import processes
+from lollms_core._bridges.whole_calls import runs_whole
 
 __all__ = ["LOOK_AGAIN", "Turns"]
 
@@ -27,6 +28,8 @@ class Owner(NamedTuple):
     thread: int
     task: weakref.ref[Any] | None
     """`None` for a sync call. Weak: a task that has failed holds its frames, and a stream that one of them forgot."""
+    whole: bool
+    """The thread reads the answer to its end: what waits in it is called back by the call."""
 
     def waits_for_itself(self, holder: Owner) -> bool:
         """Whether `holder` cannot go on before this one's call returns: the same task, or code of the same thread.
@@ -37,7 +40,7 @@ class Owner(NamedTuple):
         if self.thread != holder.thread:
             return False
         if self.task is None and holder.task is None:
-            return self.thread == threading.main_thread().ident
+            return holder.whole or self.thread == threading.main_thread().ident
         return None in (self.task, holder.task) or holder.task == self.task
 
 
@@ -67,6 +70,7 @@ class Turns:
         self.moves = 0
         """How often the turn has passed on."""
         self._free_at = float("-inf")
+        self._asks = False
         self._gap = 0.0
         self._last_piece: float | None = None
 
@@ -81,7 +85,7 @@ class Turns:
         Returns:
             `False` if the turn is held by a call that cannot go on before this one does; then it is not in line.
         """
-        owner = Owner(threading.get_ident(), None if task is None else weakref.ref(task))
+        owner = Owner(threading.get_ident(), None if task is None else weakref.ref(task), runs_whole())
         with self._lock:
             self._skip_the_dead()
             if self._line and owner.waits_for_itself(self._line[0].owner):
@@ -90,31 +94,43 @@ class Turns:
         self.look()
         return True
 
+    def asks(self) -> None:
+        """Whose turn it is asks for an answer: from now on the server is at it, until the answer has `ended`."""
+        self._asks, self._gap, self._last_piece = True, 0.0, None
+
+    def ended(self) -> None:
+        """The server has ended that answer, or refused to give one."""
+        self._asks = False
+
+    def left(self) -> None:
+        """That answer is left to the server, which may still be at it."""
+        if not self._asks:
+            return
+        self._asks = False
+        known = self._last_piece is not None
+        rest = min(max(3 * self._gap, _SHORTEST_REST), _LONGEST_REST) if known else _LONGEST_REST
+        self._free_at = time.monotonic() + rest
+
     def noticed_piece(self) -> None:
-        """A piece of the answer has come whose turn it is."""
+        """A piece of that answer has come."""
         now = time.monotonic()
         if self._last_piece is not None:
             self._gap = max(self._gap, now - self._last_piece)
         self._last_piece = now
 
     def rest(self) -> float:
-        """Seconds to wait before the next question, though it is one's turn.
+        """Seconds to wait before a question, though it is one's turn.
 
         A server sees that a reader has gone when it sends the next piece or two. Only then does it end that answer, and
         with it whatever the client asks meanwhile.
         """
         return max(0.0, self._free_at - time.monotonic())
 
-    def leave(self, who: object, *, early: bool = False) -> None:
-        """Go, whether or not it had its turn. If it had, the next one in line is woken.
-
-        Args:
-            who: the call.
-            early: its answer was running, and is left to the server.
-        """
+    def leave(self, who: object) -> None:
+        """Go, whether or not it had its turn. If it had, the next one in line is woken."""
         with self._lock:
-            if early and self._holder is who:
-                self._free_at = time.monotonic() + min(max(3 * self._gap, _SHORTEST_REST), _LONGEST_REST)
+            if self._holder is who:
+                self.left()
             # In place: the garbage collector may let another one leave meanwhile.
             for place in [place for place in self._line if place.who is who]:
                 with contextlib.suppress(ValueError):
@@ -130,7 +146,6 @@ class Turns:
             self._holder = first and first.who
             if changed:
                 self.moves += 1
-                self._gap, self._last_piece = 0.0, None
         if changed and first is not None:
             first.wake()
 

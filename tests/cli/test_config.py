@@ -332,3 +332,28 @@ def test_unsetting_undoes_setting(pairs, data):
 )  # fmt: skip
 def test_names_of_secrets(name, secret):
     assert is_secret_name(name) is secret
+
+
+def test_another_format_does_not_inherit_a_key(lollms, path):
+    lollms("config", "set", "format", "openai")
+    lollms("config", "set", "api_key", input="sk-openai-secret\n")
+    lollms("config", "set", "model", "gpt-4o-mini")
+    lollms("config", "set", "temperature", "0.5")
+    lollms("config", "set", "formats.openai.host_address", "http://localhost:1/v1")
+    result = lollms("config", "set", "format", "echo")
+    assert result.exit_code == 0
+    assert "model, api_key at the top of the file now stand in the table of the format" in result.stderr
+    assert tomllib.loads(path.read_text()) == {
+        "format": "echo",
+        "temperature": 0.5,
+        "formats": {
+            "openai": {"api_key": "sk-openai-secret", "model": "gpt-4o-mini", "host_address": "http://localhost:1/v1"}
+        },
+    }
+    assert lollms("config", "set", "format", "ECHO").stderr == ""
+
+
+def test_what_was_set_before_any_format_is_for_the_first_one(lollms, path):
+    lollms("config", "set", "model", "small")
+    assert lollms("config", "set", "format", "echo").stderr == ""
+    assert tomllib.loads(path.read_text()) == {"model": "small", "format": "echo"}

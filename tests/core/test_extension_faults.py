@@ -283,6 +283,23 @@ def test_what_an_extension_asks_fits_the_backend_too() -> None:
         client.generate("3+3?")
 
 
+@WORLDS
+@BACKENDS
+def test_a_stop_sequence_of_an_extension(world: str, backend: type[Backend]) -> None:
+    class Stopping(Extension):
+        @hookimpl
+        def generate(self, request: GenerationRequest, proceed: Proceed) -> Any:
+            return proceed(replace(request, sampling=replace(request.sampling, stop=("re y",))))
+
+    class Further(Extension):
+        @hookimpl
+        def generate(self, request: GenerationRequest, proceed: Proceed) -> Iterator[Chunk]:
+            yield from proceed(request)
+
+    assert ask(world, backend, Stopping()) == "how a"
+    assert ask(world, backend, Further(), Stopping(), Further()) == "how a"
+
+
 def test_a_later_extension_that_does_not_start_closes_the_backend() -> None:
     closed: list[str] = []
 

@@ -207,14 +207,23 @@ class OnlyThinks(Backend):
         yield Chunk(finish_reason="length", usage=Usage(completion_tokens=1))
 
 
+class ThinksHidden(Backend):
+    """As OpenAI's reasoning models: what they think is counted, and not shown."""
+
+    @hookimpl
+    def generate(self, request: Any) -> Iterator[Chunk]:
+        yield Chunk(finish_reason="length", usage=Usage(completion_tokens=50, reasoning_tokens=50))
+
+
 class Calls(Backend):
     @hookimpl
     async def generate(self, request: Any) -> AsyncIterator[Chunk]:
         yield Chunk(finish_reason="tool_calls", metadata={"tool_calls": [{"function": {"name": "f"}}]})
 
 
-def test_tokens_used_up_by_reasoning_are_told(over: Over) -> None:
-    client = over(OnlyThinks)
+@pytest.mark.parametrize("backend", [OnlyThinks, ThinksHidden])
+def test_tokens_used_up_by_reasoning_are_told(over: Over, backend: type[Backend]) -> None:
+    client = over(backend)
     with pytest.warns(EmptyAnswerWarning, match="Raise n_predict"):
         assert client.generate("x") == ""
     with pytest.warns(EmptyAnswerWarning):

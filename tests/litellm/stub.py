@@ -7,6 +7,7 @@ import json
 import select
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -51,6 +52,8 @@ class Stub:
         self.waiting = threading.Event()
         self.gone = threading.Event()
         self.before_headers = False
+        self.pause = 0.0
+        """Seconds before each event."""
         self.address = ""
 
     @property
@@ -105,6 +108,7 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
             self.send_header("transfer-encoding", "chunked")
             self.end_headers()
             for event in events:
+                time.sleep(stub.pause)
                 if event == "cut":
                     self.close_connection = True
                     self.connection.close()

@@ -271,6 +271,27 @@ async def test_embeddings_keep_their_order(make: Make) -> None:
     assert stub.body["input"] == ["a", "b"]
 
 
+async def test_the_model_for_embeddings(make: Make) -> None:
+    body = {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [1.0]}], "model": "m"}
+    with serving((200, {}, body)) as stub:
+        backend = make(stub.address, "openai/chats", options={"embedding_model": "openai/embeds"})
+        await backend.embed(EmbedRequest(texts=("a",), model="openai/chats"))
+    assert stub.body["model"] == "embeds"
+
+
+async def test_a_long_tool_call_is_no_silence(make: Make) -> None:
+    """Its pieces give no chunk before the last one."""
+    first = {"index": 0, "id": "1", "function": {"name": "write", "arguments": '{"text": "'}}
+    more = {"index": 0, "function": {"arguments": "x"}}
+    last = {"index": 0, "function": {"arguments": '"}'}}
+    events = [delta(tool_calls=[each]) for each in (first, *[more] * 8, last)]
+    with serving([*events, delta("tool_calls"), "[DONE]"]) as stub:
+        stub.pause = 0.4
+        limits = Timeouts(connect=PATIENCE, first_token=2.5, idle=PATIENCE)
+        _, _, end = await collect(make(stub.address, timeouts=limits), asking())
+    assert end.finish_reason == "tool_calls"
+
+
 @pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m"])
 async def test_embeddings_keep_the_limit_and_are_asked_for_once(make: Make, model: str) -> None:
     with serving(["hang"]) as stub:

@@ -14,11 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from lollms_core import LollmsClient, Timeouts
+from lollms_core import APITimeoutError, InvalidRequestError, LollmsClient, Timeouts
+from lollms_core.http._stops import Stops
 from lollms_core.http._turns import Turns
 from tests.support.lollms_stub import LollmsStub
 from tests.support.waiting import PATIENCE, PATIENT, in_background
@@ -130,8 +131,68 @@ def test_a_long_line_is_no_silence() -> None:
 
 def test_who_left_nothing_running_makes_nobody_wait() -> None:
     turns = Turns()
-    for early in (False, True):
+    for ended in (True, False):
         turns.join(turns, None, lambda: None, lambda: True)
+        turns.asks()
         turns.noticed_piece()
-        turns.leave(turns, early=early)
-        assert (turns.rest() > 0) is early
+        if ended:
+            turns.ended()
+        turns.leave(turns)
+        assert (turns.rest() > 0) is not ended
+
+
+def long_prompts_take_long(body: Body) -> Iterator[str]:
+    time.sleep(1.0 if "long" in str(body) else 0.0)
+    yield from counting(10, 0.05)(body)
+
+
+def cancelled_before_the_first_piece(lollms: LollmsClient) -> None:
+    answer = in_background(lambda: lollms.generate("long"))
+    time.sleep(0.3)
+    lollms.cancel()
+    answer.result()
+
+
+def test_an_answer_that_was_left_before_its_first_piece() -> None:
+    with LollmsStub("current", answer=long_prompts_take_long) as stub, client(stub, max_retries=0) as lollms:
+        cancelled_before_the_first_piece(lollms)
+        assert lollms.generate("next") == numbers(10)
+
+
+def test_an_answer_that_was_given_up() -> None:
+    limits = Timeouts(connect=PATIENCE, first_token=0.5, idle=PATIENCE)
+    with LollmsStub("current", answer=long_prompts_take_long) as stub:
+        with client(stub, timeouts=limits, max_retries=0) as lollms:
+            with pytest.raises(APITimeoutError):
+                lollms.generate("long")
+            assert lollms.generate("next") == numbers(10)
+
+
+def test_a_call_inside_of_another_one_says_so_in_any_thread() -> None:
+    with LollmsStub("current", answer=counting(10, 0.02)) as stub, client(stub) as lollms:
+        refused: list[Exception] = []
+
+        def callback(*_: object) -> bool:
+            try:
+                lollms.generate("inside")
+            except InvalidRequestError as error:
+                refused.append(error)
+            return False
+
+        in_background(lambda: lollms.generate("outside", streaming_callback=callback)).result()
+        assert len(refused) == 1
+
+
+def test_an_answer_in_a_loop_that_was_closed_over_it_counts_for_nothing() -> None:
+    class Call:
+        stopping = False
+        alive = True
+
+        def is_alive(self) -> bool:
+            return self.alive
+
+    stops, call = Stops(), cast("Any", Call())
+    stops.asks(call)
+    assert stops.would_harm()
+    call.alive = False
+    assert not stops.would_harm()

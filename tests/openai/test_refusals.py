@@ -102,6 +102,8 @@ def test_the_limit_is_renamed_once() -> None:
     assert memory.limit_name("a", LIMITS[1]) == "max_tokens"
     assert memory.rename_limit("a", "max_tokens") == "max_completion_tokens"
     assert memory.limit_name("a", LIMITS[1]) == "max_completion_tokens"
+    # As for another call that was refused at the same time.
+    assert memory.rename_limit("a", "max_tokens") == "max_completion_tokens"
     assert memory.rename_limit("a", "max_completion_tokens") is None
 
 

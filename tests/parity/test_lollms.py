@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 
+from lollms_core import Timeouts
 from lollms_core.testing import BackendConformance
 from tests.support.dialects import LOLLMS, OPENAI
 from tests.support.fault_server import FaultServer
@@ -91,7 +92,8 @@ class TestCurrentServer(OverAStub):
 
     @pytest.fixture
     def client_options(self, stub):
-        return {"host_address": stub.address, "model_name": "stub-model"}
+        limits = Timeouts(first_token=20)  # which the second one of two streams in one thread waits for
+        return {"host_address": stub.address, "model_name": "stub-model", "timeouts": limits}
 
     @pytest.fixture
     def silent_options(self):

@@ -193,7 +193,29 @@ def set_(key: str, value: str | None) -> None:
     check_workable(path, parsed)
     if path[-1] in ("api_key_file", "verify_ssl_certificate") and isinstance(parsed, str):
         parsed = _whole(parsed)
-    _change(lambda before: toml_edit.set_value(before, path, parsed))
+    moved: list[str] = []
+    _change(lambda before: toml_edit.set_value(_kept_apart(before, path, parsed, moved), path, parsed))
+    if moved:
+        note(f"{', '.join(moved)} at the top of the file now stand in the table of the format that they were for")
+
+
+def _kept_apart(text: str, path: tuple[str, ...], value: Any, moved: list[str]) -> str:
+    """The file's text, in which nothing that was for its former format is left for another one, least of all a key."""
+    table = config_file.parse(text, config_file.config_path())
+    former = table.get("format")
+    if path != ("format",) or not isinstance(former, str) or former.strip().lower() == str(value).strip().lower():
+        return text
+    former = former.strip().lower()
+    formats = table.get("formats")
+    known = formats.get(former, {}) if isinstance(formats, dict) else {}
+    for name, setting in SETTINGS.items():
+        if not setting.bound or name not in table:
+            continue
+        moved.append(name)
+        text = toml_edit.unset_value(text, (name,))
+        if name not in known:
+            text = toml_edit.set_value(text, ("formats", former, name), table[name])
+    return text
 
 
 def _whole(name: str) -> str:

@@ -169,7 +169,7 @@ class LiteLLMBackend(Backend):
 
     @hookimpl
     async def embed(self, request: EmbedRequest) -> list[list[float]]:
-        model = self._model(request.model or self.options.embedding_model)
+        model = self._model(self.options.embedding_model or request.model)
         await asyncio.to_thread(litellm)
         route = self._route(model)
         await self._clients.used()

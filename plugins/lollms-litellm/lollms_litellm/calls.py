@@ -100,8 +100,7 @@ class Call:
             async for event in stream:
                 for chunk in reader.read(event):
                     await pipe.send(chunk)
-                if pipe.begun:
-                    pipe.patience(self._timeouts.idle, "go on answering")
+                pipe.patience(self._timeouts.idle, "go on answering")
             # At the end LiteLLM builds a summary, which is no waiting.
             pipe.patience(None, "")
             closing = reader.close()

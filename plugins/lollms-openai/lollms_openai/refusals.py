@@ -97,11 +97,12 @@ class Memory:
 
     def rename_limit(self, model: str, refused: str) -> str | None:
         """The other name of the limit, from now on; `None` if that one was refused as well."""
-        if model in self._limits:
+        known = self._limits.get(model)
+        if known == refused:
             return None
-        other = LIMITS[1 - LIMITS.index(refused)]
-        self._limits[model] = other
-        return other
+        if known is None:  # else another call has renamed it in the meantime
+            known = self._limits[model] = LIMITS[1 - LIMITS.index(refused)]
+        return known
 
     def drop(self, model: str, name: str, value: Any) -> None:
         """Leave a field out from now on. Of words, such as levels of reasoning, only this value."""
@@ -110,7 +111,7 @@ class Memory:
     def strip(self, model: str, body: dict[str, Any], keep: Collection[str] = ()) -> list[str]:
         """Take out of `body` what the model refuses, except `keep`. Returns the names of what was there."""
         gone = []
-        for name, value in self._dropped.get(model, ()):
+        for name, value in tuple(self._dropped.get(model, ())):
             if name in body and name not in keep and value in ("", body[name]):
                 del body[name]
                 gone.append(name)
