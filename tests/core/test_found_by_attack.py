@@ -210,6 +210,8 @@ class OnlyThinks(Backend):
 class ThinksHidden(Backend):
     """As OpenAI's reasoning models: what they think is counted, and not shown."""
 
+    capabilities = Capabilities(options=frozenset({"json_schema"}))
+
     @hookimpl
     def generate(self, request: Any) -> Iterator[Chunk]:
         yield Chunk(finish_reason="length", usage=Usage(completion_tokens=50, reasoning_tokens=50))

@@ -19,6 +19,8 @@ class Task:
 class Call:
     """A call whose answer comes in, and does not end."""
 
+    stopping = True
+
     def __init__(self) -> None:
         self.running = self.reading = True
         self.over = self.aborted = False
