@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import re
 import shlex
 import sys
@@ -130,7 +131,9 @@ class Commands(click.Group):
         if first.startswith("-"):
             if close := difflib.get_close_matches(first.partition("=")[0], own, n=1, cutoff=0.8):
                 fail(f"There is no option {first}. Did you mean {close[0]}?")
-            if command := next((arg for arg in args if arg in COMMANDS), None):
+            # What stands behind an option may be its value.
+            free = (arg for before, arg in itertools.pairwise(args) if not before.startswith("-"))
+            if command := next((arg for arg in free if arg in COMMANDS), None):
                 fail(f"Put options after the command: lollms {command} {first} …")
             return
         words = next((place for place, arg in enumerate(args) if arg.startswith("-")), len(args))

@@ -80,7 +80,8 @@ def client_arguments(settings: Resolved, timeouts: Timeouts | None = None) -> di
         arguments["model_name"] = model
     if address := settings.get("host_address"):
         arguments["host_address"] = address
-    if key := _api_key(settings):
+    key, current_state().key_place = _api_key(settings)
+    if key:
         arguments["service_key"] = key
     _remember_secrets(settings, key)
     current_state().sources = {name: each.source for name, each in settings.values.items() if not each.is_option}
@@ -119,7 +120,8 @@ def _timeouts(settings: Resolved) -> Timeouts:
     return Timeouts(**{name: value or None for name, value in given.items() if value is not None})
 
 
-def _api_key(settings: Resolved) -> str | None:
+def _api_key(settings: Resolved) -> tuple[str | None, str]:
+    """The key, and where it comes from."""
     direct, from_file = settings.values.get("api_key"), settings.values.get("api_key_file")
     if from_file is not None and (direct is None or from_file.rank < direct.rank):
         path = Path(from_file.value).expanduser()
@@ -134,8 +136,8 @@ def _api_key(settings: Resolved) -> str | None:
             ) from None
         if not key:
             raise ConfigurationError(f"the file with the API key, {path}, is empty")
-        return key
-    return None if direct is None else str(direct.value)
+        return key, f"{path} ({from_file.source})"
+    return (None, "") if direct is None else (str(direct.value), direct.source)
 
 
 def _remember_secrets(settings: Resolved, key: str | None) -> None:

@@ -22,7 +22,7 @@ from lollms_core._cli.doctor_checks import Finding, check_extension, check_forma
 from lollms_core._cli.options import Choices
 from lollms_core._cli.packages import look_at
 from lollms_core._cli.settings import Resolved, resolve, without_bound, wrong_variables
-from lollms_core._cli.state import redacted
+from lollms_core._cli.state import current_state, redacted
 from lollms_core._cli.status_line import Waiting
 from lollms_core._cli.surroundings import remarks
 from lollms_core._client.registry import installed_extensions
@@ -152,6 +152,8 @@ def _examine(names: tuple[str, ...], everything: bool, timeout: float, choices: 
         else:
             arguments.pop("extensions", None)  # they are looked at by themselves
             checks[name] = functools.partial(check_format, arguments | {"max_retries": 0})
+    if len(checks) > 1:
+        current_state().key_place = ""  # of one of them, and hints are made where that is not known
     extensions = dict.fromkeys((*(chosen.get("extensions") or ()), *installed_extensions()))
     looks = {_extension(name): functools.partial(check_extension, name, chosen) for name in extensions}
     with Waiting(f"Asking {', '.join(checks)}"):

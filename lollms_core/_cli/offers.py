@@ -62,7 +62,7 @@ def _advice() -> str:
     installed = [name for name in installed_formats() if name not in ("lollms", "echo")]
     lines = ["Choose how to reach a model:"]
     if installed:
-        lines.append(f"  lollms doctor --all               what is still missing for {', '.join(installed)}")
+        lines.append("  lollms doctor --all               what the installed formats still lack")
     lines += [
         f"  lollms install {name:<19}{what}"
         for name, what in (
@@ -73,6 +73,6 @@ def _advice() -> str:
         )
         if name not in installed
     ]
-    lines.append("Or start a LoLLMS server, and ask again. Where it runs elsewhere, as the current one does:")
+    lines.append("Or start a LoLLMS server, and ask again. If it runs at another port:")
     lines.append("  lollms config set formats.lollms.host_address http://localhost:9642")
     return "\n".join(lines)

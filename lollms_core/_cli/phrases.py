@@ -188,11 +188,16 @@ def words_of(error: LollmsError) -> tuple[str, str]:
     if not frames or frames[-1].f_globals.get("__name__", "").startswith("lollms_core._cli."):
         return error.message, error.hint
     hint = in_command_words(error.hint, error.format)
+    if (place := current_state().key_place) and _ABOUT_KEYS.match(error.hint):
+        hint = f"Check the key. It comes from: {place}."
     if current_state().chatting:
         hint = hint.replace("Name one with --model", "Name one with /model NAME")
     # What a server or a library said may stand in the message of what failed there.
     ours = error.status_code is None and not isinstance(error, BackendError)
     return in_command_words(error.message, names=ours), hint
+
+
+_ABOUT_KEYS = re.compile(r"Check the key that was passed as service_key|Set the provider's key in the environment")
 
 
 def _with_commands(hint: str, format: str | None) -> str:

@@ -21,6 +21,8 @@ class State:
     """The pieces of an answer that will be shown as a whole, if it comes to that."""
     chatting: bool = False
     """Somebody is in a conversation, where commands begin with a slash."""
+    key_place: str = ""
+    """Where the key comes from that is sent; empty if the format has found it itself, or there is none."""
     sources: dict[str, str] = field(default_factory=dict)
     """Where settings come from that no option of this command has set."""
     where: str = ""

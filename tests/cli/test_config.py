@@ -342,7 +342,7 @@ def test_another_format_does_not_inherit_a_key(lollms, path):
     lollms("config", "set", "formats.openai.host_address", "http://localhost:1/v1")
     result = lollms("config", "set", "format", "echo")
     assert result.exit_code == 0
-    assert "model, api_key at the top of the file now stand in the table of the format" in result.stderr
+    assert result.stderr == "Note: moved to [formats.openai] of the file, whose it was: model, api_key\n"
     assert tomllib.loads(path.read_text()) == {
         "format": "echo",
         "temperature": 0.5,
@@ -353,7 +353,13 @@ def test_another_format_does_not_inherit_a_key(lollms, path):
     assert lollms("config", "set", "format", "ECHO").stderr == ""
 
 
-def test_what_was_set_before_any_format_is_for_the_first_one(lollms, path):
+def test_what_was_set_before_any_format_is_for_the_first_one_but_a_key(lollms, path):
     lollms("config", "set", "model", "small")
-    assert lollms("config", "set", "format", "echo").stderr == ""
-    assert tomllib.loads(path.read_text()) == {"model": "small", "format": "echo"}
+    lollms("config", "set", "api_key", input="sk-of-my-own-server\n")
+    assert lollms("config", "set", "format", "echo").stderr == (
+        "Note: moved to [formats.lollms] of the file, whose it was: api_key\n"
+        "Note: model at the top of the file: from now on for echo\n"
+    )
+    assert tomllib.loads(path.read_text()) == {
+        "model": "small", "format": "echo", "formats": {"lollms": {"api_key": "sk-of-my-own-server"}},
+    }  # fmt: skip

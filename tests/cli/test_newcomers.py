@@ -75,6 +75,24 @@ def test_a_key_that_is_refused_is_looked_for_where_it_may_be(lollms):
     assert "Check the key in OPENAI_API_KEY, LOLLMS_API_KEY or --api-key-file" in " ".join(result.stderr.split())
 
 
+@pytest.mark.parametrize("where", ["file", "environment", "option"])
+def test_a_key_that_is_refused_is_looked_for_where_it_comes_from(lollms, config, tmp_path, where):
+    key_file = tmp_path / "key"
+    key_file.write_text("sk-wrong-key")
+    config('[formats.openai]\napi_key = "sk-wrong-key"\n' if where == "file" else "")
+    options = ["--api-key-file", str(key_file)] if where == "option" else []
+    env = {"LOLLMS_API_KEY": "sk-wrong-key"} if where == "environment" else {}
+    with running() as stub:
+        stub.refuse(Reply({}, 401), lambda body: True)
+        result = lollms("-f", "openai", "-m", "m", "--host-address", stub.url, *options, "x", env=env)
+    places = {
+        "file": "file, [formats.openai]",
+        "environment": "environment LOLLMS_API_KEY",
+        "option": f"{key_file} (option --api-key-file)",
+    }
+    assert f"Check the key. It comes from: {places[where]}." in " ".join(result.stderr.split())
+
+
 def test_a_fence_that_is_not_closed_ends_with_the_input(lollms):
     result = lollms("chat", "-f", "echo", input='"""\nx\ny\n')
     assert result.stdout.strip() == "x\ny"

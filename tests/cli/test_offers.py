@@ -65,7 +65,7 @@ def test_where_nothing_would_work_it_says_what_to_install(lollms, nobody, only_s
     assert "\n  lollms install ollama" in result.stderr
     assert "doctor" not in result.stderr
     only_strangers.install(ABSENT, absent="Absent")
-    assert "lollms doctor --all               what is still missing for absent" in lollms("generate", "hi").stderr
+    assert "lollms doctor --all               what the installed formats still lack" in lollms("generate", "hi").stderr
 
 
 def test_somebody_who_has_chosen_gets_the_error_itself(lollms, nobody, only_strangers, config):

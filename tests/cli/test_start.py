@@ -132,6 +132,11 @@ def test_a_slip_is_not_sent_to_a_model(lollms, arguments, said):
     assert said in result.stderr
 
 
+@pytest.mark.parametrize("options", [["-s", "code"], ["-m", "embed"], ["--system", "chat"]])
+def test_a_value_that_is_also_the_name_of_a_command(lollms, options):
+    assert lollms("-f", "echo", *options, "hi").stdout.splitlines()[-1] == "hi"
+
+
 def test_config_alone_shows_its_help(lollms):
     result = lollms("config")
     assert result.exit_code == 2

@@ -22,7 +22,7 @@ from lollms_core._cli.known_settings import SETTINGS
 from lollms_core._cli.messages import note, print_json
 from lollms_core._cli.options import Choices, connection_options, debug_option, json_option
 from lollms_core._cli.session import resolved_settings
-from lollms_core._cli.settings import Resolved, Value
+from lollms_core._cli.settings import DEFAULT_FORMAT, Resolved, Value
 from lollms_core._cli.tables import print_table
 from lollms_core._cli.value_kinds import TEXT, any_value, is_secret_name
 from lollms_core._cli.workable import check_workable
@@ -193,25 +193,30 @@ def set_(key: str, value: str | None) -> None:
     check_workable(path, parsed)
     if path[-1] in ("api_key_file", "verify_ssl_certificate") and isinstance(parsed, str):
         parsed = _whole(parsed)
-    moved: list[str] = []
-    _change(lambda before: toml_edit.set_value(_kept_apart(before, path, parsed, moved), path, parsed))
-    if moved:
-        note(f"{', '.join(moved)} at the top of the file now stand in the table of the format that they were for")
+    remarks: list[str] = []
+    _change(lambda before: toml_edit.set_value(_kept_apart(before, path, parsed, remarks), path, parsed))
+    for remark in remarks:
+        note(remark)
 
 
-def _kept_apart(text: str, path: tuple[str, ...], value: Any, moved: list[str]) -> str:
-    """The file's text, in which nothing that was for its former format is left for another one, least of all a key."""
+def _kept_apart(text: str, path: tuple[str, ...], value: Any, remarks: list[str]) -> str:
+    """The file's text, in which nothing that was for its former format is left for another one, least of all a key.
+
+    Where no format stood in the file, what is no key may have been written with the new one in mind: it stays.
+    """
     table = config_file.parse(text, config_file.config_path())
-    former = table.get("format")
-    if path != ("format",) or not isinstance(former, str) or former.strip().lower() == str(value).strip().lower():
+    former, new = (str(each).strip().lower() for each in (table.get("format", DEFAULT_FORMAT), value))
+    if path != ("format",) or former == new:
         return text
-    former = former.strip().lower()
     formats = table.get("formats")
     known = formats.get(former, {}) if isinstance(formats, dict) else {}
-    for name, setting in SETTINGS.items():
-        if not setting.bound or name not in table:
-            continue
-        moved.append(name)
+    bound = [name for name, setting in SETTINGS.items() if setting.bound and name in table]
+    moved = [name for name in bound if "format" in table or name.startswith("api_key")]
+    if moved:
+        remarks.append(f"moved to [formats.{former}] of the file, whose it was: {', '.join(moved)}")
+    if stays := [name for name in bound if name not in moved]:
+        remarks.append(f"{' and '.join(stays)} at the top of the file: from now on for {new}")
+    for name in moved:
         text = toml_edit.unset_value(text, (name,))
         if name not in known:
             text = toml_edit.set_value(text, ("formats", former, name), table[name])
