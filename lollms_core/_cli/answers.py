@@ -130,7 +130,7 @@ class _Writer:
 def explain_end(completion: Completion, subject: str) -> None:
     """Say why an answer is empty, or not whole."""
     if not completion.text and (calls := completion.metadata.get("tool_calls")):
-        note(f"the model called tools in place of an answer: {json.dumps(calls, ensure_ascii=False)}")
+        note(f"the model called tools in place of an answer: {json.dumps(calls, ensure_ascii=False, default=str)}")
     elif completion.only_reasoning:
         note("the model used up its tokens with reasoning, and gave no answer; raise --n-predict, or try --no-think")
     elif completion.finish_reason == "length":

@@ -116,7 +116,7 @@ def _record(error: Exception) -> dict[str, Any]:
 
 
 def print_json(value: Any) -> None:
-    """A value as JSON on stdout."""
+    """A value as JSON on stdout; what JSON has no word for, as a provider's metadata may have it, as text."""
     import json
 
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))

@@ -24,6 +24,10 @@ _NO_STREAMS = (str, bytes, Chunk, Mapping, type)
 """What can be iterated and is no stream: a chunk is a tuple."""
 
 
+_HAVE_VALUES = ("list_models", "model_info", "embed", "list_personalities", "pull_model")
+"""Hooks for which nothing is no value. The others may leave their question to tiktoken."""
+
+
 class AskedBackend:
     """What lies below a client's extensions. Knows nothing of the client, which may be dropped at any time."""
 
@@ -36,6 +40,7 @@ class AskedBackend:
         manager = plugin_manager(backend, format)
         self._hooks = manager.hook
         self._nonblocking = nonblocking_hooks(manager)
+        self._must_give = frozenset(name for name in _HAVE_VALUES if getattr(manager.hook, name).get_hookimpls())
 
     @property
     def looks_for_stops(self) -> bool:
@@ -132,7 +137,10 @@ class AskedBackend:
         return self._checked(hook, request, value)
 
     def _checked(self, hook: str, request: Any, value: Any) -> Any:
-        if problem := value_problem(hook, request, value):
+        problem = value_problem(hook, request, value)
+        if value is None and hook in self._must_give:
+            problem = "gave nothing: it must return a value"
+        if problem:
             raise ContractError(f"`{hook}` of the {self.format} format {problem}", format=self.format)
         return value
 

@@ -21,7 +21,8 @@ from lollms_core._bridges.signals import raised_by_handler
 from lollms_core._bridges.tasks import await_unless_cancelled, iterate_in_loop, iterate_unless_cancelled
 from lollms_core._bridges.threads import iterate_in_thread, run_in_thread
 from lollms_core._client.pipeline import Pipeline, as_lollms_error, chunk_problem
-from lollms_core._client.streams import Unlisted, adrive, close_stream, close_stream_async, drive
+from lollms_core._client.requests import request_problem
+from lollms_core._client.streams import Unlisted, close_stream, close_stream_async
 from lollms_core._client.value_calls import value_problem
 from lollms_core.contract.errors import (
     ContractError,
@@ -365,28 +366,16 @@ class Layers:
         )
 
     def _answer(self, request: GenerationRequest, reader: Pipeline) -> Generator[Chunk, None, None]:
-        """The backend's answer, cut at the stop sequences that may have been set further out."""
-        bottom = self._bottom
-        apart = _apart(request)
-
-        def begin() -> Iterable[Chunk]:
-            return bottom.open_sync(bottom.fitted(apart))
-
-        if not request.sampling.stop or bottom.looks_for_stops:
-            return _guarded(begin, _Blame(bottom.known, bottom.complain))
-        return drive(begin, reader, {})
+        """The backend's answer as a client without extensions gives it: reasoning apart, cut at stop sequences."""
+        bottom, apart = self._bottom, _apart(request)
+        blame = _Blame(bottom.known, bottom.complain)
+        return _read(_guarded(lambda: bottom.open_sync(bottom.fitted(apart)), blame), reader)
 
     def _aanswer(self, request: GenerationRequest, reader: Pipeline) -> AsyncGenerator[Chunk, None]:
         """The twin of `_answer`."""
-        bottom = self._bottom
-        apart = _apart(request)
-
-        async def begin() -> AsyncIterator[Chunk]:
-            return await bottom.open_async(bottom.fitted(apart))
-
-        if not request.sampling.stop or bottom.looks_for_stops:
-            return _aguarded(begin, _Blame(bottom.known, bottom.complain))
-        return adrive(begin, reader, {})
+        bottom, apart = self._bottom, _apart(request)
+        blame = _Blame(bottom.known, bottom.complain)
+        return _aread(_aguarded(lambda: bottom.open_async(bottom.fitted(apart)), blame), reader)
 
     def _within(self, layer: ActiveExtension, index: int, request: GenerationRequest) -> Callable[..., Any]:
         """What a layer proceeds with."""
@@ -467,10 +456,8 @@ class Layers:
         def proceed(other: Any = request) -> Any:
             if type(other) is not type(request):
                 raise layer.complain(f"proceeds with {a_kind(other)}, not with {a_kind(request)}")
-            if isinstance(other, GenerationRequest) and other.messages and other.prompt:
-                raise layer.complain(
-                    "proceeds with a request that has both a prompt and messages; `request.with_text(…)` changes either"
-                )
+            if other is not request and (problem := request_problem(other)):
+                raise layer.complain(f"proceeds with a request {problem}")
             return further(_apart(dataclasses.replace(other, cancel=request.cancel)))
 
         return proceed
@@ -568,6 +555,38 @@ async def _aguarded(begin: Callable[[], Awaitable[AsyncIterator[Chunk]]], blame:
         raise failure from failure.__cause__
     finally:
         await close_stream_async(stream)
+
+
+def _read(chunks: Generator[Chunk, None, None], reader: Pipeline) -> Generator[Chunk, None, None]:
+    """What a reader makes of an answer, its end included."""
+    with contextlib.closing(chunks):
+        try:
+            for chunk in chunks:
+                yield from reader.feed(chunk)
+                if reader.ended:
+                    break
+        except LollmsError:
+            yield from reader.flush()
+            raise
+    yield from reader.flush()
+    yield reader.closing()
+
+
+async def _aread(chunks: AsyncGenerator[Chunk, None], reader: Pipeline) -> AsyncGenerator[Chunk, None]:
+    async with contextlib.aclosing(Unlisted(chunks)) as stream:
+        try:
+            async for chunk in stream:
+                for out in reader.feed(chunk):
+                    yield out
+                if reader.ended:
+                    break
+        except LollmsError:
+            for out in reader.flush():
+                yield out
+            raise
+    for out in reader.flush():
+        yield out
+    yield reader.closing()
 
 
 def _is_iterable(stream: Any) -> bool:

@@ -198,7 +198,11 @@ class Pipeline:
                 self._parsed = self._check(self.text)
             except ValueError as error:
                 raise self._not_as_asked(str(error)) from error.__cause__
-        return (Chunk(finish_reason=self.finish_reason, usage=self._usage, metadata=self._metadata or None),)
+        return (self.closing(),)
+
+    def closing(self) -> Chunk:
+        """The closing record, whatever the answer is."""
+        return Chunk(finish_reason=self.finish_reason, usage=self._usage, metadata=self._metadata or None)
 
     def _log(self, how: str) -> None:
         parts = [f"{self.format}: {how} after {time.perf_counter() - self._started:.3f} s"]

@@ -15,6 +15,7 @@ from lollms_core.contract.errors import (
     EmptyPromptError,
     ImageError,
     InvalidRequestError,
+    a_kind,
 )
 from lollms_core.contract.types import (
     DEFAULTS,
@@ -53,6 +54,7 @@ __all__ = [
     "default_int",
     "fitted",
     "is_chosen",
+    "request_problem",
     "some_images",
 ]
 
@@ -585,6 +587,48 @@ def _part(part: Mapping[str, Any], name: str) -> Any:
             f"a part of a message lacks {name!r}",
             hint='Parts look like {"type": "text", "text": …} and {"type": "image_url", "image_url": {"url": …}}.',
         ) from None
+
+
+def request_problem(request: Any) -> str:
+    """What is wrong with a request that an extension has made, as the rest of a sentence; empty if nothing is."""
+    if isinstance(request, GenerationRequest):
+        return _question_problem(request)
+    for name in ("text", "model"):
+        value = getattr(request, name, None)
+        if value is not None and not isinstance(value, str):
+            return f"whose {name} is {a_kind(value)}"
+    for name, kind in (("texts", str), ("tokens", int)):
+        values = getattr(request, name, ())
+        if not isinstance(values, (tuple, list)) or not all(isinstance(each, kind) for each in values):
+            return f"whose {name} are not a tuple of {kind.__name__}"
+    return ""
+
+
+def _question_problem(request: GenerationRequest) -> str:
+    for name in ("prompt", "system_prompt"):
+        value: Any = getattr(request, name)
+        if not isinstance(value, str):
+            return f"whose {name} is {a_kind(value)}"
+    messages: Any = request.messages
+    if not isinstance(messages, (tuple, list)) or not all(isinstance(each, Message) for each in messages):
+        return "whose messages are not a tuple of Message"
+    if messages and request.prompt:
+        return "that has both a prompt and messages; `request.with_text(…)` changes either"
+    if not messages and not request.prompt and not request.images:
+        return "that asks nothing: it has neither a prompt nor messages"
+    for name in PARAMETERS:
+        value = getattr(request.sampling, name, None)
+        if value is not None and (wrong := _number_problem(name, value)):
+            return f"that makes no sense: {wrong}"
+    return ""
+
+
+def _number_problem(name: str, value: Any) -> str:
+    try:
+        checked_number(name, value)
+    except (TypeError, InvalidRequestError) as error:
+        return str(error)
+    return ""
 
 
 def some_images(images: Sequence[Any]) -> Sequence[Any]:

@@ -306,12 +306,19 @@ class GenerationRequest(Request):
 
     def with_text(self, change: Callable[[str], str]) -> GenerationRequest:
         """The request with what the user says passed through a function: the prompt, or the texts of user messages."""
+
+        def changed(text: str) -> str:
+            said: Any = change(text)
+            if not isinstance(said, str):
+                raise TypeError(f"the function given to with_text returned {a_kind(said)}, not a str")
+            return said
+
         if not self.messages:
-            return replace(self, prompt=change(self.prompt))
+            return replace(self, prompt=changed(self.prompt))
         messages = tuple(
             Message(
                 message.role,
-                [TextPart(change(part.text)) if isinstance(part, TextPart) else part for part in message.parts],
+                [TextPart(changed(part.text)) if isinstance(part, TextPart) else part for part in message.parts],
             )
             if message.role == "user"
             else message

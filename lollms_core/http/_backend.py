@@ -26,6 +26,7 @@ from lollms_core.contract.errors import (
     ClientClosedError,
     ContractError,
     LollmsError,
+    a_kind,
 )
 from lollms_core.contract.hookspecs import hookimpl
 from lollms_core.contract.pending import Pending
@@ -72,11 +73,27 @@ class HTTPBackend(Backend):
 
     def __init__(self, settings: BackendSettings) -> None:
         super().__init__(settings)
+        self._check_names()
         self._transports: dict[str, SyncTransport | AsyncTransport | None] = {}
         self._stops = Stops()
         self._lock = processes.Lock()
         self._found: Environment | None = None
         self._closed = False
+
+    def _check_names(self) -> None:
+        """Raise `ContractError` for names of the wrong type: a text in place of a tuple is read letter by letter."""
+        names: Any = self.key_variables
+        address: Any = self.default_address
+        variable: Any = self.address_variable
+        problem = ""
+        if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
+            problem = f"key_variables is {a_kind(names)}, not a tuple of names (one name needs a comma: ('NAME',))"
+        elif not isinstance(address, str):
+            problem = f"default_address is {a_kind(address)}, not a str"
+        elif variable is not None and not isinstance(variable, str):
+            problem = f"address_variable is {a_kind(variable)}, not a str"
+        if problem:
+            raise ContractError(f"the {self.settings.format} format: its {problem}", format=self.settings.format)
 
     # --- what subclasses say -----------------------------------------------------------------------------------
 

@@ -232,7 +232,8 @@ def answer_error(value: Any, *, where: str = "the server", status: int | None = 
     if status is None:
         status = int(code) if _STATUS.fullmatch(code) else _MEANT.get(code) or _meant_by_type(value)
     message = f"{where} answered with an error: {text}"
-    if code == "context_length_exceeded" or _WINDOW.search(text):
+    # "Too many tokens" can be said of those of a minute, too.
+    if code == "context_length_exceeded" or (status != 429 and _WINDOW.search(text)):
         return ContextWindowError(message, status_code=status)
     if status is not None and 400 <= status < 500:
         return status_error(status, {}, json.dumps({"error": {"message": text, "code": code}}).encode(), where=where)

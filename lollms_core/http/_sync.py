@@ -274,7 +274,7 @@ class SyncCall:
             _without_queries.urls.add(url)
         try:
             answer = pool.connections.urlopen(
-                request.method,
+                request.method.upper(),
                 url,
                 body,
                 headers,

@@ -35,8 +35,8 @@ class Gate:
             pytest.skip(f"{stash[_SHUT]}: mend that first")
 
     def note_failure(self, name: str, *, hung: bool = False) -> None:
-        """Shut the gate if it was a basic behaviour that failed."""
-        if name in self.basics:
+        """Shut the gate if it was a basic behaviour that failed, or any that hung: each may take its whole patience."""
+        if hung or name in self.basics:
             self.shut_the_gate(name, hung)
 
     def shut_the_gate(self, name: str, hung: bool) -> None:

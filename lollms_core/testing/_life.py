@@ -49,8 +49,10 @@ class Life(Setting):
 
     @behaviour
     def test_import_has_no_side_effects(self) -> None:
-        name = self.client.format
-        module = installed_formats()[name].target.partition(":")[0]
+        info = installed_formats().get(self.client.format)
+        if info is None:
+            pytest.skip("the backend is given as a class, not installed as a format")
+        module = info.target.partition(":")[0]
         # The child must find what this process finds, also packages that are on its path by other ways.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         done = subprocess.run(  # noqa: S603  # our own interpreter, our own program

@@ -51,7 +51,10 @@ class Clients:
         return self._client
 
     def abandon(self) -> None:
-        self._client = None
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(Exception):
+                client.cancel()
 
     def close(self) -> None:
         client, self._client = self._client, None
@@ -199,8 +202,6 @@ class Setting(Gate):
 
     def abandon_client(self) -> None:
         """Leave the shared client as it is, and make another for the next behaviour."""
-        with contextlib.suppress(Exception):
-            self.client.cancel()
         self._clients.abandon()
 
     # --- clients --------------------------------------------------------------------------------------------------

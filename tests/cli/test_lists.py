@@ -390,3 +390,20 @@ def test_code_that_cannot_be_written_is_not_lost(lollms, flags):
     result = lollms("code", *script("```python\nprint(1)\n```\n"), "-o", "/dev/full", *flags, "x")
     assert result.exit_code == 1
     assert "print(1)" in (json.loads(result.stdout)["partial_text"] if flags else result.stderr)
+
+
+def test_what_json_has_no_word_for_is_text(lollms, strangers):
+    source = """
+    import datetime
+    from lollms_core import Backend, Chunk, hookimpl
+
+    class When(Backend):
+        @hookimpl
+        def generate(self, request):
+            yield Chunk("an answer", finish_reason="stop", metadata={"when": datetime.date(2026, 11, 28)})
+    """
+    strangers.install(source, when="When")
+    result = lollms("-f", "when", "--json", "hi")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["text"] == "an answer"
+    assert json.loads(result.stdout)["metadata"] == {"when": "2026-11-28"}

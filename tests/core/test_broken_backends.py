@@ -97,6 +97,7 @@ ASKED = {
         lambda c: c.list_personalities(),
         "where a list of Personality",
     ),
+    "no models at all": ("list_models", "request", lambda c: c.list_models(), "`list_models` .* gave nothing"),
     "models and other things": (
         "list_models",
         "return [ModelInfo(name='a'), 'b']",

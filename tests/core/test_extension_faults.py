@@ -300,6 +300,68 @@ def test_a_stop_sequence_of_an_extension(world: str, backend: type[Backend]) -> 
     assert ask(world, backend, Further(), Stopping(), Further()) == "how a"
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda request: replace(request, prompt=None), "whose prompt is a NoneType"),
+        (
+            lambda request: replace(request, prompt="", messages=({"role": "user"},)),
+            "messages are not a tuple of Message",
+        ),
+        (lambda request: replace(request, prompt=""), "asks nothing"),
+        (lambda request: replace(request, sampling=replace(request.sampling, temperature=-5)), "temperature must be"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_the_extensions(change: Any, problem: str) -> None:
+    class Wrong(Extension):
+        @hookimpl
+        def generate(self, request: GenerationRequest, proceed: Proceed) -> Any:
+            return proceed(change(request))
+
+    with pytest.raises(ContractError, match=f"the extension 'Wrong'.*{problem}"):
+        ask("sync", Plain, Wrong())
+
+
+def test_a_function_for_with_text_that_forgets_to_return() -> None:
+    class Wrong(Extension):
+        @hookimpl
+        def generate(self, request: GenerationRequest, proceed: Proceed) -> Any:
+            return proceed(request.with_text(lambda text: None))  # type: ignore[arg-type,return-value]
+
+    with pytest.raises(ExtensionError, match=r"the extension 'Wrong'.*with_text returned a NoneType"):
+        ask("sync", Plain, Wrong())
+
+
+@WORLDS
+@pytest.mark.parametrize("stop", [(), ("never",)])
+def test_reasoning_is_apart_for_extensions_too(world: str, stop: tuple[str, ...]) -> None:
+    class Tagged(Plain):
+        @hookimpl
+        def generate(self, request: GenerationRequest) -> Iterator[Chunk]:
+            yield Chunk("<think>secret plan</think>")
+            yield Chunk("The answer.", finish_reason="stop")
+
+    seen: list[tuple[str, bool]] = []
+
+    def see(chunk: Chunk) -> Chunk:
+        seen.append((chunk.text, chunk.is_answer))
+        return chunk
+
+    class Seeing(Extension):
+        @hookimpl
+        def generate(self, request: GenerationRequest, proceed: Proceed) -> Any:
+            return proceed(request).through(see)
+
+    options: dict[str, Any] = {"default_generation_mode": Tagged, "extensions": [Seeing()], "raise_errors": True}
+    with LollmsClient(**options) as client:
+        if world == "sync":
+            client.generate("x", stop=stop)
+        else:
+            asyncio.run(client.agenerate("x", stop=stop))
+    assert "".join(text for text, is_answer in seen if is_answer).strip() == "The answer."
+    assert "".join(text for text, is_answer in seen if not is_answer).strip() == "secret plan"
+
+
 def test_a_later_extension_that_does_not_start_closes_the_backend() -> None:
     closed: list[str] = []
 

@@ -414,3 +414,17 @@ def test_an_answer_can_be_stopped_though_its_farewell_is_none(server, is_async):
     finally:
         over.set()
     assert [(chunk.text, chunk.finish_reason) for chunk in chunks] == [("A ", None), ("", "cancelled")]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "problem"),
+    [
+        ({"key_variables": "SHOUT_API_KEY"}, "key_variables is a str, not a tuple of names"),
+        ({"default_address": None}, "default_address is a NoneType"),
+        ({"address_variable": ("SHOUT_HOST",)}, "address_variable is a tuple"),
+    ],
+)
+def test_names_of_the_wrong_type(attributes: dict[str, Any], problem: str) -> None:
+    kind = type("Wrong", (HTTPBackend,), attributes)
+    with pytest.raises(ContractError, match=problem):
+        LollmsClient(default_generation_mode=kind)

@@ -295,6 +295,14 @@ def test_error_before_the_stream(connect, server, status, error, kind):
         assert "`client.pull_model('tiny')`" in caught.value.hint
 
 
+def test_a_model_of_the_cloud_on_a_server_that_is_not_signed_in(connect, server):
+    said = {"error": "unauthorized", "signin_url": "https://ollama.com/connect?name=x"}
+    script(server, said, status=401, content_type="application/json; charset=utf-8")
+    with pytest.raises(AuthenticationError) as caught:
+        connect().generate("Hello")
+    assert caught.value.hint == "Sign the server in: `ollama signin`."
+
+
 def test_busy_server_is_asked_again(connect, server):
     script(server, {"error": "server busy"}, status=503, content_type="application/json")
     client = connect(max_retries=1)

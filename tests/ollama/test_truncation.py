@@ -120,3 +120,9 @@ def test_a_prompt_shorter_than_its_count_is_never_an_alarm(texts, reported, wind
     size = sum(len(text.encode()) for text in texts) + 3 * len(texts)
     if size <= reported:
         assert size_if_cut(reported, window, texts, raw=raw) is None
+
+
+def test_what_fits_by_far_is_not_taken_for_cut():
+    """A table of rules has many signs and few tokens."""
+    table = ("| --- " * 8 + "|\n") * 120
+    assert size_if_cut(1500, 8192, [table], raw=False) is None

@@ -144,7 +144,9 @@ def test_json_schema_is_the_format(connect, server):
     assert server.bodies("/api/generate")[0]["format"] == City.model_json_schema()
 
 
-@pytest.mark.parametrize(("value", "sent"), [("10m", "10m"), (300, "300s"), (0, "0s"), (-1, "-1s"), (1.5, "1.5s")])
+@pytest.mark.parametrize(
+    ("value", "sent"), [("10m", "10m"), (300, "300s"), (0, "0s"), (-1, "-1s"), (1.5, "1.5s"), (2592000, "2592000s")]
+)
 def test_keep_alive(connect, server, value, sent):
     client = connect(keep_alive=value)
     client.generate("Hello")

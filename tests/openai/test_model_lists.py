@@ -20,7 +20,25 @@ def test_both_forms(value: Any) -> None:
     assert [info.name for info in read_models(value)] == ["a", "b"]
 
 
-@pytest.mark.parametrize("data", [{"a": {"id": "a"}}, "a", 5, None, True])
+def test_a_list_that_is_null_is_empty(client: MakeClient, stub: OpenAIStub) -> None:
+    """As Ollama's `/v1/models` where no model is installed."""
+    stub.on("/v1/models", lambda _: Reply({"object": "list", "data": None}))
+    assert client().list_models() == []
+
+
+def test_the_only_model_is_another_one_after_a_restart(client: MakeClient, stub: OpenAIStub) -> None:
+    one = client(model_name=None)
+    stub.models = [{"id": "before"}]
+    assert one.generate("hi")
+    stub.models = [{"id": "after"}]
+    missing = {"error": {"message": "The model `before` does not exist.", "code": "model_not_found"}}
+    stub.refuse(Reply(missing, 404), lambda body: body["model"] == "before")
+    assert one.generate("hi")
+    assert one.generate("hi")
+    assert [body["model"] for body in stub.bodies] == ["before", "before", "after", "after"]
+
+
+@pytest.mark.parametrize("data", [{"a": {"id": "a"}}, "a", 5, True])
 def test_what_is_no_list(data: Any) -> None:
     for value in ({"data": data}, data):
         with pytest.raises(ProtocolError, match="is not a list"):
@@ -89,5 +107,5 @@ def test_each_entry_is_a_model_or_the_list_is_an_error(value: Any) -> None:
         models = read_models(value)
     except LollmsError:
         return
-    assert [info.name for info in models] == [entry["id"] for entry in known(entries)]
+    assert [info.name for info in models] == [entry["id"] for entry in known(entries or [])]
     assert all(info.name.strip() for info in models)

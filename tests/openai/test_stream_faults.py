@@ -337,6 +337,14 @@ def test_a_code_that_is_no_status(code: object) -> None:
     assert "boom" in error.message
 
 
+def test_tokens_of_a_minute_are_no_window() -> None:
+    """As Bedrock says it, through a gateway."""
+    said = "BedrockException - Too many tokens, please wait before trying again."
+    error = answer_error({"error": {"message": said, "code": "429"}})
+    assert type(error) is RateLimitError
+    assert error.retryable
+
+
 @given(st.text(max_size=6) | st.integers() | st.floats() | st.none() | st.booleans() | st.lists(st.text(), max_size=1))
 @settings(deadline=None)
 def test_any_code_is_an_error_of_ours(code: object) -> None:

@@ -99,6 +99,8 @@ class OllamaBackend(HTTPBackend):
         wrong = next((end for end in ("/v1", "/api") if self.address.path.endswith(end)), None)
         if wrong is not None and type(error) is APIStatusError:
             error.hint = f"Leave {wrong} out of host_address: it is the address of the server alone."
+        if status == 401 and b"signin_url" in body:  # a model that runs in Ollama's cloud
+            error.hint = "Sign the server in: `ollama signin`."
         return error
 
     # --- generations -----------------------------------------------------------------------------------------------

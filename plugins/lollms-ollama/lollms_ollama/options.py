@@ -55,4 +55,4 @@ def duration(value: str | int | float) -> str:
 
     `/api/embed` takes text alone, so numbers are always written out.
     """
-    return value if isinstance(value, str) else f"{value:g}s"
+    return value if isinstance(value, str) else f"{f'{value:f}'.rstrip('0').rstrip('.')}s"  # Go knows no exponents

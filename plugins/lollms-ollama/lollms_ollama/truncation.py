@@ -62,6 +62,8 @@ def size_if_cut(
     size = _size(texts, raw)
     if window is not None and reported - window // 2 in _HALF:
         cut = size.likely > _MARKED_MARGIN * reported
+    elif window is not None and _MARGIN * size.likely <= window:
+        return None  # it fits, and looks long only because its tokens are: tables, deep indents
     else:
         cut = (size.likely if small_vocabulary else size.least) > _MARGIN * reported
     return round(size.likely) if cut else None

@@ -229,11 +229,15 @@ class OpenAIBackend(HTTPBackend):
         return error
 
     def revise(self, request: GenerationRequest, call: StreamCall, error: LollmsError) -> Exchange[StreamCall | None]:
-        yield from ()
+        body = dict(call.request.json)
+        if isinstance(error, ModelNotFoundError) and self._only_model and body["model"] == self._only_model:
+            # The server was started again, with another model than the one that it had alone.
+            gone, self._only_model = self._only_model, None
+            model = yield from self._resolve(request.model)
+            return None if model == gone else self._call(request, {**body, "model": model})
         refusal = self._refusals.get(error)
         if refusal is None:
             return None
-        body = dict(call.request.json)
         if self._without_refused(request, body, refusal) or self._with_less(request, body, refusal, error):
             return self._call(request, body)
         _explain(request, refusal, error)

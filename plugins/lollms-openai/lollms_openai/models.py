@@ -24,6 +24,8 @@ def read_models(value: Any) -> list[ModelInfo]:
     entries = value.get("data") if isinstance(value, dict) else value
     if isinstance(value, dict) and is_error(value):
         raise answer_error(value)
+    if isinstance(value, dict) and "data" in value and entries is None:
+        entries = []  # as Go writes a list without entries
     if not isinstance(entries, list):
         raise not_due(value, "the server's list of models is not a list")
     for place, entry in enumerate(entries, 1):
