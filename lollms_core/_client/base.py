@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import contextlib
 import difflib
+import functools
 import inspect
 import logging
 import os
@@ -419,6 +420,10 @@ def _stop_all() -> None:
 
 
 def _made(backend: type[Backend], settings: BackendSettings) -> Backend:
+    theirs = () if backend.Options is None else backend.Options.model_fields
+    if clash := ", ".join(sorted(_arguments().intersection(theirs))):
+        problem = f"its Options have names of LollmsClient's own arguments, which never reach them: {clash}"
+        raise ContractError(f"the backend of the {settings.format} format: {problem}", format=settings.format)
     try:
         made = backend(settings)
         problem = capabilities_problem(made.capabilities)
@@ -437,10 +442,16 @@ def _made(backend: type[Backend], settings: BackendSettings) -> Backend:
     return made
 
 
+@functools.cache
+def _arguments() -> frozenset[str]:
+    """The client's own arguments."""
+    return frozenset(inspect.signature(ClientBase).parameters) - {"backend_options"}
+
+
 def _suggest(error: UnsupportedOptionError, backend: type[Backend], settings: BackendSettings) -> None:
     """Say of an unknown option what was probably meant: an option of a call, or one of the client's own arguments."""
     theirs = [] if backend.Options is None else backend.Options.model_fields
-    ours = [name for name in inspect.signature(ClientBase).parameters if name != "backend_options"]
+    ours = sorted(_arguments())
     for name in settings.options:
         if name in theirs:
             continue

@@ -208,6 +208,13 @@ def test_a_program_that_a_coroutine_wants_to_end(strangers):
             assert other.result(PATIENCE) == "begin end"
 
 
+def test_options_with_names_of_the_clients_own_arguments(strangers):
+    source = f"{HEAD}    class Options(BaseModel):\n        strict: bool = False\n{GENERATE}"
+    strangers.install("from pydantic import BaseModel\n" + source, bad="B")
+    with pytest.raises(ContractError, match=r"names of LollmsClient's own arguments.*: strict"):
+        LollmsClient(default_generation_mode="bad")
+
+
 def test_a_constructor_that_wants_to_end_the_program(strangers):
     strangers.install(
         HEAD + "    def __init__(self, settings):\n        raise SystemExit('no key')\n" + GENERATE, bad="B"
