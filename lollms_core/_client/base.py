@@ -12,14 +12,14 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from lollms_core._bridges import processes
 from lollms_core._bridges.signals import raised_by_handler
 from lollms_core._client.asked_backend import AskedBackend
 from lollms_core._client.dialogues import Ask
-from lollms_core._client.layers import Layers
+from lollms_core._client.layers import ActiveExtension, Layers
 from lollms_core._client.pipeline import ONLY_REASONING, ONLY_REASONING_HINT, Pipeline, as_lollms_error
 from lollms_core._client.registry import (
     active_extensions,
@@ -226,13 +226,14 @@ class ClientBase:
         self._asked = AskedBackend(self.backend, format)
         self._builder = RequestBuilder(self.backend)
         self._say_unused(settings)
-        active = []
-        if extensions:
-            try:
-                active = active_extensions(extensions, self._info(settings))
-            except BaseException:
-                self._close_backend()
-                raise
+        active: list[ActiveExtension] = []
+        try:
+            active.extend(active_extensions(extensions, self._info(settings)) if extensions else ())
+        except BaseException:  # nobody will have a client to close
+            self._close_backend()
+            self._close_extensions(active)
+            self._asked.portal.close()
+            raise
         self._layers = Layers(active, self._asked)
         self.extensions: tuple[Extension, ...] = tuple(each.extension for each in active)
         """The active extensions, outermost first: this client's own copies."""
@@ -372,29 +373,29 @@ class ClientBase:
         try:
             self._close_backend()
         finally:
-            self._close_extensions()
+            self._close_extensions(self._layers.extensions)
             self._asked.closed = True
             self._asked.portal.close()
 
     def _close_backend(self) -> None:
+        self._close_one(f"the {self.format} format", self._asked.close)
+
+    def _close_extensions(self, extensions: Iterable[ActiveExtension]) -> None:
+        for active in extensions:
+            self._close_one(str(active), functools.partial(_ended, active.extension))
+
+    def _close_one(self, what: str, close: Callable[[], Iterable[Any]]) -> None:
         try:
-            for value in self._asked.close():
-                if inspect.isawaitable(value):
-                    self._end_in_time(value)
-        except Exception:
-            # Whatever the caller has is there already, and what there was to free is not to be used any more.
-            logger.warning("closing the %s format failed", self.format, exc_info=True)
-
-    def _close_extensions(self) -> None:
-        for active in self._layers.extensions:
-            try:
-                ending = active.extension.close()
+            for ending in close():
                 if inspect.isawaitable(ending):
-                    self._end_in_time(ending)
-            except Exception:
-                logger.warning("closing %s failed", active, exc_info=True)
+                    self._end_in_time(ending, what)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) or raised_by_handler(error):
+                raise
+            # Whatever the caller has is there already, and what there was to free is not to be used any more.
+            logger.warning("closing %s failed", what, exc_info=True)
 
-    def _end_in_time(self, closing: Awaitable[None]) -> None:
+    def _end_in_time(self, closing: Awaitable[None], what: str) -> None:
         cancel = CancelToken()
         timer = threading.Timer(_LONGEST_CLOSE, cancel.cancel)
         timer.daemon = True
@@ -402,9 +403,14 @@ class ClientBase:
         try:
             self._asked.portal.run(closing, cancel)
         except CallCancelledError:
-            logger.warning("closing the %s format did not end within %g seconds", self.format, _LONGEST_CLOSE)
+            logger.warning("closing %s did not end within %g seconds", what, _LONGEST_CLOSE)
         finally:
             timer.cancel()
+
+
+def _ended(extension: Extension) -> list[Any]:
+    """What the `close` of an extension gives, which may be async."""
+    return [extension.close()]
 
 
 _clients: weakref.WeakSet[ClientBase] = weakref.WeakSet()

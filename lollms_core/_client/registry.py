@@ -13,13 +13,12 @@ import difflib
 import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
-from lollms_core._bridges.loop_thread import LoopThread
 from lollms_core._bridges.signals import raised_by_handler
 from lollms_core._client.layers import ActiveExtension
 from lollms_core.contract.backend import ALL_HOOKS, Backend, capabilities_problem, checked_options, near_misses
@@ -64,9 +63,6 @@ logger = logging.getLogger("lollms")
 
 BACKENDS_GROUP = "lollms.backends"
 EXTENSIONS_GROUP = "lollms.extensions"
-
-_LONGEST_CLOSE = 5.0
-"""Seconds for a coroutine `close` of an extension whose client cannot be made."""
 
 _BUILT_IN = {
     "lollms": "lollms_core._backends.lollms:LollmsBackend",
@@ -488,8 +484,8 @@ def _is_postponed(function: Any) -> bool:
     )
 
 
-def active_extensions(chosen: Sequence[Any], client: ClientInfo) -> list[ActiveExtension]:
-    """The extensions of one client, ready for it.
+def active_extensions(chosen: Sequence[Any], client: ClientInfo) -> Iterator[ActiveExtension]:
+    """The extensions of one client, ready for it, one by one: whoever asks for them closes those that have started.
 
     Args:
         chosen: as `LollmsClient(extensions=…)` has them: names, `{name: options}`, objects, classes.
@@ -502,39 +498,9 @@ def active_extensions(chosen: Sequence[Any], client: ClientInfo) -> list[ActiveE
     """
     if isinstance(chosen, (str, bytes, Mapping)) or not isinstance(chosen, Iterable):
         raise TypeError(f"extensions must be a list of names or of extensions, not {type(chosen).__name__}")
-    active: list[ActiveExtension] = []
-    try:
-        for item in chosen:
-            for made in _made_extensions(item):
-                started = _started(made, client)
-                active.append(started)
-    except BaseException:  # nobody will have a client to close
-        _close(active)
-        raise
-    return active
-
-
-def _close(started: Iterable[ActiveExtension]) -> None:
-    for active in started:
-        try:
-            ending = active.extension.close()
-            if inspect.isawaitable(ending):
-                _end_in_time(ending)
-        except BaseException as error:
-            if _is_callers(error):
-                raise
-            logger.warning("closing %s failed", active, exc_info=True)
-
-
-def _end_in_time(closing: Awaitable[Any]) -> None:
-    async def awaited() -> None:
-        await closing
-
-    portal = LoopThread()
-    try:
-        portal.submit(awaited()).result(_LONGEST_CLOSE)
-    finally:
-        portal.close()
+    for item in chosen:
+        for made in _made_extensions(item):
+            yield _started(made, client)
 
 
 def _made_extensions(item: Any) -> Iterator[ActiveExtension]:

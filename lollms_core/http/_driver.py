@@ -13,7 +13,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -305,8 +305,10 @@ def _attempts(
             return
         except LollmsError as error:
             if plan.turns is not None:
-                # A server that has refused to answer, or whose connection is gone, is at nothing.
-                plan.turns.left() if call.streaming or isinstance(error, APITimeoutError) else plan.turns.ended()
+                if call.streaming or isinstance(error, APITimeoutError):
+                    plan.turns.left()
+                else:  # a server that has refused to answer, or whose connection is gone, is at nothing
+                    plan.turns.ended()
             call.close()
             if call.began or call.stopping or isinstance(error, ContractError):
                 yield from held
@@ -385,11 +387,7 @@ def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]
                 raise html_error(data + (yield functools.partial(response.read_some, _ERROR_BODY)), call.where)
             maybe_page = False
         given = feed(data)
-        try:
-            pieces = iter(given)
-        except TypeError:
-            raise _no_chunk(given, given, decoder, "feed", policy) from None
-        for chunk in pieces:
+        for chunk in _pieces(given, decoder, "feed", policy):
             if chunk.__class__ is not Chunk:
                 raise _no_chunk(chunk, given, decoder, "feed", policy)
             call.began = True
@@ -402,11 +400,7 @@ def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]
         held += _held_back(decoder)
         raise CallCancelledError("cancelled")
     given = decoder.close()
-    try:
-        pieces = iter(given)
-    except TypeError:
-        raise _no_chunk(given, given, decoder, "close", policy) from None
-    for chunk in pieces:
+    for chunk in _pieces(given, decoder, "close", policy):
         if chunk.__class__ is not Chunk:
             raise _no_chunk(chunk, given, decoder, "close", policy)
         call.began = True
@@ -418,6 +412,14 @@ def _decoder(plan: StreamCall, response: Response, policy: Policy) -> Decoder:
     if not isinstance(decoder, Decoder):
         raise wrong_value(decoder, "a Decoder", "StreamCall.decoder", policy.format)
     return decoder
+
+
+def _pieces(given: Any, decoder: Decoder, method: str, policy: Policy) -> Iterator[Any]:
+    """What a decoder's method gave, one by one. No generator, as this is done for every read."""
+    try:
+        return iter(given)
+    except TypeError:
+        raise _no_chunk(given, given, decoder, method, policy) from None
 
 
 def _no_chunk(piece: Any, given: Any, decoder: Decoder, method: str, policy: Policy) -> ContractError:
