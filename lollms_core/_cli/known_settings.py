@@ -69,7 +69,7 @@ SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in _ALL}
 def out_of_range(name: str, value: Any) -> str:
     """What is wrong with the size of a number; empty if nothing is."""
     from lollms_core import InvalidRequestError
-    from lollms_core._client.requests import checked_number
+    from lollms_core._client.argument_checks import checked_number
 
     if isinstance(value, bool) or not isinstance(value, (int, float)) or SETTINGS[name].kind is INTEGER_OR_TEXT:
         return ""

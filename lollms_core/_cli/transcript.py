@@ -73,7 +73,7 @@ class Conversation:
         Raises:
             InvalidRequestError: there is no such file, or it holds something else.
         """
-        from lollms_core._client.requests import as_message
+        from lollms_core._client.given_messages import as_message
 
         try:
             text = path.read_text(encoding="utf-8-sig")

@@ -9,9 +9,9 @@ from typing import Any
 from lollms_core._bridges.loop_thread import LoopThread
 from lollms_core._bridges.tasks import await_unless_cancelled, iterate_in_loop, iterate_unless_cancelled
 from lollms_core._bridges.threads import iterate_in_thread, run_in_thread
+from lollms_core._client.fitting import fitted
 from lollms_core._client.pipeline import as_lollms_error
 from lollms_core._client.registry import nonblocking_hooks, plugin_manager
-from lollms_core._client.requests import fitted
 from lollms_core._client.value_calls import value_problem
 from lollms_core.contract.backend import Backend
 from lollms_core.contract.errors import ClientClosedError, ContractError, LollmsError, a_kind

@@ -20,7 +20,8 @@ from lollms_core._client.base import (
 )
 from lollms_core._client.code_generation import ask_for_codes
 from lollms_core._client.dialogues import Dialogue
-from lollms_core._client.requests import GenerateOptions, TextOptions, some_images
+from lollms_core._client.given_messages import some_images
+from lollms_core._client.requests import GenerateOptions, TextOptions
 from lollms_core._client.streams import adrive
 from lollms_core._client.value_calls import ValueCall
 from lollms_core.contract.errors import ErrorDict, LollmsError

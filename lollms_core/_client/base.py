@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from lollms_core._bridges import processes
 from lollms_core._bridges.signals import raised_by_handler
+from lollms_core._client.argument_checks import check_settings, checked_number
 from lollms_core._client.asked_backend import AskedBackend
 from lollms_core._client.dialogues import Ask
 from lollms_core._client.layers import ActiveExtension, Layers
@@ -32,8 +33,6 @@ from lollms_core._client.requests import (
     GenerateOptions,
     RequestBuilder,
     answer_check,
-    check_settings,
-    checked_number,
     default_float,
     default_int,
     is_chosen,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from lollms_core._client.argument_checks import check_text, check_tokens
 from lollms_core._client.pipeline import as_lollms_error
-from lollms_core._client.requests import check_text, check_tokens
 from lollms_core.contract.backend import Backend
 from lollms_core.contract.errors import ContractError, InvalidRequestError, LollmsError, UnsupportedError, a_kind
 from lollms_core.contract.types import (

@@ -184,6 +184,6 @@ def near_misses(name: str, known: Iterable[str], *, all_of_them: str = "Availabl
 def _plain(said: str) -> str:
     """What pydantic says of a value, as the rest of a sentence that begins with the value's name."""
     begin = "Input should be "
-    return (
-        f"must be {said[len(begin) :].partition(', unable to')[0]}" if said.startswith(begin) else f"is wrong: {said}"
-    )
+    if said.startswith(begin):
+        return f"must be {said[len(begin) :].partition(', unable to')[0]}"
+    return f"is wrong: {said.removeprefix('Value error, ')}"

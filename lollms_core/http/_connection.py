@@ -15,6 +15,7 @@ What is used below urllib3's public face, why, and what fails when it changes (`
 from __future__ import annotations
 
 import contextlib
+import email.errors
 import errno
 import http.client
 import io
@@ -192,6 +193,9 @@ class BulkResponse(http.client.HTTPResponse):
         if self._raw.ended:
             # To the standard one, the end of the connection is as good as the line that ends a head.
             raise http.client.RemoteDisconnected("the connection ended within the head of the answer")
+        if any(isinstance(defect, email.errors.MissingHeaderBodySeparatorDefect) for defect in self.headers.defects):
+            # All that stands behind such a line, the length of the answer too, would be taken for no header.
+            raise http.client.HTTPException("a line of the head is no header")
         if not self.chunked and self.headers.get("transfer-encoding", "").strip().lower() == "chunked":
             # White space may follow a header's value (RFC 9112, section 5), which the standard one keeps.
             self.chunked, self.chunk_left, self.length = True, None, None

@@ -159,11 +159,8 @@ def status_error(
         where: the address of the server, for messages.
         key_hint: what to do about a missing or wrong key.
     """
-    content_type = headers.get("content-type", "")
-    if "text/html" in content_type:
-        text = f"an HTML page: {excerpt(_TAGS.sub(b' ', body[:20000]))}"
-    else:
-        text = error_text(body)
+    page = "text/html" in headers.get("content-type", "")
+    text = f"an HTML page: {excerpt(_TAGS.sub(b' ', body[:20000]))}" if page else error_text(body)
     code, _ = error_code(body)
     message = mask(f"{where} answered with status {status}" + (f": {text}" if text else ""))
     if 300 <= status < 400:
@@ -176,7 +173,7 @@ def status_error(
         return AuthenticationError(
             "the proxy asks for a user name and a password (status 407)", status_code=status, hint=_PROXY_KEY
         )
-    if status == 404 and (_MODEL.search(text) or code == "model_not_found"):
+    if status == 404 and (code == "model_not_found" or (not page and _MODEL.search(text))):
         return ModelNotFoundError(
             message, status_code=status, hint="`client.list_models()` lists the names that it knows."
         )
@@ -201,7 +198,8 @@ def status_error(
 def _wait_hint(wait: float | None) -> str:
     if wait is None:
         return "Send fewer requests at once."
-    return f"Wait {wait:g} second{'' if wait == 1 else 's'}; send fewer requests at once."
+    seconds = f"{wait:.0f}" if wait >= 10 else f"{wait:.2g}"
+    return f"Wait {seconds} second{'' if wait == 1 else 's'}; send fewer requests at once."
 
 
 def _redirect(status: int, headers: Mapping[str, str], where: str) -> LollmsError:

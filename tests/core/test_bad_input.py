@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lollms_core import LollmsClient
-from lollms_core._client.requests import check_text, checked_number
+from lollms_core._client.argument_checks import check_text, checked_number
 from lollms_core.contract import errors
 
 

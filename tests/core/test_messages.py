@@ -32,7 +32,7 @@ from lollms_core import (
     UnsupportedOptionWarning,
     hookimpl,
 )
-from lollms_core._client.requests import as_message
+from lollms_core._client.given_messages import as_message
 from lollms_core.protocols.openai import wire_messages
 from tests.support.results import result_of
 
@@ -321,3 +321,34 @@ def test_arguments_of_a_call_are_a_dictionary() -> None:
     wrong: Any = ["Rome"]
     with pytest.raises(TypeError, match="must be a dictionary, not list"):
         ToolCall(name="weather", arguments=wrong)
+
+
+class Seeing(Remembering):
+    capabilities = Capabilities(options=frozenset({"messages"}), vision=True)
+
+
+class SeeingText(Seeing):
+    capabilities = Capabilities(options=frozenset(), vision=True)
+    prompt = ""
+
+    @hookimpl
+    def generate(self, request: GenerationRequest) -> Iterator[Chunk]:
+        SeeingText.prompt = request.prompt
+        yield Chunk("ok")
+
+
+def test_an_image_that_came_with_a_tools_result_stays_when_the_result_cannot_be_said() -> None:
+    result = Message("tool", [RESULT, IMAGE])
+    with LollmsClient(default_generation_mode=Seeing, raise_errors=True) as client:
+        with pytest.warns(UnsupportedOptionWarning, match="results of tools"):
+            client.chat([TALK[0], result])
+        assert Remembering.seen == (TALK[0], Message("user", "", [IMAGE]))
+    with LollmsClient(default_generation_mode=SeeingText, raise_errors=True) as client:
+        with pytest.warns(UnsupportedOptionWarning, match="results of tools"):
+            client.chat([TALK[0], result])
+        assert SeeingText.prompt.startswith("!@>user: Rain in Paris?")
+
+
+def test_a_tool_that_gave_nothing_but_an_image_has_a_result_without_text() -> None:
+    assert as_message(Message("tool", [IMAGE])).parts == (ToolResult(text=""), IMAGE)
+    assert as_message(Message("tool", "")).parts == (ToolResult(text=""),)

@@ -12,7 +12,7 @@ from lollms_core import DEFAULTS, GenerateOptions, InvalidRequestError, LollmsCl
 from lollms_core._cli.app import COMMANDS
 from lollms_core._cli.commands import generate
 from lollms_core._cli.known_settings import SETTINGS
-from lollms_core._client.requests import checked_number
+from lollms_core._client.argument_checks import checked_number
 from lollms_core.contract._parameters import PARAMETERS, Parameter
 
 ALL = list(PARAMETERS.values())

@@ -306,3 +306,17 @@ def test_the_redirect_is_not_followed_and_names_its_target(ask: Ask, protocol: s
 def test_a_prompt_that_is_too_long_in_the_words_of_other_servers(said: str) -> None:
     body = json.dumps({"error": {"message": said}}).encode()
     assert isinstance(status_error(422, {}, body, where="the server"), ContextWindowError)
+
+
+def test_a_web_page_that_speaks_of_a_model_is_not_about_ours() -> None:
+    page = b"<html><title>The new model of our car</title>404</html>"
+    error = status_error(404, {"content-type": "text/html"}, page, where="the server")
+    assert not isinstance(error, ModelNotFoundError)
+    assert "right kind of server" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("wait", "told"), [("3600000", "3600000 seconds"), ("1", "1 second;"), ("0.25", "0.25 seconds"), ("12.5", "12 sec")]
+)
+def test_how_long_to_wait_is_told_as_people_write_it(wait: str, told: str) -> None:
+    assert told in status_error(429, {"retry-after": wait}, b"", where="the server").hint

@@ -143,6 +143,16 @@ def test_of_a_repeated_header_the_last_counts(ask):
     assert outcome.error.retry_after == 7
 
 
+@pytest.mark.parametrize("ask", [ask_sync, ask_async])
+@pytest.mark.parametrize("line", ["no header at all", "Spaced : out"])
+def test_a_line_that_is_no_header_hides_none_of_those_behind_it(ask, line):
+    head = f"HTTP/1.1 200 OK\r\n{line}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    with _Answering(head + chunk(event("text")) + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n") as server:
+        outcome = ask("openai", f"http://127.0.0.1:{server.port}", max_retries=0)
+    assert isinstance(outcome.error, ProtocolError)
+    assert "head of the answer" in str(outcome.error)
+
+
 FINISHED = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}\n\n'
 
 

@@ -177,6 +177,21 @@ def test_a_text_to_embed_is_bounded_by_the_batch_and_not_by_the_window(connect, 
     assert len(connect("long", truncate=truncate, model_options={"num_batch": 8192}).embed(text)) == 16
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "the input is too long for the model",
+        "input (3000 tokens) is too large to process. increase the physical batch size (current batch size: 2048)",
+        "the input length exceeds the context length",
+    ],
+)
+def test_a_text_that_is_too_long_to_embed_whatever_the_status(connect, server, said):
+    server.replies["/api/embed"].append(Reply(500, [{"error": said}]))
+    with pytest.raises(ContextWindowError) as caught:
+        connect(max_retries=0).embed("The sea")
+    assert "Split the text" in caught.value.hint
+
+
 def test_model_that_does_not_embed(connect):
     with pytest.raises(UnsupportedError, match="the model tiny-text does not support embeddings") as caught:
         connect("tiny-text").embed("The sea")

@@ -154,6 +154,12 @@ def test_keep_alive(connect, server, value, sent):
     assert server.bodies("/api/chat")[0]["keep_alive"] == server.bodies("/api/embed")[0]["keep_alive"] == sent
 
 
+@pytest.mark.parametrize("value", [True, float("inf"), float("nan")])
+def test_a_keep_alive_that_is_no_time_is_refused(connect, value):
+    with pytest.raises(ConfigurationError, match="keep_alive is wrong: a time is a text such as '10m' or a number of seconds"):
+        connect(keep_alive=value)
+
+
 def test_truncate(connect, server):
     connect(truncate=False).generate("Hello")
     assert server.bodies("/api/chat")[0]["truncate"] is False

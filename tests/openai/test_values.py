@@ -13,6 +13,7 @@ from lollms_core import (
     InvalidRequestError,
     ModelNotFoundError,
     ModelRequiredError,
+    ServerError,
     UnsupportedError,
 )
 from lollms_core.tokenizers import encoding_for
@@ -99,15 +100,27 @@ def test_a_server_with_llama_cpps_tokenizer(client: MakeClient, stub: OpenAIStub
         Reply({"tokens": []}),
         Reply({"error": "no such route"}, 405),
         error(400, "no such route"),
+        error(401, "this route needs another key"),
+        error(403, "this route is not for you"),
+        error(500, "no handler"),
     ],
 )
 def test_without_a_tokenizer_it_asks_once(client: MakeClient, stub: OpenAIStub, reply: Reply) -> None:
     stub.on("/tokenize", lambda _: reply)
-    one = client()
+    one = client(max_retries=0)
     count = result_of(one.count_tokens("hello there"))
     assert (count, count.exact) == (len(encoding_for("stub-model").encode("hello there")), False)
     assert one.detokenize(result_of(one.tokenize("hello there"))) == "hello there"
     assert [request.path for request in stub.requests] == ["/tokenize"]
+
+
+def test_a_moments_failure_is_not_taken_for_a_server_without_a_tokenizer(client: MakeClient, stub: OpenAIStub) -> None:
+    stub.on("/tokenize", lambda _: error(503, "loading the model"))
+    one = client(max_retries=0)
+    with pytest.raises(ServerError, match="loading"):
+        one.tokenize("hello")
+    stub.on("/tokenize", bytes_route)
+    assert one.tokenize("hi") == [104, 105]
 
 
 def test_a_server_that_is_down_is_not_a_server_without_a_tokenizer(client: MakeClient, stub: OpenAIStub) -> None:

@@ -26,6 +26,10 @@ _NOT_LOADED = re.compile(
     r"requires more system memory|(?:unable|failed) to load model|error loading model", re.IGNORECASE
 )
 _WRONG_TYPE = re.compile(r"\boption \S+ must be of ")
+_TOO_LONG = re.compile(
+    r"input .{0,40}too (?:long|large)|exceeds the (?:context|batch)|physical batch size", re.IGNORECASE
+)
+"""What the engine says of a text to embed, under a status that would mean another kind of fault."""
 _GAVE_UP = re.compile(r"token repeat limit reached")
 _NOT_IN_LIBRARY = re.compile(r"pull model manifest:.*(?:file does not exist|not found)", re.IGNORECASE)
 
@@ -95,7 +99,7 @@ def recognised_embedding(error: LollmsError, model: str) -> LollmsError:
         # The engine behind the server says: start it with `--embeddings`.
         hint = f"Choose a model made for it, such as nomic-embed-text. {pull_hint('nomic-embed-text')}"
         return UnsupportedError(f"the model {model} does not support embeddings", status_code=status, hint=hint)
-    if isinstance(error, ContextWindowError):
+    if isinstance(error, ContextWindowError) or _TOO_LONG.search(error.message):
         hint = (
             "A text to embed must fit into one batch (num_batch), which is 2048 tokens unless it is set, and into the "
             "window. Split the text, or set model_options={'num_batch': …} to as much as the window (ctx_size)."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +41,13 @@ class OllamaOptions(BaseModel):
     model_options: dict[str, Any] = Field(default_factory=dict)
     """Further fields of Ollama's `options` for every request, such as `num_gpu`, `num_batch` or `main_gpu`. Their types
     are checked by the backend, which raises `InvalidRequestError`."""
+
+    @field_validator("keep_alive", mode="before")
+    @classmethod
+    def _a_time(cls, value: Any) -> Any:
+        if isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
+            raise ValueError("a time is a text such as '10m' or a number of seconds; a negative one is for good")
+        return value
 
     @field_validator("model_options")
     @classmethod

@@ -78,6 +78,12 @@ class TokenRoutes:
 
 
 def _says_no_route(error: LollmsError) -> bool:
-    if isinstance(error, AuthenticationError | RateLimitError | ServerError):
-        return error.status_code == 501
+    if isinstance(error, ServerError):
+        # Some servers fail at every path that they do not know. 502 to 504 tell of a moment, not of a path.
+        return error.status_code in (500, 501)
+    if isinstance(error, RateLimitError):
+        return False
+    if isinstance(error, AuthenticationError):
+        # A gateway refuses what it was not told to let through; whether the key is good, a question will tell.
+        return True
     return isinstance(error, APIStatusError | InvalidRequestError | ProtocolError)
