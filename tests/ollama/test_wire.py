@@ -156,7 +156,7 @@ def test_keep_alive(connect, server, value, sent):
 
 @pytest.mark.parametrize("value", [True, float("inf"), float("nan")])
 def test_a_keep_alive_that_is_no_time_is_refused(connect, value):
-    with pytest.raises(ConfigurationError, match="keep_alive is wrong: a time is a text such as '10m' or a number of seconds"):
+    with pytest.raises(ConfigurationError, match="keep_alive is wrong: a time is a text such as"):
         connect(keep_alive=value)
 
 
