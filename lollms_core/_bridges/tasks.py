@@ -13,11 +13,13 @@ from lollms_core._bridges.loop_thread import LoopThread
 from lollms_core.contract.errors import CallCancelledError
 from lollms_core.contract.types import CancelToken
 
-__all__ = ["await_unless_cancelled", "iterate_in_loop", "iterate_unless_cancelled"]
+__all__ = ["FROM_WITHIN", "await_unless_cancelled", "iterate_in_loop", "iterate_unless_cancelled"]
 
 T = TypeVar("T")
 
 logger = logging.getLogger("lollms")
+
+FROM_WITHIN = "the call was cancelled by what answers it, the backend or an extension, and not by whoever asked"
 
 _AHEAD = 64
 """How many items a backend may be ahead of its reader."""
@@ -36,7 +38,7 @@ async def await_unless_cancelled(awaitable: Awaitable[T], cancel: CancelToken) -
     try:
         await asyncio.wait({work})
         if work.cancelled():
-            raise CallCancelledError("the call was cancelled")
+            raise CallCancelledError("the call was cancelled" if cancel.cancelled else FROM_WITHIN)
         return work.result()
     except asyncio.CancelledError:
         cancel.cancel()
@@ -125,7 +127,7 @@ async def iterate_unless_cancelled(
     """Iterate an async stream so that `cancel`, from any thread, ends it wherever it waits. A cancelled one just ends.
 
     Raises:
-        CallCancelledError: the backend cancelled its own task.
+        CallCancelledError: what answers cancelled its own task.
     """
     items: asyncio.Queue[T | _End] = asyncio.Queue()
     pump: _Pump[T] = _Pump(open_stream, items.put_nowait)
@@ -140,7 +142,7 @@ async def iterate_unless_cancelled(
             yield item
         if isinstance(item.error, asyncio.CancelledError):
             if not cancel.cancelled:
-                raise CallCancelledError("the backend cancelled its own answer")
+                raise CallCancelledError(FROM_WITHIN)
         elif item.error is not None:
             raise item.error
     finally:
@@ -156,7 +158,7 @@ def iterate_in_loop(
     """Iterate an async stream from sync code, in the caller's context. Nothing starts before the first `next`.
 
     Raises:
-        CallCancelledError: the backend cancelled its own task.
+        CallCancelledError: what answers cancelled its own task.
         BackendError: the caller runs in the loop, and would wait for itself.
     """
     portal.refuse_to_wait_for_itself()
@@ -191,7 +193,7 @@ def iterate_in_loop(
         ended = True
         if isinstance(item.error, asyncio.CancelledError):
             if not cancel.cancelled:
-                raise CallCancelledError("the backend cancelled its own answer")
+                raise CallCancelledError(FROM_WITHIN)
         elif item.error is not None:
             raise item.error
     finally:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any, TypeVar
 
 from lollms_core._bridges.limits import wait_for
+from lollms_core._bridges.tasks import FROM_WITHIN
 from lollms_core.contract.errors import CallCancelledError
 from lollms_core.contract.types import CancelToken
 
@@ -73,7 +74,7 @@ def _not_the_readers(error: BaseException) -> BaseException:
     """What blocking work has raised. Its cancellation of something of its own must not look like that of the reader."""
     if not isinstance(error, asyncio.CancelledError):
         return error
-    known = CallCancelledError("the backend cancelled its own work")
+    known = CallCancelledError(FROM_WITHIN)
     known.__cause__ = error
     return known
 

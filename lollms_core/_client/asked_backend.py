@@ -10,9 +10,9 @@ from lollms_core._bridges.loop_thread import LoopThread
 from lollms_core._bridges.tasks import await_unless_cancelled, iterate_in_loop, iterate_unless_cancelled
 from lollms_core._bridges.threads import iterate_in_thread, run_in_thread
 from lollms_core._client.fitting import fitted
+from lollms_core._client.hook_checks import value_problem
 from lollms_core._client.pipeline import as_lollms_error
 from lollms_core._client.registry import nonblocking_hooks, plugin_manager
-from lollms_core._client.value_calls import value_problem
 from lollms_core.contract.backend import Backend
 from lollms_core.contract.errors import ClientClosedError, ContractError, LollmsError, a_kind
 from lollms_core.contract.pending import Pending
@@ -156,5 +156,5 @@ class AskedBackend:
         return as_lollms_error(error, self.format)
 
     def complain(self, problem: str) -> ContractError:
-        """The error for a breach of the contract."""
-        return ContractError(f"the {self.format} format {problem}", format=self.format)
+        """The error for a breach of the contract by what `generate` yields."""
+        return ContractError(f"`generate` of the {self.format} format {problem}", format=self.format)

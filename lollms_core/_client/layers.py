@@ -20,10 +20,10 @@ from lollms_core._bridges.loop_thread import LoopThread
 from lollms_core._bridges.signals import raised_by_handler
 from lollms_core._bridges.tasks import await_unless_cancelled, iterate_in_loop, iterate_unless_cancelled
 from lollms_core._bridges.threads import iterate_in_thread, run_in_thread
-from lollms_core._client.pipeline import Pipeline, as_lollms_error, chunk_problem
+from lollms_core._client.hook_checks import chunk_problem, value_problem
+from lollms_core._client.pipeline import Pipeline, as_lollms_error
 from lollms_core._client.requests import request_problem
 from lollms_core._client.streams import Unlisted, close_stream, close_stream_async
-from lollms_core._client.value_calls import value_problem
 from lollms_core.contract.errors import (
     ContractError,
     ExtensionError,

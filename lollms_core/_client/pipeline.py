@@ -12,27 +12,24 @@ import time
 from collections.abc import (
     Callable,
     Iterator,
-    Mapping,
     Sequence,
 )
-from typing import Any, get_args
+from typing import Any
 
 from lollms_core._bridges.signals import raised_by_handler
-from lollms_core.contract.errors import BackendError, ContractError, InvalidAnswerError, LollmsError, a_kind, described
+from lollms_core._client.hook_checks import chunk_problem
+from lollms_core.contract.errors import BackendError, ContractError, InvalidAnswerError, LollmsError, described
 from lollms_core.contract.types import (
     MSG_TYPE,
     CancelToken,
     Chunk,
     Completion,
     FinishReason,
-    Image,
     Part,
-    ProviderPart,
     ReasoningPart,
     TextPart,
     Timings,
     ToolCall,
-    ToolResult,
     Usage,
 )
 from lollms_core.text import ReasoningSplitter, StopFilter, SurrogateJoiner
@@ -42,12 +39,10 @@ __all__ = [
     "ONLY_REASONING_HINT",
     "Pipeline",
     "as_lollms_error",
-    "chunk_problem",
 ]
 
 logger = logging.getLogger("lollms")
 
-_FINISH_REASONS = frozenset(get_args(FinishReason))
 _TEXT = MSG_TYPE.MSG_TYPE_CHUNK
 _REASONING = MSG_TYPE.MSG_TYPE_REASONING
 
@@ -174,7 +169,7 @@ class Pipeline:
 
     def _broken(self, chunk: object) -> ContractError:
         problem = chunk_problem(chunk, ended=self._finish is not None)
-        return ContractError(f"the {self.format} format {problem}", format=self.format)
+        return ContractError(f"`generate` of the {self.format} format {problem}", format=self.format)
 
     def flush(self) -> Sequence[Chunk]:
         """Text that was held back, at the end of the stream or before an error."""
@@ -291,35 +286,6 @@ class Pipeline:
             texts, thoughts = more_texts, more_thoughts
             if part is not None:
                 yield part
-
-
-def chunk_problem(chunk: Any, *, ended: bool) -> str:
-    """What is wrong with what a stream has yielded, as the rest of a sentence; empty if nothing is.
-
-    Args:
-        chunk: whatever it is.
-        ended: the closing record has come already.
-    """
-    if type(chunk) is not Chunk:
-        return f"yielded {a_kind(chunk)} where a Chunk is due"
-    whole: tuple[Any, ...] = chunk  # what is in it may be anything
-    text, kind, finish, usage, metadata, part = whole
-    if type(text) is not str:
-        return f"yielded a Chunk whose text is {a_kind(text)}, not a str"
-    if kind != _TEXT and kind != _REASONING:
-        return f"yielded a Chunk whose type is {kind!r}, which is neither text nor reasoning"
-    if (text or part is not None) and ended:
-        return "yielded text after the chunk that ended its answer"
-    if finish is not None and (not isinstance(finish, str) or finish not in _FINISH_REASONS):
-        known = ", ".join(sorted(_FINISH_REASONS))
-        return f"ended its answer with the finish reason {finish!r}, which is not one of {known}"
-    if usage is not None and not isinstance(usage, Usage):
-        return f"yielded a Chunk whose usage is {a_kind(usage)}, not a Usage"
-    if metadata and not isinstance(metadata, Mapping):
-        return f"yielded a Chunk whose metadata is {a_kind(metadata)}, not a mapping"
-    if part is not None and (text or not isinstance(part, (Image, ToolCall, ToolResult, ProviderPart))):
-        return f"yielded a Chunk whose part is {a_kind(part)}" + (" beside a text" if text else "")
-    return ""
 
 
 def as_lollms_error(error: BaseException, format: str) -> LollmsError:

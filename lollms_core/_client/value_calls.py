@@ -5,13 +5,14 @@ Each is a generator, which the sync and the async client run alike.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from lollms_core._client.argument_checks import check_text, check_tokens
+from lollms_core._client.hook_checks import step_problem
 from lollms_core._client.pipeline import as_lollms_error
 from lollms_core.contract.backend import Backend
-from lollms_core.contract.errors import ContractError, InvalidRequestError, LollmsError, UnsupportedError, a_kind
+from lollms_core.contract.errors import ContractError, InvalidRequestError, LollmsError, UnsupportedError
 from lollms_core.contract.types import (
     CancelToken,
     DetokenizeRequest,
@@ -20,7 +21,6 @@ from lollms_core.contract.types import (
     ListPersonalitiesRequest,
     ModelInfo,
     ModelInfoRequest,
-    Personality,
     PullModelRequest,
     PullProgress,
     TokenCount,
@@ -41,7 +41,6 @@ __all__ = [
     "pull_request",
     "pulling",
     "tokenize",
-    "value_problem",
 ]
 
 T = TypeVar("T")
@@ -147,8 +146,7 @@ class Download:
         self._format = format
 
     def feed(self, step: Any) -> tuple[PullProgress]:
-        if not isinstance(step, PullProgress):
-            problem = _not_due(step, "a PullProgress")
+        if problem := step_problem(step):
             raise ContractError(f"`pull_model` of the {self._format} format {problem}", format=self._format)
         return (step,)
 
@@ -160,48 +158,6 @@ class Download:
 
     def end(self) -> tuple[()]:
         return ()
-
-
-def value_problem(hook: str, request: Any, value: Any) -> str:
-    """What is wrong with a hook's value, as the rest of a sentence; empty if nothing is. `None`: not implemented."""
-    if value is None:
-        return ""
-    if hook in _KINDS:
-        return "" if isinstance(value, _KINDS[hook]) else _not_due(value, f"a {_KINDS[hook].__name__}")
-    if hook in _ITEMS:
-        kind, due = _ITEMS[hook]
-        return "" if _is_list(value, kind) else _not_due(value, f"a list of {due}")
-    if hook == "embed":
-        if not _is_list(value, (list, tuple)):
-            return _not_due(value, "a list of lists of numbers")
-        for vector in value:
-            if not _is_list(vector, (int, float)):
-                return _not_due(vector, "a list of numbers for each text")
-        if len(value) != len(request.texts):
-            return f"gave {len(value)} embeddings for {len(request.texts)} texts"
-        if len(sizes := sorted({len(vector) for vector in value})) > 1:
-            return f"gave embeddings of different lengths: {', '.join(map(str, sizes))}"
-    return ""
-
-
-_KINDS: Mapping[str, type] = {"count_tokens": TokenCount, "detokenize": str, "model_info": ModelInfo}
-_ITEMS: Mapping[str, tuple[type, str]] = {
-    "tokenize": (int, "int"),
-    "list_models": (ModelInfo, "ModelInfo"),
-    "list_personalities": (Personality, "Personality"),
-}
-
-
-def _is_list(value: Any, kind: type | tuple[type, ...]) -> bool:
-    """Whether it is a list of nothing else. Its types are looked at, not its items: a text has thousands of tokens."""
-    return isinstance(value, (list, tuple)) and all(issubclass(each, kind) for each in {*map(type, value)})
-
-
-def _not_due(value: Any, due: str) -> str:
-    said = a_kind(value)
-    if isinstance(value, (list, tuple)) and value:
-        said += f" of {', '.join(sorted({each.__name__ for each in map(type, value)}))}"
-    return f"gave {said} where {due} is due"
 
 
 def _unsupported(client: Asking, what: str) -> UnsupportedError:

@@ -7,9 +7,9 @@ import asyncio
 import concurrent.futures
 import contextlib
 from collections.abc import Callable, Generator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
-from lollms_core.contract.errors import CallCancelledError
+from lollms_core.contract.errors import CallCancelledError, ContractError, a_kind
 from lollms_core.contract.types import CancelToken
 
 __all__ = ["FuturePending", "Pending", "Ready"]
@@ -73,6 +73,12 @@ class FuturePending(Pending[T]):
     """
 
     def __init__(self, submit: Callable[[], concurrent.futures.Future[T]], cancel: CancelToken) -> None:
+        if not callable(submit):
+            raise ContractError(
+                f"FuturePending was given {a_kind(submit)} where a function that begins the work is due"
+            )
+        if not isinstance(cast("Any", cancel), CancelToken):
+            raise ContractError(f"FuturePending was given {a_kind(cancel)} where the request's `cancel` is due")
         self._submit = submit
         self._cancel = cancel
 
@@ -105,7 +111,9 @@ class FuturePending(Pending[T]):
     def _begin(self) -> tuple[concurrent.futures.Future[T], Callable[[], None]]:
         if self._cancel.cancelled:
             raise CallCancelledError("the call was cancelled before it began")
-        future = self._submit()
+        future: Any = self._submit()
+        if not isinstance(future, concurrent.futures.Future):
+            raise ContractError(f"what FuturePending was given began {a_kind(future)}, not a concurrent.futures.Future")
         return future, self._cancel.on_cancel(lambda: _cancelled(future))
 
 

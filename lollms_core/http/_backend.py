@@ -34,7 +34,15 @@ from lollms_core.contract.types import BackendSettings, CancelToken, Chunk, Clos
 from lollms_core.http import _driver as driver
 from lollms_core.http._address import Address
 from lollms_core.http._environment import Environment
-from lollms_core.http._exchange import Exchange, HTTPRequest, StreamCall, broken, checked_request, wrong_value
+from lollms_core.http._exchange import (
+    Exchange,
+    HTTPRequest,
+    StreamCall,
+    broken,
+    checked_headers,
+    checked_request,
+    wrong_value,
+)
 from lollms_core.http._failures import status_error
 from lollms_core.http._retry import Retries
 from lollms_core.http._secrets import Secrets, decoded, queried, userinfo
@@ -149,7 +157,7 @@ class HTTPBackend(Backend):
     @functools.cached_property
     def address(self) -> Address:
         """The server's address, parsed once. `str()` gives it without credentials. Raises `ConfigurationError`."""
-        return Address.parse(self.base_address())
+        return Address.parse(self._text_of("base_address"))
 
     @property
     def key(self) -> str | None:
@@ -244,10 +252,10 @@ class HTTPBackend(Backend):
     def _transport_settings(self) -> dict[str, Any]:
         return {
             "environment": self._environment,
-            "headers": self.request_headers,
+            "headers": lambda: checked_headers(self.request_headers(), "request_headers", self.settings.format),
             "timeouts": self.settings.timeouts,
             "stops": self._stops,
-            "unreachable_hint": self.unreachable_hint(),
+            "unreachable_hint": self._text_of("unreachable_hint"),
         }
 
     @functools.cached_property
@@ -272,6 +280,13 @@ class HTTPBackend(Backend):
         if word is None:
             return None
         return checked_request(word, "farewell", self.settings.format, due="an HTTPRequest or None")
+
+    def _text_of(self, method: str) -> str:
+        """What one of the methods that subclasses override says. Raises `ContractError` if that is no text."""
+        said: Any = getattr(self, method)()
+        if not isinstance(said, str):
+            raise wrong_value(said, "a str", method, self.settings.format)
+        return said
 
     def _no_exchange(self, given: Any) -> ContractError:
         """The error for what `ask` was given in the place of a generator."""

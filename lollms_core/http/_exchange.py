@@ -25,6 +25,7 @@ __all__ = [
     "StreamCall",
     "broken",
     "checked_call",
+    "checked_headers",
     "checked_request",
     "excerpt",
     "parse_json",
@@ -139,7 +140,29 @@ def checked_request(
     if not path.startswith("/"):
         known = excerpt(path.partition("?")[0])  # a query may have a key in it
         raise broken(f"{did} an HTTPRequest whose path {known!r} does not begin with a slash", method, format)
+    for name, kinds, what in _OF_REQUEST:
+        if not isinstance(value := getattr(request, name), kinds):
+            raise broken(f"{did} an HTTPRequest whose {name} is {a_kind(value)}, not {what}", method, format)
     return request
+
+
+_OF_REQUEST: tuple[tuple[str, Any, str], ...] = (
+    ("method", str, "a str"),
+    ("headers", Mapping, "a mapping"),
+    ("timeouts", (Timeouts, type(None)), "Timeouts or None"),
+    ("final", (frozenset, set, tuple, list), "a set of statuses"),
+)
+
+
+def checked_headers(headers: Any, method: str, format: str) -> Mapping[str, str]:
+    """`headers`, which `method` of a format gave. Raises `ContractError` for anything but texts by name."""
+    if not isinstance(headers, Mapping):
+        raise wrong_value(headers, "a dictionary of headers", method, format)
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            named = f"the header {name}" if isinstance(name, str) else "a header"
+            raise broken(f"gave {named} that is not text", method, format)
+    return headers
 
 
 def checked_call(call: Any, method: str, format: str, *, due: str = "a StreamCall") -> StreamCall:
@@ -153,6 +176,11 @@ def checked_call(call: Any, method: str, format: str, *, due: str = "a StreamCal
     if not callable(decoder):
         problem = f"gave a StreamCall whose decoder is {a_kind(decoder)}, not a class or function that makes one"
         raise broken(problem, method, format)
+    turns: Any = call.turns
+    if turns is not None and not isinstance(turns, Turns):
+        raise broken(
+            f"gave a StreamCall whose turns are {a_kind(turns)}, not a Turns() kept for the server", method, format
+        )
     return call
 
 

@@ -110,6 +110,48 @@ ASKED = {
         lambda c: c.embed(["a", "b"]),
         "gave embeddings of different lengths: 1, 2",
     ),
+    "a window that is a text": (
+        "model_info",
+        "return ModelInfo(name='a', context_window='4096')",
+        lambda c: c.model_info(),
+        "gave a ModelInfo whose context_window is a str, not int or None",
+    ),
+    "a model without a name": (
+        "list_models",
+        "return [ModelInfo(name='a'), ModelInfo(name=None)]",
+        lambda c: c.list_models(),
+        "gave a ModelInfo whose name is a NoneType, not str",
+    ),
+    "a personality whose category is a list": (
+        "list_personalities",
+        "return [Personality(id=1, name='a', category=['b'])]",
+        lambda c: c.list_personalities(),
+        "gave a Personality whose category is a list, not str or None",
+    ),
+    "a step of a text of bytes": (
+        "pull_model",
+        "yield PullProgress('a', '1 MB')",
+        lambda c: list(c.pull_model("a")),
+        "gave a PullProgress whose completed is a str, not int or None",
+    ),
+    "work that is not begun": (
+        "embed",
+        "return FuturePending([[1.0]], request.cancel)",
+        lambda c: c.embed("a"),
+        "was given a list where a function that begins the work is due",
+    ),
+    "work without a token": (
+        "embed",
+        "return FuturePending(lambda: None, None)",
+        lambda c: c.embed("a"),
+        "was given a NoneType where the request's `cancel` is due",
+    ),
+    "work without a future": (
+        "embed",
+        "return FuturePending(lambda: [[1.0]], request.cancel)",
+        lambda c: c.embed("a"),
+        "began a list, not a concurrent.futures.Future",
+    ),
     "a download that is a number": (
         "pull_model",
         "return 5",
@@ -131,6 +173,10 @@ STREAMED = {
     "a reason that is none": ("yield Chunk('a', finish_reason='done')", "finish reason 'done'"),
     "no chunk": ("yield 'a'", "yielded a str where a Chunk is due"),
     "a text that is none": ("yield Chunk(None)", "text is a NoneType"),
+    "a usage in words": (
+        "yield Chunk('a', finish_reason='stop', usage=Usage(prompt_tokens='few'))",
+        "`generate` of the bad format gave a Usage whose prompt_tokens is a str, not int or None",
+    ),
     "no stream": ("return 5", "returned an int"),
 }
 

@@ -494,7 +494,7 @@ def test_wrong_chunks_below_an_extension_are_the_backends(over: Over, backend: t
 
     client = over(Bad, extensions=[Marking])
     for call in (lambda: client.generate("x"), lambda: asyncio.run(client.agenerate("x"))):
-        with pytest.raises(ContractError, match="the inline format yielded a str"):
+        with pytest.raises(ContractError, match="`generate` of the inline format yielded a str"):
             call()
     with pytest.raises(ContractError, match="`embed` of the inline format gave a list of str"):
         client.embed("x")

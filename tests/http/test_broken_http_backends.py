@@ -177,6 +177,34 @@ STREAMED = {
         bad(open_stream=giving(shout(b"/shout"))),
         "`open_stream` of the Bad format gave an HTTPRequest whose path is a bytes, not a str",
     ),
+    "open_stream: a limit of its own that is a number": (
+        bad(open_stream=giving(StreamCall(request=HTTPRequest(path="/shout", timeouts=5), decoder=ShoutDecoder))),  # type: ignore[arg-type]
+        "`open_stream` of the Bad format gave an HTTPRequest whose timeouts is an int, not Timeouts or None",
+    ),
+    "open_stream: headers in a list": (
+        bad(open_stream=giving(StreamCall(request=HTTPRequest(path="/shout", headers=["a"]), decoder=ShoutDecoder))),  # type: ignore[arg-type]
+        "`open_stream` of the Bad format gave an HTTPRequest whose headers is a list, not a mapping",
+    ),
+    "open_stream: turns that are a truth value": (
+        bad(open_stream=giving(StreamCall(request=HTTPRequest(path="/shout"), decoder=ShoutDecoder, turns=True))),  # type: ignore[arg-type]
+        r"`open_stream` of the Bad format gave a StreamCall whose turns are a bool, not a Turns\(\)",
+    ),
+    "request_headers: nothing": (
+        bad(request_headers=returning(None)),
+        "`request_headers` of the Bad format gave a NoneType where a dictionary of headers is due",
+    ),
+    "request_headers: a number": (
+        bad(request_headers=returning({"x-size": 3})),
+        "`request_headers` of the Bad format gave the header x-size that is not text",
+    ),
+    "base_address: nothing": (
+        bad(base_address=returning(None)),
+        "`base_address` of the Bad format gave a NoneType where a str is due",
+    ),
+    "unreachable_hint: nothing": (
+        bad(unreachable_hint=returning(None)),
+        "`unreachable_hint` of the Bad format gave a NoneType where a str is due",
+    ),
     "open_stream: a decoder that is made already": (
         bad(open_stream=giving(shout(decoder=ShoutDecoder({})))),
         "gave a StreamCall whose decoder is a ShoutDecoder, not a class or function that makes one",
