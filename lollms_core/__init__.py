@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lollms_core.contract.extension import ClientInfo as ClientInfo
     from lollms_core.contract.extension import End as End
     from lollms_core.contract.extension import Extension as Extension
+    from lollms_core.contract.extension import Proceed as Proceed
     from lollms_core.contract.hookspecs import CONTRACT_VERSION as CONTRACT_VERSION
     from lollms_core.contract.hookspecs import hookimpl as hookimpl
     from lollms_core.contract.pending import FuturePending as FuturePending
@@ -74,6 +75,7 @@ _HOMES = {
     "GenerateOptions": "lollms_core._client.requests",
     "LollmsClient": "lollms_core._client.client",
     "Pending": "lollms_core.contract.pending",
+    "Proceed": "lollms_core.contract.extension",
     "Ready": "lollms_core.contract.pending",
     "Stream": "lollms_core._client.layers",
     "ask_until_valid": "lollms_core._client.dialogues",

@@ -148,6 +148,8 @@ def _one_file(argument: str, command: str, example: str) -> Path:
 
 
 def _names(argument: str) -> list[str]:
+    if os.path.isfile(os.path.expanduser(argument)):
+        return [argument]  # its name may have spaces, and need no quotes
     try:
         # On Windows a backslash stands between folders, and quotes nothing.
         return (

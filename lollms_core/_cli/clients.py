@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from lollms_core import ConfigurationError, LollmsError, UnknownFormatError
+from lollms_core._cli.config_file import config_path
 from lollms_core._cli.known_settings import SETTINGS
 from lollms_core._cli.providers import suggestion
 from lollms_core._cli.settings import Resolved
@@ -78,7 +79,7 @@ def client_arguments(settings: Resolved, timeouts: Timeouts | None = None) -> di
         arguments["extensions"] = [{name: settings.extension_options.get(name, {})} for name in names]
     if model := settings.get("model"):
         arguments["model_name"] = model
-    if address := settings.get("host_address"):
+    if (address := settings.get("host_address")) is not None:
         arguments["host_address"] = address
     key, current_state().key_place = _api_key(settings)
     if key:
@@ -126,18 +127,30 @@ def _api_key(settings: Resolved) -> tuple[str | None, str]:
     if from_file is not None and (direct is None or from_file.rank < direct.rank):
         path = Path(from_file.value).expanduser()
         try:
-            key = path.read_text(encoding="utf-8").strip()
+            key = path.read_text(encoding="utf-8-sig").strip()
         except UnicodeDecodeError:
             raise ConfigurationError(f"the file with the API key, {path}, is not text") from None
         except (OSError, ValueError) as error:  # or no name that a file can have
             raise ConfigurationError(
                 f"the file with the API key, {path}, cannot be read: {getattr(error, 'strerror', error)}",
-                hint=f"Where it is named: {from_file.source}.",
+                hint=_named_in(from_file.source),
             ) from None
         if not key:
-            raise ConfigurationError(f"the file with the API key, {path}, is empty")
+            raise ConfigurationError(f"the file with the API key, {path}, is empty", hint=_named_in(from_file.source))
+        if len(key.splitlines()) > 1:
+            raise ConfigurationError(
+                f"the file with the API key, {path}, has several lines", hint="It must hold the key and nothing else."
+            )
         return key, f"{path} ({from_file.source})"
     return (None, "") if direct is None else (str(direct.value), direct.source)
+
+
+def _named_in(source: str) -> str:
+    """Where the name of a file comes from, for somebody who has not just typed it."""
+    kind, _, where = source.partition(" ")
+    if kind.startswith("file"):
+        return f"{config_path()} names it."
+    return f"{where} names it." if kind != "option" else ""
 
 
 def _remember_secrets(settings: Resolved, key: str | None) -> None:

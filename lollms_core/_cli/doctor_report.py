@@ -48,6 +48,8 @@ class Report:
     """The error of each extension, empty if it loads."""
     failures: dict[str, BaseException] = field(default_factory=dict)
     """The exceptions behind the findings, for their tracebacks."""
+    nobody_chose: bool = False
+    """Whether the chosen format is the default, and only that one was asked."""
     remarks: list[str] = field(default_factory=list)
     again: str = ""
     """The options with which a call reaches what was checked."""
@@ -121,6 +123,7 @@ def _examine(names: tuple[str, ...], everything: bool, timeout: float, choices: 
     one = names[0] if len(names) == 1 and chosen.format_is_default else None
     alone = only or one or (names and chosen.nobody_chose)
     report.asked = frozenset(names) if alone else frozenset({*names, chosen.format.value})
+    report.nobody_chose = chosen.nobody_chose and not names and not everything
     report.again = _again(choices, names)
     if len(names) == 1 and not choices.get("format"):
         report.reached = names[0]

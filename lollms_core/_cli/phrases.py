@@ -53,6 +53,7 @@ _SENTENCES = (
     (r"then pass token= or set HF_TOKEN", "then set HF_TOKEN"),
     (r"or pass token=", "or set HF_TOKEN"),
     # --- what an answer is made with
+    (r"^(temperature|seed) must be ", r"--\1 must be "),
     (r"or pass think=False where", "or try --no-think where"),
     (r"let the model answer at once with think=False", "let the model answer at once with --no-think"),
     (r"Leave think out", "Leave --think out"),

@@ -36,6 +36,7 @@ class PipeReader:
 
     def __init__(self) -> None:
         self.interactive = sys.stdin.isatty()
+        self._begun = False
 
     def read(self) -> str | None:
         return unfenced(self._line)
@@ -49,6 +50,9 @@ class PipeReader:
             if self.interactive:
                 click.echo(err=True)
             raise
+        if not self._begun:
+            self._begun = True
+            line = line.removeprefix("\ufeff")  # which editors on Windows put in front
         return line.rstrip("\r\n") if line else None
 
 

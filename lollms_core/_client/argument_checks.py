@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lollms_core.contract._parameters import PARAMETERS
-from lollms_core.contract.errors import InvalidRequestError
+from lollms_core.contract.errors import ConfigurationError, InvalidRequestError
 from lollms_core.contract.types import ELF_COMPLETION_FORMAT, Timeouts
 
 __all__ = [
@@ -59,6 +59,7 @@ def check_settings(
     Raises:
         TypeError: it has not. The value is not shown: it may be a key in the wrong place.
         InvalidRequestError: a number of retries below 0.
+        ConfigurationError: an empty address.
     """
     if timeouts is not None and not isinstance(timeouts, Timeouts):
         raise TypeError(
@@ -84,6 +85,9 @@ def check_settings(
     for name, value in texts.items():
         if value is not None and not isinstance(value, str):
             raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if (address := texts.get("host_address")) is not None and not address.strip():
+        # Whoever gave one meant a server of theirs: the prompt and the key are not to go to somebody else's.
+        raise ConfigurationError("host_address is empty", hint="Leave it out to ask the format's usual server.")
 
 
 def checked_personality(value: Any) -> int | str | None:

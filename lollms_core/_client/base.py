@@ -531,6 +531,9 @@ def next_question(dialogue: Any, answer: Completion | LollmsError | None) -> Ask
     if not isinstance(ask, Ask):
         dialogue.close()
         raise TypeError(f"a dialogue must yield Ask, not {type(ask).__name__}")
+    if not isinstance(cast("Any", ask.options), Mapping):
+        dialogue.close()
+        raise TypeError(f"the options of an Ask are a mapping, not {type(ask.options).__name__}")
     return ask
 
 

@@ -254,7 +254,12 @@ class _Watcher:
         if status == "cancelled":
             completion = dataclasses.replace(completion, finish_reason="cancelled")
         try:
-            self._tell(End(status=status, completion=completion, error=error))
+            given = self._tell(End(status=status, completion=completion, error=error))
+            if inspect.iscoroutine(given):
+                given.close()
+                raise TypeError(
+                    "the function for the end gives a coroutine, which nobody awaits: it must return at once"
+                )
         except Exception as failure:
             if isinstance(failure, Warning) or raised_by_handler(failure):
                 raise

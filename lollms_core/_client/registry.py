@@ -21,6 +21,7 @@ import pluggy
 
 from lollms_core._bridges.signals import raised_by_handler
 from lollms_core._client.layers import ActiveExtension
+from lollms_core.contract._parameters import PARAMETERS
 from lollms_core.contract.backend import ALL_HOOKS, Backend, capabilities_problem, checked_options, near_misses
 from lollms_core.contract.errors import (
     ContractError,
@@ -327,6 +328,9 @@ def _wrong_attribute(backend: type[Backend]) -> str:
     neutral: Any = backend.neutral
     if not isinstance(neutral, Mapping):
         return f"its neutral is not a mapping: {neutral!r}"
+    for name in neutral:
+        if name not in PARAMETERS:
+            return f"its neutral names {name!r}, which is no parameter. {near_misses(str(name), PARAMETERS)}"
     if backend.Options is not None and not hasattr(backend.Options, "model_fields"):
         return "its Options is not a pydantic model"
     return ""
@@ -538,8 +542,11 @@ def _made_by_name(name: str, options: Mapping[str, Any]) -> ActiveExtension:
 
 def _started(active: ActiveExtension, client: ClientInfo) -> ActiveExtension:
     """A copy for one client, which has been told about it."""
-    own = copy.copy(active.extension)
-    own.client = client
+    own = _attempt(active, lambda: copy.copy(active.extension))
+    try:
+        own.client = client
+    except AttributeError:
+        raise active.complain("has something of its own called `client`, where the client is told to it") from None
     started = dataclasses.replace(active, extension=own)
     ending: object = _attempt(active, own.start)
     if inspect.isawaitable(ending):

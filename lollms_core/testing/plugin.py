@@ -24,13 +24,17 @@ from lollms_core import (
     LollmsClient,
     LollmsError,
     ModelInfo,
+    ToolCall,
     hookimpl,
 )
+from lollms_core.contract.errors import a_kind
 
 __all__ = ["Answer", "Reply", "ScriptedClient", "StubServer", "scripted_client", "stub_server"]
 
-Answer: TypeAlias = str | Iterable[str | Chunk] | LollmsError
-"""What a scripted client answers: a text, its pieces, or an error."""
+Piece: TypeAlias = str | Chunk | ToolCall | LollmsError
+"""A piece of an answer. A text's pieces arrive one by one; after an error nothing does."""
+Answer: TypeAlias = Piece | Iterable[Piece]
+"""What a scripted client answers: a text, a tool call, an error; or pieces of these."""
 
 
 class ScriptedClient(LollmsClient):
@@ -43,14 +47,15 @@ class ScriptedClient(LollmsClient):
 def scripted_client() -> Iterator[Callable[..., ScriptedClient]]:
     """Makes clients that answer by a script: `scripted_client("one", ["in ", "pieces"], RateLimitError("busy"))`.
 
-    Each call takes the next one, whole; a call beyond the last is an error. Stop sequences cut it, and no other option
-    changes it: the request, which has them all, is in `asked`. Keyword arguments are those of `LollmsClient`.
-    Clients raise errors unless told otherwise, and are closed after the test.
+    An error among pieces comes after what stands before it: `["so ", "far", RateLimitError("busy")]`. Each call takes
+    the next answer, whole; a call beyond the last is an error. Stop sequences cut it, and no other option changes it:
+    the request, which has them all, is in `asked`. Keyword arguments are those of `LollmsClient`. Clients raise errors
+    unless told otherwise, and are closed after the test.
     """
     clients: list[ScriptedClient] = []
 
     def make(*answers: Answer, **arguments: Any) -> ScriptedClient:
-        script, lock = list(answers), threading.Lock()
+        script, lock = [_pieces(answer) for answer in answers], threading.Lock()
         asked: list[GenerationRequest] = []
 
         class Scripted(Backend):
@@ -74,10 +79,10 @@ def scripted_client() -> Iterator[Callable[..., ScriptedClient]]:
                     if not script:
                         raise AssertionError(f"the script has no answer number {len(asked)}")
                     answer = script.pop(0)
-                if isinstance(answer, LollmsError):
-                    raise answer
-                for piece in [answer] if isinstance(answer, str) else answer:
-                    yield Chunk(piece) if isinstance(piece, str) else piece
+                for piece in answer:
+                    if isinstance(piece, LollmsError):
+                        raise piece
+                    yield piece
 
             @hookimpl
             def embed(self, request: EmbedRequest) -> list[list[float]]:
@@ -95,6 +100,26 @@ def scripted_client() -> Iterator[Callable[..., ScriptedClient]]:
     yield make
     for client in clients:
         client.close()
+
+
+def _pieces(answer: Any) -> Iterable[Chunk | LollmsError]:
+    """What a script plays for one call. Raises `TypeError`, here and now, for what it cannot play."""
+    if isinstance(answer, (list, tuple)) and not isinstance(answer, Chunk):
+        return [_piece(each) for each in answer]
+    if isinstance(answer, Iterator):  # which may take its time between them
+        return map(_piece, answer)
+    return [_piece(answer)]
+
+
+def _piece(piece: Any) -> Chunk | LollmsError:
+    if isinstance(piece, (Chunk, LollmsError)):
+        return piece
+    if isinstance(piece, str):
+        return Chunk(piece)
+    if isinstance(piece, ToolCall):
+        return Chunk(part=piece)
+    due = "a text, a Chunk, a ToolCall, a LollmsError, or a list of these"
+    raise TypeError(f"what a scripted client answers is {due}, not {a_kind(piece)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +172,10 @@ class StubServer:
 
     def on(self, path: str, reply: Reply | Callable[[Received], Reply]) -> None:
         """Answer requests for a path, without its query, with a reply, or with what a function makes of the request."""
+        if not isinstance(path, str) or not path.startswith("/"):
+            raise ValueError(f"a path begins with a slash, as in '/v1/models': {path!r}")
+        if not isinstance(reply, Reply) and not callable(reply):
+            raise TypeError(f"a reply is a Reply(…), or a function that makes one of a request, not {a_kind(reply)}")
         self._replies[path] = reply
 
     def reply(self, request: Received) -> Reply:
@@ -154,8 +183,13 @@ class StubServer:
         self.requests.append(request)
         found = self._replies.get(request.path.partition("?")[0])
         if found is None:
-            return Reply({"error": f"nothing is known of {request.path}"}, 404)
-        return found(request) if callable(found) else found
+            known = ", ".join(self._replies) or "no path at all"
+            return Reply({"error": f"the stub was told nothing of {request.path}, but of {known}"}, 404)
+        made: Any = found(request) if callable(found) else found
+        if not isinstance(made, Reply):
+            told = f"the stub's function for {request.path} gave {a_kind(made)}, not a Reply"
+            return Reply({"error": told}, 400)
+        return made
 
     def close(self) -> None:
         """Stop serving."""

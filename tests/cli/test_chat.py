@@ -176,6 +176,12 @@ def test_images_go_with_one_message(lollms, recorder, tmp_path):
     assert answer["images"] == 3
 
 
+def test_the_name_of_a_file_that_is_there_needs_no_quotes(lollms, recorder, tmp_path):
+    (tmp_path / "a pixel.png").write_bytes(ONE_PIXEL_PNG)
+    (answer,) = answers(lollms("chat", "-f", recorder, input=f"/image {tmp_path}/a pixel.png\nhi\n"))
+    assert answer["images"] == 1
+
+
 def test_an_image_can_be_taken_back(lollms, recorder, tmp_path):
     image = tmp_path / "pixel.png"
     image.write_bytes(ONE_PIXEL_PNG)

@@ -168,3 +168,55 @@ def test_a_system_prompt_can_be_taken_away(lollms):
     result = lollms("chat", "-f", "echo", "-s", "Be brief.", input='/system ""\nhi\n')
     assert result.stdout == "hi\n"
     assert "There is no system prompt." in result.stderr
+
+
+MARK = "\ufeff"
+"""The byte order mark that editors on Windows put in front."""
+
+
+def test_a_byte_order_mark_is_no_part_of_what_a_file_says(lollms, strangers, recorder, tmp_path):
+    schema, key = tmp_path / "schema.json", tmp_path / "key"
+    schema.write_text(MARK + '{"type": "object"}', encoding="utf-8")
+    assert lollms("generate", "-f", "echo", "--schema", str(schema), "{}").stdout == "{}\n"
+    key.write_text(MARK + "sk-1\r\n", encoding="utf-8")
+    assert lollms("generate", "-f", recorder, "--api-key-file", str(key), "hi").exit_code == 0
+    chat = lollms("chat", "-f", "echo", input=f"{MARK}/exit\nhello\n")
+    assert (chat.exit_code, chat.stdout) == (0, "")
+
+
+def test_where_a_schema_is_no_json(lollms, tmp_path):
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object",\n "x"}')
+    result = lollms("generate", "-f", "echo", "--schema", str(schema), "{}")
+    assert result.exit_code == 2
+    assert "is not JSON: Expecting ':' delimiter at line 2, column 5." in " ".join(result.stderr.split())
+
+
+def test_a_file_with_more_than_a_key(lollms, recorder, tmp_path, config):
+    key = tmp_path / "key"
+    key.write_text("sk-1\nsk-2\n")
+    result = lollms("generate", "-f", recorder, "--api-key-file", str(key), "hi")
+    assert f"{key}, has several lines" in " ".join(result.stderr.split())
+    path = config(f"[formats.recorder]\napi_key_file = '{tmp_path}/none'\n")
+    assert f"{path} names it." in " ".join(lollms("generate", "-f", recorder, "hi").stderr.split())
+
+
+def test_an_empty_address_is_not_somebody_elses(lollms):
+    result = lollms("generate", "-f", "openai", "--host-address", "", "-m", "x", "secret")
+    assert result.exit_code == 1
+    assert "--host-address is empty" in result.stderr
+
+
+def test_the_end_of_input_in_place_of_a_key(terminal):
+    with terminal("config", "set", "api_key") as screen:
+        screen.expect("api_key: ")
+        screen.type("\x04")
+        screen.expect("There is no value for api_key.")
+        assert screen.end() == 2
+
+
+def test_who_has_chosen_nothing_is_shown_on(lollms):
+    result = lollms("doctor")
+    assert result.exit_code == 1
+    assert "`lollms doctor --all` shows which of them would answer here." in " ".join(result.stdout.split())
+    assert "doctor --all" not in lollms("doctor", "-f", "lollms").stdout

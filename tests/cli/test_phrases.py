@@ -141,6 +141,7 @@ def test_the_search_finds_what_it_looks_for():
         ("the x format does not honour: seed, temperature, top_k",
          "the x format does not honour: --seed, --temperature, --top-k"),
         ("the transformers format needs a model_name", "the transformers format needs the name of a model"),
+        ("temperature must be at least 0, not -1", "--temperature must be at least 0, not -1"),
         ("n_predict must be at least 1, not 0", "--n-predict must be at least 1, not 0"),
         ("n_predict=100000 does not fit", "--n-predict 100000 does not fit"),
         ("Raise n_predict. The answer is in partial_text.", "Raise --n-predict."),

@@ -52,6 +52,10 @@ MADE = {
     "a misspelt generate": (GENERATE.replace("generate", "genrate"), "no hook 'genrate'"),
     "a hook without its mark": (GENERATE.replace("@hookimpl", ""), "lacks @hookimpl"),
     "a nonblocking that names no hook": ("    nonblocking = {'embd'}" + GENERATE, "nonblocking is not a set"),
+    "a neutral value of what is no parameter": (
+        "    neutral = {'top_kk': 0}" + GENERATE,
+        "'top_kk', which is no parameter",
+    ),
     "options of another kind": ("    Options = dict" + GENERATE, "Options is not a pydantic model"),
     "a wrong signature": (GENERATE.replace("request)", "prompt)"), "generate"),
 }

@@ -108,12 +108,18 @@ def test_what_is_no_dialogue(run: Any) -> None:
         run([Ask("x")])
     with pytest.raises(TypeError, match="a dialogue must yield Ask, not str"):
         run(iter_of_texts())
+    with pytest.raises(TypeError, match="the options of an Ask are a mapping, not NoneType"):
+        run(one_question(None))
     with pytest.raises(TypeError, match="'temprature' is not an option"):
         run(misspelt(), "a")
 
 
 def iter_of_texts() -> Any:
     yield "text"
+
+
+def one_question(options: Any) -> Dialogue[None]:
+    yield Ask("x", options)
 
 
 def misspelt() -> Dialogue[None]:

@@ -17,15 +17,17 @@ from lollms_core import (
     End,
     Extension,
     ExtensionError,
+    ExtensionWarning,
     GenerationRequest,
     LollmsClient,
+    LollmsError,
     Message,
+    Proceed,
     TokenCount,
     UnsupportedError,
     UnsupportedOptionError,
     hookimpl,
 )
-from lollms_core.contract.extension import Proceed
 
 
 class Plain(Backend):
@@ -381,3 +383,56 @@ def test_a_later_extension_that_does_not_start_closes_the_backend() -> None:
     with pytest.raises(ExtensionError, match="no such folder"):
         LollmsClient(default_generation_mode=Closing, extensions=[First(), Second()])
     assert sorted(closed) == ["backend", "first"]
+
+
+class Uncopied(Extension):
+    contract_version = 1
+
+    def __copy__(self) -> Extension:
+        raise RuntimeError("one of me is enough")
+
+
+class Owned(Extension):
+    contract_version = 1
+
+    @property
+    def client(self) -> str:  # type: ignore[override]
+        return "mine"
+
+
+def test_an_extension_that_no_client_can_have_for_itself() -> None:
+    with pytest.raises(ExtensionError, match=r"the extension 'Uncopied' of tests failed: .*one of me"):
+        LollmsClient(default_generation_mode=Plain, extensions=[Uncopied()])
+    with pytest.raises(ContractError, match="the extension 'Owned' of tests has something of its own called `client`"):
+        LollmsClient(default_generation_mode=Plain, extensions=[Owned()])
+
+
+class EndingLater(Extension):
+    contract_version = 1
+
+    @hookimpl
+    def generate(self, request: GenerationRequest, proceed: Proceed) -> Any:
+        return proceed(request).at_end(lambda end: asyncio.sleep(0))
+
+
+@pytest.mark.parametrize("world", ["sync", "async"])
+def test_what_nobody_awaits_at_the_end_of_an_answer_is_told(world: str) -> None:
+    with pytest.warns(ExtensionWarning, match="'EndingLater' of tests failed at the end .*must return at once"):
+        assert ask(world, Plain, EndingLater()) == "how are you?"
+
+
+class Cancelling(Extension):
+    """Cancels a task of its own and does not notice."""
+
+    contract_version = 1
+    nonblocking = frozenset({"generate"})
+
+    @hookimpl
+    async def generate(self, request: GenerationRequest, proceed: Proceed) -> Any:
+        raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("world", ["sync", "async"])
+def test_the_backend_is_not_blamed_for_an_extension_that_cancels_itself(world: str) -> None:
+    with pytest.raises(LollmsError, match="cancelled by what answers it, the backend or an extension"):
+        ask(world, Plain, Cancelling())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lollms_core import Chunk, LollmsClient, Message, RateLimitError, ToolCall
+from lollms_core import Chunk, LollmsClient, LollmsError, Message, RateLimitError, ToolCall
 from lollms_core.testing.plugin import Reply, StubServer, scripted_client, stub_server
 from tests.support.waiting import PATIENT
 
@@ -68,3 +68,33 @@ def test_what_it_was_not_told_is_not_there(stub_server: StubServer):
     )
     with LollmsClient(stub_server.url, "m", **arguments) as client:
         assert client.generate("hi") == "m"
+
+
+def test_an_error_may_come_after_a_piece(scripted_client):
+    client = scripted_client(["so ", "far", RateLimitError("busy")], ToolCall(name="look"), iter(["a", "b"]))
+    with pytest.raises(RateLimitError, match="busy") as caught:
+        client.generate("a")
+    assert caught.value.partial_text == "so far"
+    assert client.complete("b").tool_calls == (ToolCall(name="look"),)
+    assert client.generate("c") == "ab"
+
+
+@pytest.mark.parametrize("answer", [ValueError("x"), RateLimitError, {"name": "Paris"}, b"bytes", 5, ["a", 5], None])
+def test_what_no_script_can_play_is_refused_at_once(scripted_client, answer):
+    with pytest.raises(TypeError, match="what a scripted client answers is a text, "):
+        scripted_client(answer)
+
+
+def test_what_is_no_reply_is_refused(stub_server: StubServer):
+    wrong: Any = {"choices": []}
+    with pytest.raises(TypeError, match=r"a reply is a Reply\(…\), or a function .*, not a dict"):
+        stub_server.on("/v1/models", wrong)
+    with pytest.raises(ValueError, match="a path begins with a slash"):
+        stub_server.on("v1/models", Reply([]))
+    stub_server.on("/v1/models", lambda request: wrong)
+    arguments: Any = {"default_generation_mode": "openai", "raise_errors": True, "timeouts": PATIENT, "max_retries": 0}
+    with LollmsClient(stub_server.url, "m", **arguments) as client:
+        with pytest.raises(LollmsError, match="the stub's function for /v1/models gave a dict, not a Reply"):
+            client.list_models()
+        with pytest.raises(LollmsError, match="was told nothing of /v1/chat/completions, but of /v1/models"):
+            client.generate("hi")

@@ -289,7 +289,11 @@ def _ask(key: str, secret: bool) -> str:
     if sys.stdin.isatty():
         import getpass
 
-        text = getpass.getpass(f"{key}: ") if secret else input(f"{key}: ")
+        try:
+            text = getpass.getpass(f"{key}: ") if secret else input(f"{key}: ")
+        except EOFError:  # Ctrl-D
+            click.echo()
+            text = ""
     else:
         text = sys.stdin.readline()
     text = text.strip()

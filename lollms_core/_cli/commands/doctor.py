@@ -107,6 +107,8 @@ def _print_end(report: Report) -> None:
     problems = report.problems
     if problems:
         click.secho(_wrapped(f"Needs attention: {', '.join(problems)}.", 0, "  "), bold=True)
+        if report.nobody_chose:
+            click.echo("You have not chosen a format yet: `lollms doctor --all` shows which of them would answer here.")
         if report.failures and not current_state().debug:
             click.echo("--debug shows the tracebacks.")
         return

@@ -77,10 +77,13 @@ def command(
 
 def _schema(path: str) -> dict[str, Any]:
     try:
-        schema = json.loads(Path(path).read_text(encoding="utf-8"))
+        schema = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise click.UsageError(f"The schema {path} cannot be read: {error.strerror}") from None
-    except ValueError:
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise click.UsageError(f"The schema {path} is not JSON: {error.msg} at {where}.") from None
+    except (ValueError, RecursionError):
         raise click.UsageError(f"The schema {path} is not JSON.") from None
     if not isinstance(schema, dict):
         raise click.UsageError(f"The schema {path} is not a JSON object.")
