@@ -9,8 +9,9 @@ import queue
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Generic, TypeVar
 
+from lollms_core._bridges import processes
 from lollms_core._bridges.loop_thread import LoopThread
-from lollms_core.contract.errors import CallCancelledError
+from lollms_core.contract.errors import CallCancelledError, IncompleteStreamError
 from lollms_core.contract.types import CancelToken
 
 __all__ = ["FROM_WITHIN", "await_unless_cancelled", "iterate_in_loop", "iterate_unless_cancelled"]
@@ -160,11 +161,12 @@ def iterate_in_loop(
     Raises:
         CallCancelledError: what answers cancelled its own task.
         BackendError: the caller runs in the loop, and would wait for itself.
+        IncompleteStreamError: the caller is a forked child, and the loop is its parent's.
     """
     portal.refuse_to_wait_for_itself()
     items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
     pump: _Pump[T] = _Pump(open_stream, items.put)
-    loop = portal.loop()
+    loop, born = portal.loop(), processes.current
     tasks: list[asyncio.Task[None]] = []
 
     def start() -> None:
@@ -185,7 +187,7 @@ def iterate_in_loop(
     try:
         # In here, or Ctrl-C could come between: what has begun is to be ended.
         loop.call_soon_threadsafe(start)
-        while not isinstance(item := _next(items, loop), _End):
+        while not isinstance(item := _next(items, loop, born), _End):
             pump.taken += 1
             if pump.waiting and pump.has_room:
                 _in_loop(loop, pump.resume)
@@ -198,7 +200,7 @@ def iterate_in_loop(
             raise item.error
     finally:
         unregister()
-        if not ended:
+        if not ended and processes.current == born:  # in a forked child there is nothing to end
             cancel.cancel()
             _in_loop(loop, stop)
             _wait_for_end(items)
@@ -213,8 +215,11 @@ def _in_loop(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) ->
         loop.call_soon_threadsafe(function)
 
 
-def _next(items: queue.SimpleQueue[T | _End], loop: asyncio.AbstractEventLoop) -> T | _End:
+def _next(items: queue.SimpleQueue[T | _End], loop: asyncio.AbstractEventLoop, born: int) -> T | _End:
     while True:
+        if processes.current != born:
+            gone = "this process was forked from the one that reads the answer"
+            return _End(IncompleteStreamError(gone, hint="Ask again in the child."))
         try:
             return items.get(timeout=1.0)  # bounded, so that Ctrl-C gets through on Windows too
         except queue.Empty:

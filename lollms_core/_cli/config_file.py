@@ -29,10 +29,17 @@ __all__ = [
 def config_path(environ: Mapping[str, str] = os.environ) -> Path:
     """Where the file is: `LOLLMS_CONFIG_FILE`, else `config.toml` in the user's configuration directory."""
     if named := environ.get("LOLLMS_CONFIG_FILE"):
-        return Path(named)
+        return _at_home(Path(named))
     import platformdirs
 
     return platformdirs.user_config_path("lollms", appauthor=False) / "config.toml"
+
+
+def _at_home(path: Path) -> Path:
+    try:
+        return path.expanduser()  # a shell leaves `~` alone where it is quoted
+    except RuntimeError:  # nobody of that name has a home
+        return path
 
 
 def load(environ: Mapping[str, str] = os.environ) -> ConfigFile:

@@ -96,8 +96,11 @@ class Conversation:
         """Write it to a file: JSON messages if its name ends in `.json`, else Markdown.
 
         Raises:
-            InvalidRequestError: the file is there already and holds something else, or cannot be written.
+            InvalidRequestError: nothing has been said; the file is there already and holds something else, or cannot be
+                written.
         """
+        if not self.messages:
+            raise InvalidRequestError("there is nothing to save yet")
         own = path.resolve()
         text = self._as_json() if is_json(path) else self._as_markdown()
         try:

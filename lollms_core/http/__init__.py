@@ -24,6 +24,7 @@ from lollms_core.http._shapes import shown, wrong_shape
 from lollms_core.http._sse import NamedEvent, SSEDecoder
 from lollms_core.http._text import TextDecoder
 from lollms_core.http._turns import Turns
+from lollms_core.http._wire import prepared_headers
 
 __all__ = [
     "Address",
@@ -52,6 +53,7 @@ __all__ = [
     "not_due",
     "one_length",
     "parse_json",
+    "prepared_headers",
     "refuse_bare_password",
     "retry_after",
     "shown",

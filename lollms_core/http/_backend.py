@@ -24,6 +24,7 @@ from lollms_core.contract.errors import (
     BackendError,
     CallCancelledError,
     ClientClosedError,
+    ConfigurationError,
     ContractError,
     LollmsError,
     a_kind,
@@ -157,7 +158,12 @@ class HTTPBackend(Backend):
     @functools.cached_property
     def address(self) -> Address:
         """The server's address, parsed once. `str()` gives it without credentials. Raises `ConfigurationError`."""
-        return Address.parse(self._text_of("base_address"))
+        try:
+            return Address.parse(self._text_of("base_address"))
+        except ConfigurationError as error:
+            if not self.settings.host_address and self.address_variable in os.environ:
+                error.hint = f"The variable {self.address_variable} says so. {error.hint}"
+            raise
 
     @property
     def key(self) -> str | None:

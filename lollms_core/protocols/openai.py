@@ -7,6 +7,8 @@ Sources: OpenAI's API reference (chat completions, completions, streaming); vLLM
 from __future__ import annotations
 
 import base64
+import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -309,7 +311,15 @@ class ChatDecoder(Decoder):
         """
         if self._whole is not None:
             whole = b"".join(self._whole)
-            value = parse_json(whole, self._content_type)
+            try:
+                value = parse_json(whole, self._content_type)
+            except ProtocolError:
+                text = whole.decode(errors="ignore")
+                if not _breaks_off(text):
+                    raise
+                if begun := _text_so_far(text):
+                    yield Chunk(begun)
+                raise IncompleteStreamError("the server's answer ended before it was complete") from None
             if isinstance(value, dict) and not value.get("choices"):
                 raise _no_answer(value, whole)
             yield from self._read(value)
@@ -430,6 +440,30 @@ def is_error(event: Mapping[str, Any]) -> bool:
     if event.get("choices") is not None:
         return False
     return bool(event.get("detail")) or event.get("error") not in (None, False, "")
+
+
+def _breaks_off(text: str) -> bool:
+    """Whether a text that is no JSON is the beginning of some."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        rest = len(text.rstrip()) - error.pos
+        return error.msg.startswith("Unterminated") or rest <= 0 or (error.msg.startswith("Invalid \\") and rest < 7)
+    except RecursionError:
+        return False
+    return False
+
+
+_TEXT_SO_FAR = re.compile(r'"(?:content|text)"\s*:\s*"((?:[^"\\]|\\(?:u[0-9a-fA-F]{4}|[^u]))*)')
+
+
+def _text_so_far(text: str) -> str:
+    """What there is of the answer in a JSON object that breaks off."""
+    found = _TEXT_SO_FAR.search(text)
+    try:
+        return str(json.loads(f'"{found[1]}"', strict=False)) if found else ""
+    except ValueError:
+        return ""
 
 
 def _no_answer(value: Mapping[str, Any], body: bytes) -> LollmsError:

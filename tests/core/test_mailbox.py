@@ -227,3 +227,38 @@ print(thread.submit(asked()).result())
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout.split() == ["b'a'", "b'b'"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on this system")
+@pytest.mark.parametrize("what", ["list(stream)", "stream.close()"])
+def test_a_child_does_not_wait_for_its_parents_loop(what: str) -> None:
+    program = f"""
+import asyncio, os, sys, warnings
+warnings.simplefilter("ignore")
+from lollms_core import Backend, Chunk, IncompleteStreamError, LollmsClient, hookimpl
+
+class Slow(Backend):
+    contract_version = 1
+
+    @hookimpl
+    async def generate(self, request):
+        for word in ("a ", "b ", "c"):
+            yield Chunk(word)
+            await asyncio.sleep(0.05)
+
+client = LollmsClient(default_generation_mode=Slow, raise_errors=True)
+stream = client.stream("x")
+next(stream)
+child = os.fork()
+if not child:
+    try:
+        {what}
+    except IncompleteStreamError as error:
+        print(error, flush=True)
+    os._exit(7)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print(status, "".join(chunk.text for chunk in stream))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert done.stdout.splitlines()[-1] == "7 b c"
+    assert ("this process was forked" in done.stdout) == ("list" in what)

@@ -559,3 +559,29 @@ def test_what_comes_with_the_result_of_a_tool_is_said_by_the_user() -> None:
 def test_a_finish_reason_that_is_no_word_is_unknown(said: object) -> None:
     *_, last = decode(events(delta(content="Hi"), delta(said)))
     assert last.finish_reason == "unknown"
+
+
+SAID = 'A "long"\n\\answer: é 😀'
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+@given(st.data())
+def test_a_whole_answer_that_breaks_off_is_cut_short_and_keeps_its_text(ascii_only: bool, data: Any) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": SAID}, "finish_reason": "stop"}
+    body = json.dumps({"choices": [choice]}, ensure_ascii=ascii_only).encode()
+    decoder = ChatDecoder({"content-type": "application/json"})
+    assert not list(decoder.feed(body[: data.draw(st.integers(1, len(body) - 1))]))
+    said = ""
+    with pytest.raises(IncompleteStreamError):
+        for chunk in decoder.close():
+            said += chunk.text
+    assert SAID.startswith(said.removesuffix("\ud83d"))  # half of a pair, which the client's joiner sees to
+
+
+def test_what_had_come_of_a_whole_answer_is_kept() -> None:
+    decoder = ChatDecoder({"content-type": "application/json"})
+    list(decoder.feed(b'{"choices":[{"message":{"role":"assistant","content":"so far'))
+    chunks = decoder.close()
+    assert next(chunks).text == "so far"
+    with pytest.raises(IncompleteStreamError):
+        next(chunks)

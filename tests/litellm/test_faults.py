@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from lollms_litellm.faults import scrubbed
+from pydantic import SecretStr
 
 from lollms_core import (
     ELF_COMPLETION_FORMAT,
@@ -18,6 +19,7 @@ from lollms_core import (
     APITimeoutError,
     AuthenticationError,
     CancelToken,
+    ConfigurationError,
     ContextWindowError,
     Image,
     ImageError,
@@ -29,6 +31,7 @@ from lollms_core import (
     ProtocolError,
     RateLimitError,
     ServerError,
+    UnsupportedOptionError,
     UnsupportedOptionWarning,
 )
 from lollms_core.testing._setting import png
@@ -205,6 +208,65 @@ async def test_a_default_that_the_model_refuses_goes_without_a_word(make: Make) 
     assert (stub.body.get("temperature"), stub.body.get("top_p")) == (0.5, None)
 
 
+@pytest.mark.parametrize(
+    ("said", "chosen"),
+    [
+        ("Your request was flagged: 'At which temperature does it boil?' is unsupported content", {}),
+        ("temperature: Input should be less than or equal to 1", {"temperature": 1.5}),
+        ("temperature must be between 0 and 1", {"temperature": 1.5}),
+        ("max_tokens: 100000 > 8192, which is the maximum allowed number of output tokens", {"n_predict": 100000}),
+    ],
+)
+async def test_what_is_no_refusal_of_an_option_costs_no_later_call_it(
+    make: Make, said: str, chosen: dict[str, Any]
+) -> None:
+    with serving(refusal(400, said), answer("x")) as stub:
+        backend = make(stub.address, "openai/m")
+        with pytest.raises(InvalidRequestError):
+            await collect(backend, asking(**chosen))
+        assert len(stub.requests) == 1
+        await collect(backend, asking(temperature=0.0, n_predict=5))
+    assert (stub.body["temperature"], stub.body["max_tokens"]) == (0.0, 5)
+
+
+async def test_a_default_that_was_refused_takes_no_choice_with_it_in_silence(make: Make) -> None:
+    said = "Unsupported value: 'temperature' does not support 0.1 with this model. Only the default (1) is supported."
+    with serving(refusal(400, said), answer("x")) as stub:
+        backend = make(stub.address, "openai/m")
+        with pytest.warns(UnsupportedOptionWarning, match="openai/m does not honour: temperature") as told:
+            await collect(backend, asking())
+            assert not [each for each in told if each.category is UnsupportedOptionWarning]
+            await collect(backend, asking(temperature=0.0))
+
+
+async def test_a_refused_option_is_an_error_of_a_strict_client_every_time(make: Make) -> None:
+    with serving(refusal(400, "Unsupported value: 'temperature' must be 1"), answer("x")) as stub:
+        backend = make(stub.address, "openai/m", strict=True)
+        for _ in range(2):
+            with pytest.raises(UnsupportedOptionError, match="openai/m does not honour: temperature"):
+                await collect(backend, asking(temperature=0.5))
+        assert len(stub.requests) == 1
+
+
+async def test_a_limit_of_another_name_is_sent_under_that(make: Make) -> None:
+    said = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+    with serving(refusal(400, said), answer("x")) as stub:
+        backend = make(stub.address, "openai/m")
+        await collect(backend, asking(n_predict=5))
+        await collect(backend, asking(n_predict=6))
+    limits = [(body.get("max_tokens"), body.get("max_completion_tokens")) for _, _, body in stub.requests]
+    assert limits == [(5, None), (None, 5), (None, 6)]
+
+
+async def test_a_default_limit_that_is_too_large_is_lowered_once(make: Make) -> None:
+    said = "max_tokens: 4096 > 2048, which is the maximum allowed number of output tokens for m"
+    with serving(refusal(400, said), answer("x")) as stub:
+        backend = make(stub.address, "openai/m")
+        await collect(backend, asking())
+        await collect(backend, asking())
+    assert [body["max_tokens"] for _, _, body in stub.requests] == [4096, 2048, 2048]
+
+
 @routes
 @pytest.mark.parametrize("when", ["before the headers", "in mid-stream"])
 async def test_cancel_from_another_thread_closes_the_connection(
@@ -283,3 +345,48 @@ async def test_a_key_that_came_another_way_is_not_told(make: Make, monkeypatch: 
             await collect(make(stub.address, api_key=None, headers=headers), asking(extra=extra))
     assert "mine0123456789abcdef" not in "".join(traceback.format_exception(raised.value))
     assert "***" in raised.value.message
+
+
+HIDDEN = "geh3im-12345678"
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"extra_headers": {"X-Team-Auth": HIDDEN}},
+        {"extra_headers": {"Proxy-Auth": f"Token {HIDDEN}"}},
+        {"extra_body": {"api_key": HIDDEN}},
+        {"extra_body": {"team_credentials": {"inner": [HIDDEN]}}},
+    ],
+)
+@pytest.mark.parametrize("place", ["params", "extra"])
+async def test_secrets_are_hidden_wherever_they_are_given(make: Make, params: dict[str, Any], place: str) -> None:
+    with serving(refusal(400, f"bad request: {params} {HIDDEN}")) as stub:
+        backend = make(stub.address, "openai/m", options={"params": params} if place == "params" else {})
+        with pytest.raises(InvalidRequestError) as caught:
+            await collect(backend, asking(extra=params if place == "extra" else {}))
+    assert HIDDEN not in f"{caught.value!r}{caught.value}"
+
+
+@pytest.mark.parametrize(
+    ("address", "key", "said"),
+    [
+        (None, "sk-12345678\nabc", "a line break or a character"),
+        (None, "sk-12345678\u4e16", "a line break or a character"),
+        ("http://127.0.0.1:abc/v1", "k", "'http://127.0.0.1:abc/v1' is not a server address"),
+        ("http://me:pw123456@127.0.0.1:1/v1", "k", "LiteLLM cannot send both"),
+    ],
+)
+async def test_what_cannot_be_sent_is_told_before_it_is_tried(
+    make: Make, address: str | None, key: str, said: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        await collect(make(address, "openai/m", api_key=SecretStr(key)), asking())
+    assert "sk-1234" not in str(caught.value)
+    assert "pw123456" not in str(caught.value)
+
+
+async def test_a_key_may_end_with_the_line_of_its_file(make: Make) -> None:
+    with serving(answer("x")) as stub:
+        assert (await collect(make(stub.address, "openai/m", api_key=SecretStr("sk-12345678\n")), asking()))[0] == "x"
+        assert stub.requests[0][1]["authorization"] == "Bearer sk-12345678"

@@ -110,6 +110,12 @@ def test_environment_gives_the_address_and_the_client_overrides_it(server, monke
         assert "tiny:latest" in client.list_models()
 
 
+def test_a_wrong_address_in_the_environment_is_told_as_that(monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", "bad host")
+    with LollmsClient(default_generation_mode="ollama", model_name="m") as client:
+        assert error_of(client.generate("Hello"))["hint"].startswith("The variable OLLAMA_HOST says so.")
+
+
 def test_default_address(monkeypatch):
     monkeypatch.setenv("OLLAMA_HOST", "  ")
     with LollmsClient(default_generation_mode="ollama") as client:

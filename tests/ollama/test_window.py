@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import pytest
 from lollms_ollama import TruncatedPromptWarning
@@ -16,6 +17,8 @@ from lollms_core import (
     ModelNotFoundError,
     ProtocolError,
     ServerError,
+    ToolCall,
+    ToolResult,
     UnsupportedError,
 )
 from lollms_core.testing import png
@@ -216,6 +219,24 @@ def test_prompt_that_fits_is_no_alarm(connect, text, filled):
 def test_the_models_own_window_cannot_be_raised(connect):
     with pytest.warns(TruncatedPromptWarning, match=r"is 2048\. Shorten the prompt"):
         connect(ctx_size=100000).generate(ENGLISH * 150, 3)
+
+
+READ = ToolCall(name="read_file", arguments={"path": "a.txt"}, id="1")
+WRITE = ToolCall(name="write_file", arguments={"text": ENGLISH * 40}, id="1")
+READ_AND_WRITTEN = [
+    [READ, ToolResult(text=ENGLISH * 40, id="1", name="read_file")],
+    [WRITE, ToolResult(text="ok", id="1", name="write_file")],
+]
+
+
+@pytest.mark.parametrize(("call", "result"), READ_AND_WRITTEN, ids=["a tool's result", "a tool's arguments"])
+def test_cut_prompt_is_noticed_whatever_it_is_that_is_long(connect, server, call, result):
+    server.models["tiny"] = replace(server.models["tiny"], capabilities=("completion", "tools"))
+    reply = {"message": {"content": "No."}, "done": True, "done_reason": "stop", "prompt_eval_count": 258}
+    server.replies["/api/chat"].append(Reply(200, [reply]))
+    talk = [Message("user", "Do it."), Message("assistant", [call]), Message("tool", [result])]
+    with pytest.warns(TruncatedPromptWarning, match=r"the model saw 258; the window \(num_ctx\) is 512"):
+        connect(ctx_size=512).chat(talk, 3)
 
 
 async def test_cut_prompt_is_noticed_by_async_callers(connect):

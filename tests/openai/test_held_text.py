@@ -45,7 +45,7 @@ def ollama() -> Decoder:
         (ollama, b'{"message": {"content": "so', "", ""),
         # A whole answer of which all has come but the end of the body.
         (lambda: ChatDecoder(JSON), chat(message={"content": "so far"}, finish_reason="stop"), "", "so far"),
-        (lambda: ChatDecoder(JSON), chat(message={"content": "so far"})[:-5], "", ""),
+        (lambda: ChatDecoder(JSON), chat(message={"content": "so far"})[:-5], "", "so far"),
         # What may be the beginning of a stop sequence, of a failure, of a character.
         (stopping, b"data: " + chat(delta={"content": "so far EN"}) + b"\n\n", "so far ", "EN"),
         (stopping, b"data: " + chat(delta={"content": "so far EN"}), "", "so far EN"),

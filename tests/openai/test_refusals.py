@@ -6,10 +6,10 @@ import json
 
 import pytest
 from lollms_openai import OpenAIBackend
-from lollms_openai.refusals import LIMITS, OPTION_OF, Memory, Refusal, room_left
 from pydantic import SecretStr
 
 from lollms_core import BackendSettings
+from lollms_core.protocols.refusals import LIMITS, OPTION_OF, Memory, Refusal, room_left
 
 
 def openai_error(message: str, code: str | None = None, param: str | None = None) -> bytes:

@@ -56,6 +56,8 @@ def command(
     the same time; one that hangs stops none of the others. The other formats are not loaded: what is said of them is
     whether their packages are complete. Options such as --model are for the one format that is named.
     """
+    if not all(name.strip() for name in formats):
+        raise click.UsageError("The name of a format is empty.")
     report = examine(tuple(name.strip().lower() for name in formats), everything, timeout, choices)
     if as_json:
         print_json(report.as_json())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from lollms_core import (
     ELF_COMPLETION_FORMAT,
@@ -26,13 +26,22 @@ _BEYOND = ("top_k", "min_p", "repeat_penalty", "repeat_last_n", "n_threads")
 _MOST_STOPS = 4  # OpenAI's limit; the core cuts at the others
 
 
+Limit: TypeAlias = Callable[[str], tuple[str, int | None]]
+
+
+def _usual(_: str) -> tuple[str, int | None]:
+    return "max_tokens", None
+
+
 @dataclass(slots=True)
 class Arguments:
     """One call, ready to be made."""
 
+    key: str
+    """What refusals are remembered for: two routes to a model need not take the same fields."""
     values: dict[str, Any]
     ours: dict[str, str] = field(default_factory=dict)
-    """The provider's names of sampling options in `values`, to ours."""
+    """The provider's names of options in `values` that a call can do without, to ours."""
     chosen: frozenset[str] = frozenset()
     raw: bool = False
     """Raw text, by a completions route."""
@@ -41,13 +50,13 @@ class Arguments:
 
 
 def arguments(
-    request: GenerationRequest, route: Route, *, refused: frozenset[str] = frozenset(), num_ctx: int | None = None
+    request: GenerationRequest, route: Route, *, limit: Limit = _usual, num_ctx: int | None = None
 ) -> Arguments:
     """The call that a request asks for.
 
     Args:
         route: the model's, from `catalogue.route`.
-        refused: our names of options that this model has turned down before.
+        limit: gives the name of the limit of new tokens for a key (see `Arguments`), and the largest default.
         num_ctx: a context size that the caller chose, for the providers that can set one.
 
     Raises:
@@ -64,15 +73,18 @@ def arguments(
     else:
         values["model"] = route.model
         values["messages"] = wire_messages(request.as_messages())
-    call = Arguments(values, chosen=request.sampling.chosen, raw=raw)
-    ignored = [*_sampling(request, route, refused, call), *_further(request, route, refused, values)]
+    chosen = request.sampling.chosen | ({"think"} if request.think is not None else frozenset())
+    call = Arguments(f"{values['model']}{' (raw)' if raw else ''}", values, chosen=chosen, raw=raw)
+    ignored = [*_sampling(request, route, limit, call), *_further(request, route, call)]
     if num_ctx is not None:
         if "ctx_size" in route.beyond:
             values[route.beyond["ctx_size"]] = num_ctx
         else:
             ignored.append("ctx_size")
-    call.ignored = tuple(name for name in ignored if name not in refused)
+    call.ignored = tuple(ignored)
     values.update(request.extra)
+    for name in request.extra:
+        call.ours.pop(name, None)  # it was meant as it is
     return call
 
 
@@ -89,37 +101,42 @@ def _raw(request: GenerationRequest, route: Route) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": request.as_text()}], "text_completion": True}
 
 
-def _sampling(request: GenerationRequest, route: Route, refused: frozenset[str], call: Arguments) -> list[str]:
+def _sampling(request: GenerationRequest, route: Route, limit: Limit, call: Arguments) -> list[str]:
     """Fill in what the model takes; the chosen options that it does not are the result."""
     ignored = []
+    limit_name, largest = limit(call.key)
     for name in (*_OPENAI_NAMES, *_BEYOND):
         value = getattr(request.sampling, name)
-        if value is None or name in refused:
+        if value is None:
             continue
         theirs = _OPENAI_NAMES.get(name) if _OPENAI_NAMES.get(name) in route.parameters else route.beyond.get(name)
         if theirs is None:
             if name in call.chosen:
                 ignored.append(name)
             continue
-        if name == "n_predict" and name not in call.chosen and route.max_output is not None:
-            value = min(value, route.max_output)
+        if name == "n_predict":
+            theirs = limit_name
+            if name not in call.chosen:
+                value = min(each for each in (value, route.max_output, largest) if each is not None)
         call.values[theirs] = value
         call.ours[theirs] = name
     return ignored
 
 
-def _further(request: GenerationRequest, route: Route, refused: frozenset[str], values: dict[str, Any]) -> list[str]:
-    ignored = []
-    if request.sampling.stop and "stop" in route.parameters and "stop" not in refused:
+def _further(request: GenerationRequest, route: Route, call: Arguments) -> list[str]:
+    ignored, values = [], call.values
+    if request.sampling.stop and "stop" in route.parameters:
         values["stop"] = list(request.sampling.stop[:_MOST_STOPS])
+        call.ours["stop"] = "stop"
     if request.json_schema is not None:
         if "response_format" in route.parameters:
             values["response_format"] = _schema(request.json_schema)
         else:
             ignored.append("json_schema")
-    if request.think is not None and "think" not in refused:
+    if request.think is not None:
         if "reasoning_effort" in route.parameters:
             values["reasoning_effort"] = _effort(request.think)
+            call.ours["reasoning_effort"] = "think"
         else:
             ignored.append("think")
     return ignored

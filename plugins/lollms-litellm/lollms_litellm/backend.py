@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +20,7 @@ from lollms_core import (
     Capabilities,
     Chunk,
     CloseRequest,
+    ConfigurationError,
     DetokenizeRequest,
     EmbedRequest,
     GenerationRequest,
@@ -32,12 +33,12 @@ from lollms_core import (
     TokenizeRequest,
     hookimpl,
 )
-from lollms_core.http import Retries, decoded
+from lollms_core.http import Retries, decoded, mask, prepared_headers
 from lollms_core.protocols.openai import read_embeddings
 from lollms_core.tokenizers import Tokenizer
 from lollms_litellm import catalogue
 from lollms_litellm.arguments import RESERVED, arguments
-from lollms_litellm.calls import BACKOFF, Call
+from lollms_litellm.calls import BACKOFF, Call, Learned
 from lollms_litellm.clients import Clients, Witness
 from lollms_litellm.faults import about_images, from_litellm
 from lollms_litellm.loading import litellm
@@ -49,6 +50,7 @@ T = TypeVar("T")
 
 _NAME_OF_A_KEY = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)S?$", re.IGNORECASE)
 _AS_LONG_AS_KEYS = 8
+_REFUSED = "The provider refused it."
 _OWN_NAME = "If its server knows the option, pass it under the server's own name in `extra`."
 
 
@@ -104,7 +106,7 @@ class LiteLLMBackend(Backend):
     def __init__(self, settings: BackendSettings) -> None:
         super().__init__(settings)
         self._clients = Clients(settings)
-        self._refused: defaultdict[str, set[str]] = defaultdict(set)
+        self._learned = Learned()
         self._secrets = _secrets(settings, self.options)
 
     @hookimpl
@@ -113,12 +115,18 @@ class LiteLLMBackend(Backend):
         # The import takes seconds, which the caller's event loop must not stand still for.
         await asyncio.to_thread(litellm)
         route = self._route(model)
-        refused = self._refused[model]
         settings = self.settings
         num_ctx = settings.ctx_size if settings.ctx_size_chosen else None
-        call = arguments(request, route, refused=frozenset(refused), num_ctx=num_ctx)
+        call = arguments(request, route, limit=self._limit, num_ctx=num_ctx)
         if call.ignored:
             self.not_honoured(call.ignored, by=model, hint=_OWN_NAME)
+
+        def refused(options: Collection[str]) -> None:
+            self.not_honoured(options, by=model, hint=_REFUSED)
+
+        gone = {call.ours.pop(name) for name in self._learned.memory.strip(call.key, call.values, request.extra)}
+        if unmet := (gone & call.chosen) - {"stop"}:  # the client looks for stop sequences itself
+            refused(unmet)
         await self._clients.used()
         common = self._common(route)
         if call.raw and route.raw_by_openai:
@@ -131,7 +139,8 @@ class LiteLLMBackend(Backend):
             translate=lambda error, begun: about_images(
                 self._error(error, begun=begun, model=model, extra=request.extra), sent=bool(request.all_images)
             ),
-            refused=refused,
+            learned=self._learned,
+            not_honoured=refused,
         )
         stream = relay(work.produce, request.cancel)
         try:
@@ -198,6 +207,9 @@ class LiteLLMBackend(Backend):
             )
         return name
 
+    def _limit(self, key: str) -> tuple[str, int | None]:
+        return self._learned.memory.limit_name(key, "max_tokens"), self._learned.limits.get(key)
+
     def _described(self, model: str) -> ModelInfo:
         info = catalogue.describe(model)
         info = replace(info, metadata={**info.metadata, "asked": False})  # of the provider; the doctor says so
@@ -208,7 +220,7 @@ class LiteLLMBackend(Backend):
 
     def _key(self) -> str | None:
         key = self.settings.api_key
-        return key.get_secret_value() if key is not None else None
+        return key.get_secret_value().strip() if key is not None else None
 
     def _route(self, model: str) -> catalogue.Route:
         return self._guarded(lambda: catalogue.route(model, self.settings.host_address, self._key()))
@@ -217,10 +229,13 @@ class LiteLLMBackend(Backend):
         """The keyword arguments of every call. Retries are ours, so that they are the same for all providers."""
         settings = self.settings
         values: dict[str, Any] = {"max_retries": 0, "timeout": self._clients.timeout(settings.timeouts)}
-        if settings.api_key is not None:
-            values["api_key"] = settings.api_key.get_secret_value()
+        if (key := self._key()) is not None:
+            values["api_key"] = key
         if settings.host_address is not None:
             values["api_base"] = settings.host_address
+        # LiteLLM would take what cannot be sent for a fault of the server, which passes.
+        prepared_headers({**settings.headers, "Authorization": f"Bearer {key}"})
+        _check_address(settings.host_address or "", with_key=bool(key))
         if settings.headers:
             values["extra_headers"] = dict(settings.headers)
         if settings.verify_ssl_certificate is not True:
@@ -291,8 +306,45 @@ def _of_the_environment() -> list[str]:
     return [value for value in named if len(value) >= _AS_LONG_AS_KEYS]
 
 
-def _named_secrets(values: Mapping[str, Any]) -> list[str]:
-    return [value for name, value in values.items() if isinstance(value, str) and _is_secret(name)]
+def _named_secrets(values: Mapping[str, Any]) -> Iterator[str]:
+    """Texts that must not be shown, at any depth: of headers and credentials all, elsewhere what is named as one."""
+    for name, value in values.items():
+        secret = _is_secret(str(name))
+        if isinstance(value, Mapping):
+            if secret or "headers" in str(name).lower():
+                yield from _texts(value)
+            else:
+                yield from _named_secrets(value)
+        elif secret:
+            yield from _texts(value)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _texts(each)
+    elif isinstance(value, str):
+        yield value
+        yield value.rpartition(" ")[2]  # without `Bearer`
+        yield from decoded(value)
+
+
+def _check_address(address: str, *, with_key: bool) -> None:
+    try:
+        parts = urlsplit(address)
+        parts.port  # noqa: B018
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{mask(address)!r} is not a server address: {error}", hint="Write it like http://localhost:8000/v1."
+        ) from None
+    if with_key and parts.username is not None:
+        raise ConfigurationError(
+            f"{mask(address)!r} has a user name in it, and there is a key: LiteLLM cannot send both",
+            hint="Leave one of them out.",
+        )
 
 
 def _is_secret(name: str) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import Any
 
 from lollms_core import (
@@ -13,22 +14,27 @@ from lollms_core import (
     InvalidRequestError,
     LollmsError,
     Timeouts,
-    UnsupportedOptionWarning,
 )
-from lollms_core.contract.errors import warn_caller
 from lollms_core.http import Retries
+from lollms_core.protocols.refusals import LIMITS, Memory, Refusal, room_left
 from lollms_litellm.arguments import Arguments
 from lollms_litellm.chunks import ChunkReader
 from lollms_litellm.clients import Witness
+from lollms_litellm.faults import refusal
 from lollms_litellm.loading import litellm
 from lollms_litellm.relay import Relay
 
-__all__ = ["BACKOFF", "Call", "give_up"]
+__all__ = ["BACKOFF", "Call", "Learned"]
 
 BACKOFF = 0.5
 """Seconds before the first repetition of a failed call."""
 _MOST_REVISIONS = 12
 _SMALLEST_LIMIT = 16
+_TOO_MANY = re.compile(
+    r"max_(?:completion_|new_)?tokens.{0,80}(?:>|at most|less than|maximum|exceed|too large|too high|range|between)"
+    r"|(?:maximum|exceed\w*|largest).{0,80}max_(?:completion_|new_)?tokens",
+    re.IGNORECASE,
+)
 
 
 class Call:
@@ -38,7 +44,8 @@ class Call:
         call: the keyword arguments.
         common: those that every call of the client has: key, address, headers, timeout.
         translate: makes our error of LiteLLM's; told whether the answer had begun.
-        refused: names of options that the model has turned down; added to here.
+        learned: what models have refused; added to here.
+        not_honoured: says that a chosen option has no effect. May raise.
     """
 
     def __init__(
@@ -49,26 +56,29 @@ class Call:
         timeouts: Timeouts,
         max_retries: int,
         translate: Callable[[BaseException, bool], LollmsError],
-        refused: set[str],
+        learned: Learned,
+        not_honoured: Callable[[Collection[str]], None],
     ) -> None:
         self._call = call
         self._common = common
         self._timeouts = timeouts
         self._max_retries = max_retries
         self._translate = translate
-        self._refused = refused
+        self._learned = learned
+        self._not_honoured = not_honoured
 
     async def produce(self, pipe: Relay) -> None:
         """Send the answer's chunks to `pipe`. Raises `LollmsError` only."""
         retries, revisions = Retries(self._max_retries, BACKOFF), 0
         while True:
-            error = await self._attempt(pipe)
-            if error is None:
+            failure = await self._attempt(pipe)
+            if failure is None:
                 return
+            error, refusal = failure
             pipe.patience(None, "")
             if pipe.begun:
                 raise error
-            if revisions < _MOST_REVISIONS and give_up(error, self._call, self._refused):
+            if revisions < _MOST_REVISIONS and self._revised(error, refusal):
                 revisions += 1
                 continue
             wait = retries.wait(error)
@@ -76,13 +86,13 @@ class Call:
                 raise error
             await asyncio.sleep(wait)
 
-    async def _attempt(self, pipe: Relay) -> LollmsError | None:
+    async def _attempt(self, pipe: Relay) -> tuple[LollmsError, Refusal] | None:
         try:
             await self._stream(pipe)
         except Warning:  # which the caller's filters have made an error
             raise
         except Exception as error:
-            failure = self._translate(error, pipe.begun)
+            failure = self._translate(error, pipe.begun), refusal(error)
         else:
             return None
         # Returned, not raised in the handler: LiteLLM's exception, whose text may hold a key, must not come along as
@@ -110,37 +120,52 @@ class Call:
         finally:
             await stream.aclose()
 
+    def _revised(self, error: LollmsError, refusal: Refusal) -> bool:
+        """Take out of the call, or change, what the model does not take; `False` if the error is about something else.
 
-def give_up(error: LollmsError, call: Arguments, refused: set[str]) -> bool:
-    """Take what the model refused out of the call; `False` if that is not what the error is about.
+        A default goes in silence, since nobody asked for it.
+        """
+        if not isinstance(error, InvalidRequestError):
+            return False
+        call = self._call
+        candidates = [theirs for theirs in call.ours if theirs in call.values]
+        spare = [theirs for theirs in candidates if call.ours[theirs] not in call.chosen]
+        # LiteLLM has one name for the limit, and gives some providers the other.
+        both = {name: theirs for theirs in candidates for name in (LIMITS if theirs in LIMITS else (theirs,))}
+        theirs = both.get(refusal.field(both, spare) or "")
+        if theirs is None:
+            return self._lowered(error, refusal)
+        ours, value = call.ours.pop(theirs), call.values.pop(theirs)
+        if theirs in LIMITS and (other := self._learned.memory.rename_limit(call.key, theirs)):
+            call.values[other], call.ours[other] = value, ours
+            return True
+        self._learned.memory.drop(call.key, theirs, value)
+        if ours in call.chosen and ours != "stop":  # the client looks for stop sequences itself
+            self._not_honoured({ours})
+        return True
 
-    A default goes in silence, since nobody asked for it. An option that the caller chose goes with a warning, and is
-    remembered for the model.
-    """
-    if not isinstance(error, InvalidRequestError):
-        return False
-    if isinstance(error, ContextWindowError):
-        return _lower_limit(call)
-    named = [theirs for theirs in call.ours if theirs in call.values and _names(error.message, theirs)]
-    unchosen = [theirs for theirs in named if call.ours[theirs] not in call.chosen]
-    for theirs in unchosen or named:
-        ours = call.ours[theirs]
-        del call.values[theirs]
-        refused.add(ours)
-        if ours in call.chosen:
-            warn_caller(f"{call.values['model']} does not honour: {ours} ({error.message})", UnsupportedOptionWarning)
-    return bool(named)
+    def _lowered(self, error: LollmsError, refusal: Refusal) -> bool:
+        """Lower a token limit that nobody chose: of a model that is not in the price list the largest is unknown."""
+        call = self._call
+        name = next((name for name in LIMITS if call.ours.get(name) == "n_predict"), None)
+        if name is None or "n_predict" in call.chosen:
+            return False
+        if not isinstance(error, ContextWindowError) and not _TOO_MANY.search(refusal.text):
+            return False
+        limit, room = call.values[name], room_left(refusal.text)
+        lower = room if room is not None and 0 < room < limit else limit // 2
+        if lower < _SMALLEST_LIMIT:
+            return False
+        call.values[name] = lower
+        if not isinstance(error, ContextWindowError):  # which is about this prompt too
+            self._learned.limits[call.key] = lower
+        return True
 
 
-def _names(message: str, parameter: str) -> bool:
-    spellings = {parameter, "max_completion_tokens"} if parameter == "max_tokens" else {parameter}
-    return any(re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", message) for name in spellings)
+@dataclass(slots=True)
+class Learned:
+    """What models have refused. Entries are only ever added, so threads need no lock."""
 
-
-def _lower_limit(call: Arguments) -> bool:
-    """Halve a token limit that nobody chose: the window of a model that is not in the price list is unknown."""
-    limit = call.values.get("max_tokens")
-    if "n_predict" in call.chosen or not isinstance(limit, int) or limit // 2 < _SMALLEST_LIMIT:
-        return False
-    call.values["max_tokens"] = limit // 2
-    return True
+    memory: Memory = field(default_factory=Memory)
+    limits: dict[str, int] = field(default_factory=dict)
+    """The largest limit of new tokens that was not refused, by model."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lollms_core import (
@@ -26,8 +26,9 @@ from lollms_core import (
     ServerError,
 )
 from lollms_core.http import Secrets, retry_after
+from lollms_core.protocols.refusals import Refusal
 
-__all__ = ["about_images", "cut_short", "from_litellm", "scrubbed"]
+__all__ = ["about_images", "cut_short", "from_litellm", "refusal", "scrubbed"]
 
 # The names of LiteLLM's classes, most special first: it is looked for along the class's bases.
 _BY_NAME: dict[str, type[LollmsError]] = {
@@ -131,6 +132,19 @@ def from_litellm(
         retry_after=_retry_after(error),
         format="litellm",
     )
+
+
+def refusal(error: BaseException) -> Refusal:
+    """What a provider, or LiteLLM itself, said when it refused a request."""
+    text = _message(error)
+    if "UnsupportedParamsError" in _names(error):  # of LiteLLM's making
+        return Refusal("unsupported_parameter", "", text)
+    for link in _chain(error):
+        body = getattr(link, "body", None)
+        if isinstance(body, Mapping) and body:
+            told = Refusal.read(json.dumps(body, default=str).encode())
+            return Refusal(told.code, told.param, told.text or text)
+    return Refusal("", "", text)
 
 
 def cut_short() -> IncompleteStreamError:

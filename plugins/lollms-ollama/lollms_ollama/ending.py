@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lollms_core import GenerationRequest
+from lollms_core import GenerationRequest, Message
 from lollms_core.contract.errors import warn_caller
 from lollms_ollama.bodies import conversation, is_raw
 from lollms_ollama.models import Shown
@@ -26,7 +26,7 @@ class Ending:
         self._shown = shown
         self._schema = request.json_schema is not None
         self._raw = is_raw(request)
-        self._texts = [request.as_text()] if self._raw else [m.text for m in conversation(request)]
+        self._texts = [request.as_text()] if self._raw else [_said(m) for m in conversation(request)]
 
     def __call__(self, last: Mapping[str, Any]) -> dict[str, Any]:
         """What joins the metadata of the closing chunk."""
@@ -55,3 +55,10 @@ class Ending:
     def _can_grow(self) -> bool:
         longest = self._shown.context_length
         return longest is None or self._window is None or self._window < longest
+
+
+def _said(message: Message) -> str:
+    """What the server's template writes of a message. Reasoning is not in it: most templates leave that out."""
+    results = [result.text for result in message.tool_results]
+    calls = [call.as_text() for call in message.tool_calls if call.arguments]
+    return "\n".join((message.text, *results, *calls))

@@ -37,11 +37,11 @@ from lollms_core import (
 )
 from lollms_core.http import Decoder, Exchange, HTTPBackend, HTTPRequest, StreamCall, one_length
 from lollms_core.protocols.openai import CORE_FIELDS, ChatDecoder, chat_body, completion_body, read_embeddings
+from lollms_core.protocols.refusals import LIMITS, OPTION_OF, Memory, Refusal, room_left
 from lollms_openai.decoders import NotingDecoder, StopDecoder
 from lollms_openai.endpoint import Endpoint
 from lollms_openai.models import read_models
 from lollms_openai.options import OpenAIOptions
-from lollms_openai.refusals import LIMITS, OPTION_OF, Memory, Refusal, room_left
 from lollms_openai.token_routes import TokenRoutes
 
 __all__ = ["OpenAIBackend"]

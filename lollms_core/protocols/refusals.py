@@ -41,6 +41,8 @@ _WORDS = re.compile(
     r"|not allowed|deprecated|cannot both be|only the default",
     re.IGNORECASE,
 )
+_NAMED = r"['\"`]{name}['\"`]|: {name}\b|^{name}\b|(?<![\w.]){name}="
+"""How a message names a field: not as a word of its sentence, which may be the user's own words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Refusal:
             return self.param
         if self.param and self.code in _CODES:
             return None  # it names another field
-        named = [name for name in candidates if re.search(rf"['\"`]{name}['\"`]|: {name}\b|^{name}\b", self.text)]
+        named = [name for name in candidates if re.search(_NAMED.format(name=name), self.text)]
         named.sort(key=lambda name: (name not in spare, self.text.index(name)))
         return named[0] if named else None
 
