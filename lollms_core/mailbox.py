@@ -15,6 +15,7 @@ an event loop, for an engine that lives in one loop whoever calls.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import queue
 from collections.abc import Callable
@@ -62,8 +63,36 @@ class Mailbox:
             self._ended = True
             self._append(error)
             raise error
+        if isinstance(item, (StopIteration, StopAsyncIteration)):
+            # To whoever iterates it would be the end of the answer (PEP 479).
+            ended = RuntimeError(f"the producer raised {type(item).__name__}")
+            ended.__cause__ = item
+            item = ended
         self._ended = isinstance(item, Exception) or item.finish_reason is not None
         self._append(item)
+
+    def fed_by(self, work: concurrent.futures.Future[Any]) -> None:
+        """See to it that the answer ends when its work does: what that raises reaches the consumer.
+
+        For `LoopThread.submit` and `ThreadPoolExecutor.submit`, whose futures keep to themselves what went wrong.
+        """
+        work.add_done_callback(self._work_ended)
+
+    def _work_ended(self, work: concurrent.futures.Future[Any]) -> None:
+        if self.over:
+            return
+        if work.cancelled():
+            self.put(Chunk(finish_reason="cancelled"))
+            return
+        error = work.exception()
+        if error is None:
+            self.put(_gone())
+        elif isinstance(error, Exception):
+            self.put(error)
+        else:
+            gone = _gone()
+            gone.__cause__ = error
+            self.put(gone)
 
     def admit(self) -> bool:
         """The producer takes the request up. `False`: it was cancelled or abandoned while it waited."""
@@ -144,6 +173,9 @@ class MailboxStream:
     ends_when_cancelled = True
 
     def __init__(self, start: Start) -> None:
+        """A stream. Raises `ContractError` for a `start` that cannot be called."""
+        if not callable(start):
+            raise ContractError(f"MailboxStream was given {a_kind(start)}, not the function that begins the work")
         self._start: Start | None = start
         self._mailbox = Mailbox()
         self._stop: Callable[[], None] | None = None

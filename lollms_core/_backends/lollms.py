@@ -12,6 +12,7 @@ from typing import Any
 
 from lollms_core._backends.lollms_classic import ClassicServer, no_model_error, says_no_model
 from lollms_core._backends.lollms_current import CurrentServer
+from lollms_core.contract.backend import ALL_HOOKS
 from lollms_core.contract.errors import (
     APIConnectionError,
     AuthenticationError,
@@ -56,6 +57,7 @@ class LollmsBackend(HTTPBackend):
     """
 
     contract_version = 1
+    nonblocking = ALL_HOOKS
     capabilities = Capabilities(
         options=ClassicServer.options | CurrentServer.options,
         vision=True,

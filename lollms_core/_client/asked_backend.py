@@ -13,7 +13,7 @@ from lollms_core._client.fitting import fitted
 from lollms_core._client.hook_checks import value_problem
 from lollms_core._client.pipeline import as_lollms_error
 from lollms_core._client.registry import nonblocking_hooks, plugin_manager
-from lollms_core.contract.backend import Backend
+from lollms_core.contract.backend import Backend, capabilities_problem
 from lollms_core.contract.errors import ClientClosedError, ContractError, LollmsError, a_kind
 from lollms_core.contract.pending import Pending
 from lollms_core.contract.types import CancelToken, Chunk, CloseRequest, GenerationRequest
@@ -37,6 +37,7 @@ class AskedBackend:
         """Where coroutines run for sync callers."""
         self.closed = False
         self._backend = backend
+        self._seen = backend.capabilities
         manager = plugin_manager(backend, format)
         self._hooks = manager.hook
         self._nonblocking = nonblocking_hooks(manager)
@@ -110,6 +111,11 @@ class AskedBackend:
 
     def fitted(self, request: GenerationRequest) -> GenerationRequest:
         """The request as the backend can take it. Raises and warns as `requests.fitted` does."""
+        found = self._backend.capabilities
+        if found is not self._seen:  # a backend may learn them late
+            if problem := capabilities_problem(found):
+                raise ContractError(f"the {self.format} format is not a usable backend: {problem}", format=self.format)
+            self._seen = found
         return fitted(request, self._backend)
 
     # --- values ---------------------------------------------------------------------------------------------------

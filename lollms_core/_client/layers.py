@@ -491,7 +491,26 @@ class _Promise(Pending[Any]):
 
     def then(self, function: Callable[[Any], Any]) -> Pending[Any]:
         """What `function` makes of the value. It is not called where the backend does not have the hook."""
-        return super().then(lambda value: None if value is None else function(value))
+        return _Further(self, function)
+
+
+class _Further(Pending[Any]):
+    """What a function makes of a value; of none, nothing."""
+
+    def __init__(self, first: Pending[Any], function: Callable[[Any], Any]) -> None:
+        self._first = first
+        self._function = function
+
+    def wait(self) -> Any:
+        value = self._first.wait()
+        return None if value is None else self._function(value)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        value = yield from self._first.__await__()
+        return None if value is None else self._function(value)
+
+    def then(self, function: Callable[[Any], Any]) -> Pending[Any]:
+        return _Further(self, function)
 
 
 class _Asked:

@@ -331,8 +331,25 @@ def _wrong_attribute(backend: type[Backend]) -> str:
     for name in neutral:
         if name not in PARAMETERS:
             return f"its neutral names {name!r}, which is no parameter. {near_misses(str(name), PARAMETERS)}"
-    if backend.Options is not None and not hasattr(backend.Options, "model_fields"):
+    return _wrong_options(backend.Options)
+
+
+def _wrong_options(options: Any) -> str:
+    """What is wrong with the model of somebody's own options; empty if nothing is."""
+    if options is None:
+        return ""
+    if not inspect.isclass(options) or not hasattr(options, "model_fields"):
         return "its Options is not a pydantic model"
+    model: Any = options
+    config = model.model_config
+    if config.get("populate_by_name") or config.get("validate_by_name"):
+        return ""
+    for name, field in model.model_fields.items():
+        if field.validation_alias is not None:
+            return (
+                f"its Options give {name!r} an alias, under which no option arrives: leave it out, or set "
+                "populate_by_name=True"
+            )
     return ""
 
 
@@ -364,13 +381,27 @@ def nonblocking_hooks(manager: pluggy.PluginManager) -> frozenset[str]:
         name
         for name in ALL_HOOKS
         if all(
-            name in getattr(found.plugin, "nonblocking", ())
+            _is_promised(found.plugin, name)
             or inspect.isgeneratorfunction(found.function)
             or inspect.iscoroutinefunction(found.function)
             or inspect.isasyncgenfunction(found.function)
             for found in getattr(manager.hook, name).get_hookimpls()
         )
     )
+
+
+def _is_promised(plugin: Any, hook: str) -> bool:
+    """Whether `nonblocking` names a hook. What a class promises is of its own hooks, and of those that it inherits.
+
+    A subclass that overrides one of them makes another hook of it, of which its base cannot know whether it blocks.
+    """
+    if hook not in getattr(plugin, "nonblocking", ()):
+        return False
+    bases = type(plugin).__mro__
+    if "nonblocking" in getattr(plugin, "__dict__", ()):
+        return True
+    promises = next(place for place, base in enumerate(bases) if "nonblocking" in vars(base))
+    return promises <= next((place for place, base in enumerate(bases) if hook in vars(base)), len(bases))
 
 
 def installed_extensions() -> dict[str, ExtensionInfo]:
@@ -446,8 +477,8 @@ def checked_extension(extension: Any, who: str, package: str) -> type[Extension]
         raise wrong("has a `start` that nobody would await or iterate: `start` must be a plain function")
     if problem_of_set := _wrong_nonblocking(extension):
         raise wrong(f"is wrong: {problem_of_set}")
-    if extension.Options is not None and not hasattr(extension.Options, "model_fields"):
-        raise wrong("has Options that are not a pydantic model")
+    if problem_of_options := _wrong_options(extension.Options):
+        raise wrong(f"is wrong: {problem_of_options}")
     return extension
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import NoneType
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from lollms_core._client.argument_checks import (
@@ -270,10 +271,15 @@ def request_problem(request: Any) -> str:
 
 
 def _question_problem(request: GenerationRequest) -> str:
-    for name in ("prompt", "system_prompt"):
+    for name, kinds in _OF_QUESTION.items():
         value: Any = getattr(request, name)
-        if not isinstance(value, str):
+        if not isinstance(value, kinds):
             return f"whose {name} is {a_kind(value)}"
+        if isinstance(value, str) and (wrong := _wrong(check_text, value, name)):
+            return f"that makes no sense: {wrong}"
+    for name, kind, values in (("images", Image, request.images), ("sampling.stop", str, request.sampling.stop)):
+        if not isinstance(values, tuple) or not all(isinstance(each, kind) for each in values):
+            return f"whose {name} is not a tuple of {kind.__name__}"
     messages: Any = request.messages
     if not isinstance(messages, (tuple, list)) or not all(isinstance(each, Message) for each in messages):
         return "whose messages are not a tuple of Message"
@@ -283,14 +289,27 @@ def _question_problem(request: GenerationRequest) -> str:
         return "that asks nothing: it has neither a prompt nor messages"
     for name in PARAMETERS:
         value = getattr(request.sampling, name, None)
-        if value is not None and (wrong := _number_problem(name, value)):
+        if value is not None and (wrong := _wrong(checked_number, name, value)):
             return f"that makes no sense: {wrong}"
     return ""
 
 
-def _number_problem(name: str, value: Any) -> str:
+_OF_QUESTION: Mapping[str, tuple[type, ...]] = {
+    "prompt": (str,),
+    "system_prompt": (str,),
+    "model": (str, NoneType),
+    "completion_format": (ELF_COMPLETION_FORMAT,),
+    "sampling": (SamplingParams,),
+    "personality": (int, str, NoneType),
+    "json_schema": (Mapping, NoneType),
+    "think": (bool, str, NoneType),
+    "extra": (Mapping,),
+}
+
+
+def _wrong(check: Callable[..., object], *given: Any) -> str:
     try:
-        checked_number(name, value)
+        check(*given)
     except (TypeError, InvalidRequestError) as error:
         return str(error)
     return ""

@@ -143,6 +143,9 @@ def checked_request(
     for name, kinds, what in _OF_REQUEST:
         if not isinstance(value := getattr(request, name), kinds):
             raise broken(f"{did} an HTTPRequest whose {name} is {a_kind(value)}, not {what}", method, format)
+    for named, said in request.headers.items():
+        if not isinstance(cast("Any", named), str) or not isinstance(cast("Any", said), str):
+            raise broken(f"{did} an HTTPRequest whose header {named!r} is {a_kind(said)}, not a str", method, format)
     return request
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Generator
+import warnings
+from collections.abc import Callable, Collection, Generator, Iterator
 from typing import Any, ClassVar
 
 import pytest
@@ -14,6 +15,7 @@ from lollms_core import (
     ContractError,
     Extension,
     ExtensionError,
+    ExtensionWarning,
     LollmsClient,
     LollmsError,
     TokenCount,
@@ -59,12 +61,16 @@ class ExtensionSetting(Gate):
     # --- what pytest does -----------------------------------------------------------------------------------------
 
     @pytest.fixture(autouse=True)
-    def _set_the_stage(self, request: pytest.FixtureRequest, extension: Any) -> None:
+    def _set_the_stage(self, request: pytest.FixtureRequest, extension: Any) -> Iterator[None]:
         self.pass_the_gate(request)
         self._extension = extension
         known = isinstance(extension, Extension) or (isinstance(extension, type) and issubclass(extension, Extension))
         self._suspects = (extension,) if known else ()
         closed.clear()
+        with warnings.catch_warnings():
+            # What fails at the end of an answer spoils none, and users are told by a warning.
+            warnings.simplefilter("error", ExtensionWarning)
+            yield
 
     def abandon_client(self) -> None:
         """Nothing: each behaviour has clients of its own."""

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Collection
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from lollms_core import LollmsError
+from lollms_core import ExtensionWarning, LollmsError
 from lollms_core.testing._whereabouts import whereabouts
 
 __all__ = ["Hung", "behaviour", "eventually", "require", "within"]
@@ -118,6 +118,11 @@ def behaviour(test: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S
         except AssertionError:
             self.note_failure(test.__name__)
             raise
+        except ExtensionWarning as warning:  # which the kit for extensions has made an error
+            self.note_failure(test.__name__)
+            raise AssertionError(
+                f"{warning}\nWhy it matters: what is done at the end of an answer, such as keeping it, is lost."
+            ) from warning
         except LollmsError as error:
             self.note_failure(test.__name__)
             raise AssertionError(

@@ -27,7 +27,6 @@ from lollms_core import (
     ToolCall,
     hookimpl,
 )
-from lollms_core.contract.errors import a_kind
 
 __all__ = ["Answer", "Reply", "ScriptedClient", "StubServer", "scripted_client", "stub_server"]
 
@@ -119,7 +118,7 @@ def _piece(piece: Any) -> Chunk | LollmsError:
     if isinstance(piece, ToolCall):
         return Chunk(part=piece)
     due = "a text, a Chunk, a ToolCall, a LollmsError, or a list of these"
-    raise TypeError(f"what a scripted client answers is {due}, not {a_kind(piece)}")
+    raise TypeError(f"what a scripted client answers is {due}, not a {type(piece).__name__}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +171,12 @@ class StubServer:
 
     def on(self, path: str, reply: Reply | Callable[[Received], Reply]) -> None:
         """Answer requests for a path, without its query, with a reply, or with what a function makes of the request."""
-        if not isinstance(path, str) or not path.startswith("/"):
+        if not str(path).startswith("/"):
             raise ValueError(f"a path begins with a slash, as in '/v1/models': {path!r}")
-        if not isinstance(reply, Reply) and not callable(reply):
-            raise TypeError(f"a reply is a Reply(…), or a function that makes one of a request, not {a_kind(reply)}")
+        given: Any = reply
+        if not isinstance(given, Reply) and not callable(given):
+            kind = type(given).__name__
+            raise TypeError(f"a reply is a Reply(…), or a function that makes one of a request, not a {kind}")
         self._replies[path] = reply
 
     def reply(self, request: Received) -> Reply:
@@ -187,7 +188,7 @@ class StubServer:
             return Reply({"error": f"the stub was told nothing of {request.path}, but of {known}"}, 404)
         made: Any = found(request) if callable(found) else found
         if not isinstance(made, Reply):
-            told = f"the stub's function for {request.path} gave {a_kind(made)}, not a Reply"
+            told = f"the stub's function for {request.path} gave a {type(made).__name__}, not a Reply"
             return Reply({"error": told}, 400)
         return made
 

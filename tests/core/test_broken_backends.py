@@ -11,6 +11,7 @@ from lollms_core import MSG_TYPE, BackendError, ContractError, LollmsClient
 from tests.support.waiting import PATIENCE
 
 HEAD = """
+from pydantic import BaseModel, Field
 from lollms_core import *
 
 class B(Backend):
@@ -55,6 +56,10 @@ MADE = {
     "a neutral value of what is no parameter": (
         "    neutral = {'top_kk': 0}" + GENERATE,
         "'top_kk', which is no parameter",
+    ),
+    "an option by another name": (
+        "    class Options(BaseModel):\n        max_words: int = Field(99, alias='maxWords')\n" + GENERATE,
+        "give 'max_words' an alias",
     ),
     "options of another kind": ("    Options = dict" + GENERATE, "Options is not a pydantic model"),
     "a wrong signature": (GENERATE.replace("request)", "prompt)"), "generate"),
@@ -280,3 +285,41 @@ def test_what_had_arrived_is_kept(strangers):
         with pytest.raises(ContractError) as caught:
             client.generate("hi")
     assert caught.value.partial_text == "so far"
+
+
+@pytest.mark.parametrize(
+    ("learned", "said"),
+    [
+        ("{'vision': True}", "capabilities are a dict"),
+        ("None", "capabilities are a NoneType"),
+        ("Capabilities(options=['stop'])", "options are a list"),
+        ("Capabilities(options=frozenset({'max_tokens'}))", "'max_tokens' that does not exist"),
+    ],
+)
+def test_capabilities_that_are_learned_late(strangers, learned, said):
+    strangers.install(HEAD + hook("list_models", f"self.capabilities = {learned}; return []"), bad="B")
+    with LollmsClient(default_generation_mode="bad", raise_errors=True) as client:
+        assert client.generate("hi") == "text"
+        client.list_models()
+        with pytest.raises(ContractError, match=f"the bad format is not a usable backend: .*{said}"):
+            client.generate("hi")
+        with pytest.raises(ContractError, match=said):
+            asyncio.run(client.agenerate("hi"))
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["its own promise", "its base's promise"])
+def test_a_promise_is_of_the_hooks_that_a_class_has(strangers, own):
+    """A hook that a subclass overrides may block, whatever its base has promised of its own."""
+    source = f"""
+    nonblocking = frozenset({{"list_models"}})
+{hook("list_models", "return []")}
+class C(B):
+    {"nonblocking = B.nonblocking" if own else ""}
+    @hookimpl
+    def list_models(self, request):
+        return [ModelInfo(name=threading.current_thread().name)]
+"""
+    strangers.install("import threading\n" + HEAD + source, good="C")
+    with LollmsClient(default_generation_mode="good", raise_errors=True) as client:
+        (name,) = asyncio.run(client.alist_models())
+    assert (name == "MainThread") == own

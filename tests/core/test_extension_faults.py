@@ -183,7 +183,8 @@ def test_what_the_backend_lacks_is_not_the_extensions_fault() -> None:
     class Rounding(Extension):
         @hookimpl
         def embed(self, request: Any, proceed: Proceed) -> Any:
-            return proceed(request).then(lambda vectors: [[round(x) for x in vector] for vector in vectors])
+            doubled = proceed(request).then(lambda vectors: [[2 * x for x in vector] for vector in vectors])
+            return doubled.then(lambda vectors: [[round(x) for x in vector] for vector in vectors])
 
     with (
         LollmsClient(default_generation_mode=Plain, extensions=[Rounding(), Rounding()], raise_errors=True) as client,
@@ -311,6 +312,17 @@ def test_a_stop_sequence_of_an_extension(world: str, backend: type[Backend]) -> 
             "messages are not a tuple of Message",
         ),
         (lambda request: replace(request, prompt=""), "asks nothing"),
+        (lambda request: replace(request, prompt="a\0b"), "contains a NUL character"),
+        (lambda request: replace(request, sampling={"temperature": 0}), "whose sampling is a dict"),
+        (
+            lambda request: replace(request, sampling=replace(request.sampling, stop="three")),
+            r"whose sampling\.stop is not a tuple of str",
+        ),
+        (lambda request: replace(request, images=[]), "whose images is not a tuple of Image"),
+        (lambda request: replace(request, model=5), "whose model is an int"),
+        (lambda request: replace(request, extra=None), "whose extra is a NoneType"),
+        (lambda request: replace(request, completion_format="Chat"), "whose completion_format is a str"),
+        (lambda request: replace(request, json_schema="x"), "whose json_schema is a str"),
         (lambda request: replace(request, sampling=replace(request.sampling, temperature=-5)), "temperature must be"),
     ],
 )

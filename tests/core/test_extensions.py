@@ -576,7 +576,7 @@ def test_the_first_of_a_name_counts(strangers: Any, caplog: pytest.LogCaptureFix
         ("    contract_version = 99", "written for version 99 of the contract"),
         ("    contract_version = '1'", "contract_version that is a str"),
         ("    nonblocking = None", "nonblocking is not a set"),
-        ("    Options = dict", "Options that are not a pydantic model"),
+        ("    Options = dict", "Options is not a pydantic model"),
         ("    def __init__(self): pass", "does not call super"),
     ],
 )

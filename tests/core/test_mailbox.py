@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 import subprocess
 import sys
@@ -193,6 +194,58 @@ def test_a_thread_that_ends_without_a_last_item() -> None:
     with pytest.raises(BackendError) as caught:
         next(stream)
     assert "The last item" in caught.value.hint
+
+
+@pytest.mark.parametrize("end", [StopIteration("x"), StopAsyncIteration()])
+def test_an_end_of_something_elses_is_none_of_the_answers(end: Exception) -> None:
+    stream, _ = stream_of(Chunk("a"), end)
+    with pytest.raises(RuntimeError, match="the producer raised Stop"):
+        list(stream)
+
+    async def read() -> None:
+        stream, _ = stream_of(Chunk("a"), end)
+        with pytest.raises(RuntimeError, match="the producer raised Stop"):
+            [chunk async for chunk in stream]
+
+    asyncio.run(read())
+
+
+def test_what_begins_no_work_is_refused_at_once() -> None:
+    nothing: Any = None
+    with pytest.raises(ContractError, match="MailboxStream was given a NoneType, not the function"):
+        MailboxStream(nothing)
+
+
+@pytest.mark.parametrize("how", ["raises", "exits", "ends", "is cancelled"])
+def test_work_that_ends_without_a_last_item_ends_the_answer(how: str) -> None:
+    engine = LoopThread()
+
+    async def work(mailbox: Mailbox) -> None:
+        mailbox.put(Chunk("a"))
+        if how == "raises":
+            raise ServerError("boo")
+        if how == "is cancelled":
+            raise asyncio.CancelledError
+
+    def start(mailbox: Mailbox) -> tuple[Callable[[], None], Callable[[], bool]]:
+        if how == "exits":
+            future: concurrent.futures.Future[None] = concurrent.futures.Future()
+            mailbox.put(Chunk("a"))
+            future.set_exception(SystemExit("no key"))
+        else:
+            future = engine.submit(work(mailbox))
+        mailbox.fed_by(future)
+        return lambda: None, engine.is_alive
+
+    stream = MailboxStream(start)
+    assert next(stream) == Chunk("a")
+    if how == "is cancelled":
+        assert next(stream).finish_reason == "cancelled"
+    else:
+        due = "boo" if how == "raises" else "the thread that computes this answer is gone"
+        with pytest.raises(BackendError, match=due):
+            next(stream)
+    engine.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on this system")

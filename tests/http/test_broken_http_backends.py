@@ -185,6 +185,10 @@ STREAMED = {
         bad(open_stream=giving(StreamCall(request=HTTPRequest(path="/shout", headers=["a"]), decoder=ShoutDecoder))),  # type: ignore[arg-type]
         "`open_stream` of the Bad format gave an HTTPRequest whose headers is a list, not a mapping",
     ),
+    "open_stream: a header that is a number": (
+        bad(open_stream=giving(StreamCall(request=HTTPRequest(path="/shout", headers={"X-Limit": 5}), decoder=dict))),  # type: ignore[dict-item,arg-type]
+        "`open_stream` of the Bad format gave an HTTPRequest whose header 'X-Limit' is an int, not a str",
+    ),
     "open_stream: turns that are a truth value": (
         bad(open_stream=giving(StreamCall(request=HTTPRequest(path="/shout"), decoder=ShoutDecoder, turns=True))),  # type: ignore[arg-type]
         r"`open_stream` of the Bad format gave a StreamCall whose turns are a bool, not a Turns\(\)",

@@ -22,6 +22,7 @@ from lollms_core import (
     PullModelRequest,
     hookimpl,
 )
+from lollms_core.contract.backend import ALL_HOOKS
 from lollms_core.http import (
     Exchange,
     HTTPBackend,
@@ -60,6 +61,7 @@ class OllamaBackend(HTTPBackend):
     """
 
     contract_version = 1
+    nonblocking = ALL_HOOKS
     capabilities = Capabilities(
         options=frozenset(
             {

@@ -35,6 +35,7 @@ from lollms_core import (
     UnsupportedError,
     hookimpl,
 )
+from lollms_core.contract.backend import ALL_HOOKS
 from lollms_core.http import Decoder, Exchange, HTTPBackend, HTTPRequest, StreamCall, one_length
 from lollms_core.protocols.openai import CORE_FIELDS, ChatDecoder, chat_body, completion_body, read_embeddings
 from lollms_core.protocols.refusals import LIMITS, OPTION_OF, Memory, Refusal, room_left
@@ -65,6 +66,7 @@ class OpenAIBackend(HTTPBackend):
     """
 
     contract_version = 1
+    nonblocking = ALL_HOOKS
 
     default_address = "https://api.openai.com/v1"
     address_variable: ClassVar[str | None] = "OPENAI_BASE_URL"

@@ -23,6 +23,7 @@ from lollms_core import (
     UnsupportedOptionError,
     hookimpl,
 )
+from lollms_core.contract.backend import ALL_HOOKS
 from lollms_vllm.arguments import argument_names, near_misses
 from lollms_vllm.engine import Engine
 from lollms_vllm.failures import missing_engine
@@ -36,6 +37,7 @@ class VLLMBackend(VLLMServer):
     """vLLM. With `host_address`, or without a model, a server; with `model_name` alone, the engine in this process."""
 
     Options = VLLMOptions
+    nonblocking = ALL_HOOKS
 
     def __init__(self, settings: BackendSettings) -> None:
         super().__init__(settings)
