@@ -129,6 +129,8 @@ def _image(talk: Talk, argument: str) -> None:
 
 def _save(talk: Talk, argument: str) -> None:
     path = _one_file(argument, "/save", "/save talk.md, or /save talk.json")
+    if not talk.conversation.messages and not path.exists():
+        raise InvalidRequestError("there is nothing to save yet")
     talk.conversation.save(path)
     tell(f"Saved in {path}, as {'JSON' if is_json(path) else 'Markdown'}.")
 

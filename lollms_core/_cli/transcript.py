@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 from lollms_core import Image, InvalidRequestError, LollmsError, Message
+from lollms_core._cli import whole_files
 
 __all__ = ["Conversation", "is_json"]
 
@@ -96,19 +94,15 @@ class Conversation:
         """Write it to a file: JSON messages if its name ends in `.json`, else Markdown.
 
         Raises:
-            InvalidRequestError: nothing has been said; the file is there already and holds something else, or cannot be
-                written.
+            InvalidRequestError: the file is there already and holds something else, or cannot be written.
         """
-        if not self.messages:
-            raise InvalidRequestError("there is nothing to save yet")
         own = path.resolve()
         text = self._as_json() if is_json(path) else self._as_markdown()
         try:
             if self._holds_no_more(own):
-                _replace(own, text)
+                whole_files.replace(own, text)
             else:
-                with path.open("x", encoding="utf-8") as file:
-                    file.write(text)
+                whole_files.create(path, text)
         except FileExistsError:
             raise InvalidRequestError(f"{path} is there already", hint="Choose another name.") from None
         except OSError as error:
@@ -140,17 +134,3 @@ class Conversation:
 
     def _as_markdown(self) -> str:
         return "\n".join(f"## {message.role}\n\n{message.text}\n" for message in self._all())
-
-
-def _replace(file: Path, text: str) -> None:
-    """Put `text` in the place of what the file holds, which stays if that fails. Who may read it stays the same."""
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
-    try:
-        with open(handle, "w", encoding="utf-8") as new:
-            new.write(text)
-        shutil.copymode(file, name)
-        os.replace(name, file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise

@@ -85,6 +85,12 @@ def test_saving(lollms, tmp_path):
     assert "is there already" in again.stderr
 
 
+def test_nothing_is_not_saved(lollms, tmp_path):
+    result = lollms("chat", "-f", "echo", input=f"/save {tmp_path}/talk.json\n")
+    assert "there is nothing to save yet" in result.stderr
+    assert not (tmp_path / "talk.json").exists()
+
+
 def test_saving_again_keeps_who_may_read_the_file(lollms, tmp_path):
     talk = tmp_path / "talk.json"
     lollms("chat", "-f", "echo", input=f"hi\n/save {talk}\n")

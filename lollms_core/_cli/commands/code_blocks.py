@@ -11,6 +11,7 @@ from typing import Any, cast
 import click
 
 from lollms_core import CodeBlock, ConfigurationError, LollmsClient, LollmsError
+from lollms_core._cli import whole_files
 from lollms_core._cli.messages import note, print_json, tell_as_it_is, warn
 from lollms_core._cli.options import Choices, connection_options, json_option, sampling_options
 from lollms_core._cli.prompts import text_from
@@ -122,8 +123,14 @@ def _confirm_overwriting(output: str) -> None:
 
 
 def _write(text: str, output: str, as_json: bool) -> None:
+    path = Path(output)
     try:
-        Path(output).write_text(text, encoding="utf-8")
+        if not path.exists():
+            whole_files.create(path, text)
+        elif path.is_file() and os.access(path.resolve().parent, os.W_OK):
+            whole_files.replace(path, text)
+        else:  # a device, or a file in a folder that takes no others
+            path.write_text(text, encoding="utf-8")
     except OSError as error:
         if not as_json:
             tell_as_it_is(printable(text))

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 import click
 
 from lollms_core import ConfigurationError
-from lollms_core._cli import config_file, toml_edit
+from lollms_core._cli import config_file, toml_edit, whole_files
 from lollms_core._cli.completion import complete_keys, complete_values, in_time, options_of
 from lollms_core._cli.config_check import sift
 from lollms_core._cli.known_settings import SETTINGS
@@ -329,15 +328,7 @@ def _change(edit: Callable[[str], str]) -> None:
 def _replace(path: Path, text: str) -> None:
     target = path.resolve()  # a link stays a link
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # mkstemp makes the file readable for its owner alone.
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".config-", suffix=".toml")
     newline = None
     if target.exists():
         newline = "\r\n" if b"\r\n" in target.read_bytes() else "\n"
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline=newline) as file:
-            file.write(text)
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    whole_files.replace(target, text, newline=newline, private=True)
