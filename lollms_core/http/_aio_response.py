@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -124,6 +125,12 @@ class AsyncResponse:
         if not data:
             self._disarm()
         return data
+
+    def hurry(self, seconds: float) -> None:
+        """All of the answer has come: what may follow is not waited for any longer than this."""
+        if self._timeouts.idle is None or self._timeouts.idle > seconds:
+            self._timeouts = replace(self._timeouts, idle=seconds)
+            self._stop_timer()  # it may be set for much later
 
     async def _next(self) -> bytes:
         idle = self._timeouts.idle

@@ -77,6 +77,7 @@ class Response(Protocol):
     def read_all(self) -> Any: ...
     def read_some(self, limit: int) -> Any: ...
     def drain(self) -> Any: ...
+    def hurry(self, seconds: float) -> None: ...
 
 
 class Call(Protocol):
@@ -370,11 +371,8 @@ def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]
             raise
         if not data:
             break
-        if decoder.whole and not call.stopping:
-            # What may still come is a usage and an end mark; a server that only shows that it is alive has no end.
-            ended = ended or time.monotonic()
-            if time.monotonic() > ended + _AFTER_THE_END:
-                break
+        if ended and not call.stopping and time.monotonic() > ended + _AFTER_THE_END:
+            break
         call.running = True
         if plan.turns is not None:
             plan.turns.noticed_piece()
@@ -396,6 +394,10 @@ def _read_answer(plan: StreamCall, call: Call, policy: Policy, held: list[Chunk]
             if not decoder.cut:
                 yield response.drain
             return
+        if decoder.whole and not ended:
+            # What may still come is a usage and an end mark; a server that only shows that it is alive has no end.
+            ended = time.monotonic()
+            response.hurry(_AFTER_THE_END)
     if call.stopping:
         held += _held_back(decoder)
         raise CallCancelledError("cancelled")

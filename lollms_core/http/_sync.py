@@ -567,6 +567,12 @@ class SyncResponse:
             self._finish()
         return data
 
+    def hurry(self, seconds: float) -> None:
+        """All of the answer has come: what may follow is not waited for any longer than this."""
+        if self._timeouts.idle is None or self._timeouts.idle > seconds:
+            self._timeouts = replace(self._timeouts, idle=seconds)
+            self._watch.set_timeout(seconds)
+
     def is_readable(self, within: float) -> bool:
         """Whether something comes within so many seconds, the end included; then a read does not wait for long."""
         return self._answer is None or self._answer.closed or self._watch.is_readable(within)

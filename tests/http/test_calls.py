@@ -481,6 +481,8 @@ def test_connecting_is_not_charged_to_the_first_token(monkeypatch: pytest.Monkey
 class Pinging(SocketServer):
     """Shows that it is alive for ever, when its answer has long been given."""
 
+    alive = b": ping\n\n"
+
     def talk(self, sock: socket.socket) -> None:
         Incoming(sock).until(b"\r\n\r\n")
         sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
@@ -488,15 +490,28 @@ class Pinging(SocketServer):
         sock.sendall(f"data: {json.dumps(end)}\n\n".encode())
         with contextlib.suppress(OSError):
             while True:
-                sock.sendall(b": ping\n\n")
+                sock.sendall(self.alive)
+                if not self.alive and not sock.recv(1):
+                    return
                 time.sleep(0.02)
 
 
+class Silent(Pinging):
+    """Says nothing more and keeps the connection."""
+
+    alive = b""
+
+
+@pytest.mark.parametrize("kind", [Pinging, Silent])
+@pytest.mark.parametrize("idle", [PATIENCE, None])
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
-def test_an_answer_that_is_whole_has_an_end(monkeypatch: pytest.MonkeyPatch, asynchronous: bool) -> None:
+def test_an_answer_that_is_whole_has_an_end(
+    monkeypatch: pytest.MonkeyPatch, asynchronous: bool, idle: float | None, kind: type[Pinging]
+) -> None:
     monkeypatch.setattr("lollms_core.http._driver._AFTER_THE_END", 0.3)
-    with Pinging() as server:
-        backend = make("openai", f"http://127.0.0.1:{server.port}")
+    with kind() as server:
+        limits = Timeouts(connect=PATIENCE, first_token=PATIENCE, idle=idle)
+        backend = make("openai", f"http://127.0.0.1:{server.port}", timeouts=limits)
         stream = backend.generate(ask())
 
         async def read() -> str:
