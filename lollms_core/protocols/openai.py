@@ -320,6 +320,8 @@ class ChatDecoder(Decoder):
                 if begun := _text_so_far(text):
                     yield Chunk(begun)
                 raise IncompleteStreamError("the server's answer ended before it was complete") from None
+            if isinstance(value, list) and len(value) == 1:  # as Google's servers write an error
+                value = value[0]
             if isinstance(value, dict) and not value.get("choices"):
                 raise _no_answer(value, whole)
             yield from self._read(value)

@@ -585,3 +585,10 @@ def test_what_had_come_of_a_whole_answer_is_kept() -> None:
     assert next(chunks).text == "so far"
     with pytest.raises(IncompleteStreamError):
         next(chunks)
+
+
+def test_an_error_in_a_list_is_told() -> None:
+    decoder = ChatDecoder({"content-type": "application/json"})
+    list(decoder.feed(b'[{"error": {"code": 429, "message": "Quota exceeded", "status": "RESOURCE_EXHAUSTED"}}]'))
+    with pytest.raises(RateLimitError, match="Quota exceeded"):
+        list(decoder.close())
