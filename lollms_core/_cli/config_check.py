@@ -37,6 +37,9 @@ def sift(content: Mapping[str, Any], path: Path) -> tuple[ConfigFile, list[Confi
     formats = rest.pop("formats", {})
     extensions = sieve.tables("extension", rest.pop("extension", {}), "cache")
     values = sieve.settings(rest, "", SETTINGS)
+    for name in formats if isinstance(formats, dict) else ():
+        if name != name.lower() and name.lower() in formats:
+            sieve.twice(name)
     tables = {
         name.lower(): sieve.format_table(name, table)
         for name, table in sieve.tables("formats", formats, "openai").items()
@@ -53,6 +56,16 @@ class _Sieve:
 
     def wrong(self, key: str, expected: str) -> None:
         self.problems.append(ConfigurationError(f"the configuration file {self._path}: {key} must be {expected}"))
+
+    def twice(self, name: str) -> None:
+        """A format has two tables, of which one would be forgotten."""
+        both = f"[formats.{name.lower()}] and [formats.{name}]"
+        self.problems.append(
+            ConfigurationError(
+                f"the configuration file {self._path} has {both}, which are for one format",
+                hint="Make one table of the two.",
+            )
+        )
 
     def tables(self, key: str, value: Any, example: str) -> dict[str, dict[str, Any]]:
         """The tables inside of one."""

@@ -74,6 +74,8 @@ def out_of_range(name: str, value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or SETTINGS[name].kind is INTEGER_OR_TEXT:
         return ""
     if name.endswith("_timeout") or name == "max_retries":
+        if value == float("inf") and name != "max_retries":
+            return f"{name} must be a finite number; 0 is no limit"
         return "" if 0 <= value < float("inf") else f"{name} must be at least 0, not {value:g}"
     try:
         checked_number(name, value)

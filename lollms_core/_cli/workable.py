@@ -50,7 +50,7 @@ def check_workable(path: tuple[str, ...], value: Any) -> None:
 def _try_extensions(path: tuple[str, ...], value: Any) -> None:
     """Make what would be used, with the options that it has, and one more. Raises what that raises."""
     options = {name: dict(each) for name, each in config_file.load_what_is_right()[0].extensions.items()}
-    names = value if path[0] == "extensions" or len(path) != 3 else [path[1]]
+    names = [path[1]] if path[0] == "extension" else value
     if path[0] == "extension":
         options.setdefault(path[1], {})[path[2]] = value
     for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -38,6 +39,7 @@ def as_message(value: Message | Mapping[str, Any]) -> Message:
                 )
     elif isinstance(value, Mapping):
         role = _field(value, "role")
+        _check_keys(value)
         parts = tuple(_parts_of(value, role))
     else:
         raise TypeError(f"a message must be a Message or a dictionary, not {type(value).__name__}")
@@ -54,6 +56,21 @@ def as_message(value: Message | Mapping[str, Any]) -> Message:
 
 
 _PARTS = (TextPart, ReasoningPart, Image, ToolCall, ToolResult, ProviderPart)
+
+
+_KEYS = frozenset(
+    {
+        "content", "images", "name", "reasoning", "reasoning_content", "role", "thinking", "tool_call_id", "tool_calls",
+        "tool_name",
+    }
+)  # fmt: skip
+
+
+def _check_keys(message: Mapping[str, Any]) -> None:
+    """Refuse a key that is misspelt: what it says would not be sent. Others may be of another library, or a note."""
+    for key in message:
+        if key not in _KEYS and (meant := difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0.8)):
+            raise InvalidRequestError(f"a message has no key {key!r}", hint=f"Did you mean {meant[0]!r}?")
 
 
 def _field(message: Mapping[str, Any], name: str) -> Any:

@@ -167,7 +167,9 @@ class RequestBuilder:
             meant = near_misses(unknown, known)
             if unknown in known:
                 meant = "It cannot be given here."
-            if unknown in _ELSEWHERE:
+            if unknown == "stream":
+                meant = "`client.stream()` gives an answer piece by piece, and so does a streaming_callback."
+            elif unknown in _ELSEWHERE:
                 meant = f"Did you mean {_ELSEWHERE[unknown]!r}?"
             elif unknown in inspect.signature(type(client)).parameters:
                 meant = f"It belongs to the client: {type(client).__name__}({unknown}=…)."

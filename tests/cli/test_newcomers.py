@@ -220,3 +220,46 @@ def test_who_has_chosen_nothing_is_shown_on(lollms):
     assert result.exit_code == 1
     assert "`lollms doctor --all` shows which of them would answer here." in " ".join(result.stdout.split())
     assert "doctor --all" not in lollms("doctor", "-f", "lollms").stdout
+
+
+def test_extensions_of_one_format_are_set_by_the_command(lollms, strangers):
+    strangers.install(
+        "from lollms_core import Extension\nclass Loud(Extension):\n    contract_version = 1\n",
+        group="lollms.extensions",
+        loud="Loud",
+    )
+    assert lollms("config", "set", "formats.echo.extensions", "loud").exit_code == 0
+    assert '["loud"]' in lollms("config", "show", "-f", "echo").stdout
+    assert "no extension 'nosuch'" in lollms("config", "set", "formats.echo.extensions", "nosuch").stderr
+
+
+def test_the_name_of_a_format_is_one_however_it_is_written(lollms, config):
+    path = config("[formats.Echo]\ntemperature = 0.5\n")
+    assert lollms("config", "set", "formats.echo.top_k", "4").exit_code == 0
+    assert lollms("config", "set", "formats.ECHO.top_p", "0.5").exit_code == 0
+    assert lollms("config", "unset", "formats.echo.temperature").exit_code == 0
+    assert path.read_text() == "[formats.Echo]\ntop_k = 4\ntop_p = 0.5\n"
+    assert lollms("config", "set", "formats.OLLAMA.top_k", "4").exit_code == 0
+    assert "[formats.ollama]" in path.read_text()
+
+
+def test_two_tables_of_one_format_are_told(lollms, config):
+    config("[formats.echo]\ntop_k = 4\n[formats.Echo]\ntop_p = 0.5\n")
+    result = lollms("generate", "-f", "echo", "hi")
+    assert result.exit_code == 1
+    assert "has [formats.echo] and [formats.Echo], which are for one format" in " ".join(result.stderr.split())
+    assert "which are for one format" in " ".join(lollms("doctor", "echo").stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("format.ollama.model", "formats.ollama.model"), ("format.model", "formats.NAME.model")],
+)
+def test_the_slip_of_a_letter_is_named(lollms, key, meant):
+    assert f"Did you mean '{meant}'?" in " ".join(lollms("config", "set", key, "x").stderr.split())
+
+
+def test_without_a_limit_is_nought(lollms):
+    result = lollms("config", "set", "idle_timeout", "inf")
+    assert result.exit_code == 1
+    assert "idle_timeout must be a finite number; 0 is no limit" in result.stderr

@@ -186,3 +186,10 @@ def test_errors_survive_a_process_boundary(error_class):
     assert copy.to_dict() == error.to_dict()
     assert str(copy) == "it failed"
     assert copy.__notes__ == ["Hint: do that"]
+
+
+def test_a_stream_is_asked_for_by_its_own_call() -> None:
+    wrong: Any = {"stream": True}
+    with LollmsClient(default_generation_mode="echo", raise_errors=True) as client:
+        with pytest.raises(TypeError, match=r"'stream' is not an option.*`client\.stream\(\)` gives"):
+            client.generate("x", **wrong)

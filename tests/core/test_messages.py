@@ -352,3 +352,13 @@ def test_an_image_that_came_with_a_tools_result_stays_when_the_result_cannot_be_
 def test_a_tool_that_gave_nothing_but_an_image_has_a_result_without_text() -> None:
     assert as_message(Message("tool", [IMAGE])).parts == (ToolResult(text=""), IMAGE)
     assert as_message(Message("tool", "")).parts == (ToolResult(text=""),)
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"), [("image", "images"), ("tool_call", "tool_calls"), ("resoning", "reasoning")]
+)
+def test_a_misspelt_key_of_a_message_is_told(key: str, meant: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"a message has no key '{key}'") as caught:
+        as_message({"role": "user", "content": "hi", key: ["x"]})
+    assert caught.value.hint == f"Did you mean '{meant}'?"
+    assert as_message({"role": "user", "content": "hi", "id": 3, "timestamp": 5, "refusal": None}).text == "hi"

@@ -241,7 +241,7 @@ Example:
 @debug_option
 def unset(key: str) -> None:
     """Take KEY out of the configuration file."""
-    path = tuple(key.split("."))  # of any kind: what should not be there must be easy to take out
+    path = _path_of(key)  # of any kind: what should not be there must be easy to take out
     table = config_file.parse(config_file.read(config_file.config_path()) or "", config_file.config_path())
     for name in path:
         table = table.get(name, {}) if isinstance(table, dict) else {}
@@ -254,11 +254,23 @@ def unset(key: str) -> None:
         raise click.UsageError(f"{key} is not set in {config_file.config_path()}.") from None
 
 
+def _path_of(key: str) -> tuple[str, ...]:
+    """Where a key belongs in the file. The name of a format is written as the file has it, or small."""
+    first, *rest = key.split(".")
+    if first == "formats" and rest:
+        content = config_file.parse(config_file.read(config_file.config_path()) or "", config_file.config_path())
+        formats = content.get("formats")
+        known = list(formats) if isinstance(formats, dict) else []
+        alike = [name for name in known if name.lower() == rest[0].lower()]
+        rest[0] = rest[0] if rest[0] in alike else next(iter(alike), rest[0].lower())
+    return (first, *rest)
+
+
 def _target(key: str) -> tuple[tuple[str, ...], Callable[[str], Any], bool]:
     """Where a key belongs in the file, how its value is read, and whether it is a secret."""
     import difflib
 
-    path = tuple(key.split("."))
+    path = _path_of(key)
     if path[0] == "formats" and len(path) == 3 and path[2] in SETTINGS and path[2] != "format":
         return path, SETTINGS[path[2]].kind.from_text, SETTINGS[path[2]].secret
     if path[0] == "formats" and len(path) == 4 and path[2] == "options":
@@ -272,7 +284,9 @@ def _target(key: str) -> tuple[tuple[str, ...], Callable[[str], Any], bool]:
     if path[0] == "formats" and len(path) == 3 and path[2] in in_time(lambda: options_of(path[1])):
         raise click.UsageError(f"{key!r} is not a key. Did you mean 'formats.{path[1]}.options.{path[2]}'?")
     *place, name = key.lower().split(".")
-    if len(place) == 1:
+    if place and place[0] in ("format", "formats"):
+        place = ["formats", *(place[1:] or ["NAME"])]
+    elif len(place) == 1:
         place.insert(0, "formats")
     known = SETTINGS.keys() - ({"format"} if place else set())
     # What is meant by a table without a key stands at the end of the message.
