@@ -81,7 +81,7 @@ _FINISH: Mapping[str, FinishReason] = {
     "tool_use": "tool_calls",
     "tool_call": "tool_calls",
 }
-_BROKEN_OFF = frozenset({"abort", "aborted", "canceled", "cancelled"})
+_BROKEN_OFF = frozenset({"abort", "aborted", "canceled", "cancelled", "insufficient_system_resource"})
 """What servers say of an answer that they gave up, which nobody here asked them to."""
 _PLAIN_CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs", "token_ids"})
 _REASONING = MSG_TYPE.MSG_TYPE_REASONING
@@ -441,7 +441,9 @@ def is_error(event: Mapping[str, Any]) -> bool:
         return True
     if event.get("choices") is not None:
         return False
-    return bool(event.get("detail")) or event.get("error") not in (None, False, "")
+    # SiliconFlow's: a code and a message, and nothing of an answer.
+    bare = isinstance(event.get("message"), str) and "code" in event
+    return bool(event.get("detail")) or bare or event.get("error") not in (None, False, "")
 
 
 def _breaks_off(text: str) -> bool:

@@ -121,6 +121,13 @@ def test_tool_calls_that_nobody_asked_for_are_kept(connect, server):
     assert (raw.finish_reason, raw.metadata["tool_calls"]) == ("tool_calls", calls)
 
 
+def test_a_limit_is_told_beside_a_tool_call(connect, server):
+    calls = [{"function": {"name": "search", "arguments": {"q": "ships"}}}]
+    script(server, piece("", tool_calls=calls), DONE | {"done_reason": "length"})
+    completion = connect().complete("Any ships?")
+    assert (completion.finish_reason, [call.name for call in completion.tool_calls]) == ("length", ["search"])
+
+
 def test_a_conversation_with_tools(connect, server):
     calls = [{"id": "call_1", "function": {"name": "search", "arguments": {"q": "ships"}}}]
     script(server, piece("Let me look."), piece("", tool_calls=calls), DONE)

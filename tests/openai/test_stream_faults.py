@@ -82,6 +82,7 @@ SAID_BY_THE_SERVER = [
     event({"type": "error", "error": {"type": "overloaded_error", "message": "boom"}}),
     event({"object": "error", "message": "boom"}),
     event({"detail": "boom"}),
+    event({"code": 50505, "message": "boom", "data": None}),
     event({"detail": [{"loc": ["body"], "msg": "boom"}]}),
     event({"detail": "boom", "choices": None}),
     event({"error": "boom"}),

@@ -33,7 +33,7 @@ from lollms_core import (
     TokenizeRequest,
     hookimpl,
 )
-from lollms_core.http import Retries, decoded, mask, prepared_headers
+from lollms_core.http import Retries, Secrets, decoded, mask, prepared_headers
 from lollms_core.protocols.openai import read_embeddings
 from lollms_core.tokenizers import Tokenizer
 from lollms_litellm import catalogue
@@ -129,7 +129,7 @@ class LiteLLMBackend(Backend):
             refused(unmet)
         await self._clients.used()
         common = self._common(route)
-        if call.raw and route.raw_by_openai:
+        if (call.raw and route.raw_by_openai) or route.provider == "text-completion-openai":
             common["client"] = Witness(self._clients.openai(route.api_base, route.api_key))
         work = Call(
             call,
@@ -287,7 +287,9 @@ class LiteLLMBackend(Backend):
         extra: Mapping[str, Any] = MappingProxyType({}),
     ) -> LollmsError:
         secrets = (*self._secrets, *_of_the_environment(), *_named_secrets(extra))
-        return from_litellm(error, secrets=secrets, begun=begun, model=model)
+        known = from_litellm(error, secrets=secrets, begun=begun, model=model)
+        Secrets(secrets).keep_out_of(known)
+        return known
 
 
 def _secrets(settings: BackendSettings, options: LiteLLMOptions) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from lollms_core import (
     LollmsError,
     Timeouts,
 )
-from lollms_core.http import Retries
+from lollms_core.http import Retries, answer_error
 from lollms_core.protocols.refusals import LIMITS, Memory, Refusal, room_left
 from lollms_litellm.arguments import Arguments
 from lollms_litellm.chunks import ChunkReader
@@ -66,6 +66,8 @@ class Call:
         self._translate = translate
         self._learned = learned
         self._not_honoured = not_honoured
+        self._reading: list[ChunkReader] = []
+        """Who reads the answer, once there is one."""
 
     async def produce(self, pipe: Relay) -> None:
         """Send the answer's chunks to `pipe`. Raises `LollmsError` only."""
@@ -87,11 +89,17 @@ class Call:
             await asyncio.sleep(wait)
 
     async def _attempt(self, pipe: Relay) -> tuple[LollmsError, Refusal] | None:
+        self._reading.clear()
         try:
             await self._stream(pipe)
         except Warning:  # which the caller's filters have made an error
             raise
         except Exception as error:
+            told = next((reader.error for reader in self._reading), None)
+            if told is not None and not isinstance(error, LollmsError):
+                status = getattr(error, "status_code", None)
+                error = answer_error(told, where="the provider")
+                error.status_code = error.status_code or status
             failure = self._translate(error, pipe.begun), refusal(error)
         else:
             return None
@@ -106,6 +114,7 @@ class Call:
         client = values.get("client")
         books = client if isinstance(client, Witness) else stream
         reader = ChunkReader(books, canned="mock_response" in values)
+        self._reading.append(reader)
         try:
             async for event in stream:
                 for chunk in reader.read(event):
@@ -113,6 +122,10 @@ class Call:
                 pipe.patience(self._timeouts.idle, "go on answering")
             # At the end LiteLLM builds a summary, which is no waiting.
             pipe.patience(None, "")
+            if reader.error is not None:  # which LiteLLM has passed over
+                raise answer_error(reader.error, where="the provider")
+            for chunk in reader.rest():
+                await pipe.send(chunk)
             closing = reader.close()
             for call in reader.tool_calls():
                 await pipe.send(Chunk(part=call))

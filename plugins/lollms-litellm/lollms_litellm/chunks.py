@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lollms_core import MSG_TYPE, Chunk, FinishReason, ToolCall, Usage
 from lollms_core.protocols.openai import Extras, called_functions
 from lollms_litellm.faults import cut_short
+from lollms_litellm.heard import Heard
+from lollms_litellm.loading import module
 
 __all__ = ["ChunkReader", "usage_of"]
 
@@ -16,11 +18,14 @@ _FINISH: dict[str, FinishReason] = {
     "eos": "stop",
     "length": "length",
     "max_tokens": "length",
+    "model_length": "length",
     "content_filter": "content_filter",
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
 }
-_BROKEN_OFF = frozenset({"abort", "aborted", "canceled", "cancelled", "error"})
+_AN_END = frozenset({"stop", "eos", "end_turn", "stop_sequence", "complete", "tool_calls", "tool_call", "tool_use"})
+"""Words of providers' for an answer that is whole."""
+_BROKEN_OFF = frozenset({"abort", "aborted", "canceled", "cancelled", "error", "insufficient_system_resource"})
 _SAID = ("content", "role", "reasoning_content", "refusal", "tool_calls", "function_call", "audio")
 """What a piece of an answer may say."""
 _REASONING = MSG_TYPE.MSG_TYPE_REASONING
@@ -29,14 +34,21 @@ _REASONING = MSG_TYPE.MSG_TYPE_REASONING
 class Passing:
     """What passes from a provider's stream to LiteLLM's wrapper, which drops some of it."""
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = aiter(stream)
+    def __init__(self) -> None:
+        self._stream: Any = None
+        self.heard = Heard()
         self.refusals: list[str] = []
         """Pieces of a refusal; LiteLLM passes on those alone that stand beside something else."""
         self.dropped = False
         """Something came that LiteLLM has no word for, such as an error event of an older vLLM server."""
         self.ended = False
         """The provider said itself why it ended; some of LiteLLM's routes take `[DONE]` for a reason."""
+
+    def of(self, stream: Any) -> Passing:
+        """The same stream, listened to."""
+        self.heard.listen(stream)
+        self._stream = aiter(stream)
+        return self
 
     def __aiter__(self) -> Passing:
         return self
@@ -63,6 +75,28 @@ class Passing:
         return getattr(self._stream, name)
 
 
+def _passing(books: Any) -> Passing | None:
+    """What listens to a wrapper's stream; some of LiteLLM's providers open theirs with the first piece."""
+    stream, make = getattr(books, "completion_stream", None), getattr(books, "make_call", None)
+    passing = Passing()
+    if hasattr(stream, "__aiter__"):
+        books.completion_stream = passing.of(stream)
+        return passing
+    if stream is not None or make is None:
+        return None
+
+    provider = books.custom_llm_provider
+
+    async def made(client: Any = None) -> Any:
+        # Not with the client that is given, which is the whole process's and never closed, but with one of the loop.
+        of_the_loop = module("litellm.llms.custom_httpx.http_handler").get_async_httpx_client
+        opened = await make(client=of_the_loop(llm_provider=provider))
+        return passing.of(opened) if hasattr(opened, "__aiter__") else opened
+
+    books.make_call = made
+    return passing
+
+
 class ChunkReader:
     """Reads one stream: pieces one by one, then the closing record.
 
@@ -79,9 +113,8 @@ class ChunkReader:
         """
         self._books = books
         self._canned = canned
-        self._passing: Passing | None = None
-        if hasattr(getattr(books, "completion_stream", None), "__aiter__"):
-            self._passing = books.completion_stream = Passing(books.completion_stream)
+        self._passing: Passing | None = _passing(books)
+        self._said = False
         self._finish: str | None = None
         self._usage: Any = None
         self._extras = Extras()
@@ -99,8 +132,10 @@ class ChunkReader:
         delta = choice.delta
         reasoning = getattr(delta, "reasoning_content", None)
         if reasoning:
+            self._said = True
             yield Chunk(reasoning, _REASONING)
         if delta.content:
+            self._said = True
             yield Chunk(delta.content)
         if self._passing is not None:
             yield from self._refusals(self._passing)
@@ -116,6 +151,24 @@ class ChunkReader:
         while passing.refusals:
             yield Chunk(passing.refusals.pop(0))
 
+    @property
+    def error(self) -> Mapping[str, Any] | None:
+        """What the provider itself said of an error, for which LiteLLM's exceptions have other words."""
+        return None if self._passing is None else self._passing.heard.error
+
+    def rest(self) -> Iterator[Chunk]:
+        """What LiteLLM has left out: the text of a server that answered at once, though a stream was asked for."""
+        whole = None if self._passing is None else self._passing.heard.whole
+        if whole is None or self._said or self._extras.all_calls:
+            return
+        for name in ("reasoning_content", "reasoning"):
+            if isinstance(thought := whole.get(name), str) and thought:
+                yield Chunk(thought, _REASONING)
+                break
+        if isinstance(text := whole.get("content"), str) and text:
+            yield Chunk(text)
+        self._extras.read_choice({}, whole)
+
     def tool_calls(self) -> Iterator[ToolCall]:
         """The functions that the model wants to be called."""
         return called_functions(self._extras.all_calls)
@@ -128,7 +181,10 @@ class ChunkReader:
         """
         books = self._books
         ended = getattr(books, "received_finish_reason", None) or getattr(books, "intermittent_finish_reason", None)
-        if ended in _BROKEN_OFF or not (ended or self._canned):
+        heard = Heard() if self._passing is None else self._passing.heard
+        if ended in _BROKEN_OFF or not (ended or heard.reason or self._canned):
+            raise cut_short()
+        if heard.always_says_why and not heard.reason:
             raise cut_short()
         if self._passing is not None and self._passing.dropped and not self._passing.ended:
             raise cut_short()
@@ -145,6 +201,13 @@ class ChunkReader:
             }
             usage = None
         finish = _FINISH.get(self._finish or "stop", "unknown")
+        if heard.reason and (word := heard.reason.lower()) not in _AN_END:
+            if word in _BROKEN_OFF:
+                raise cut_short()
+            if finish == "stop":
+                finish = _FINISH.get(word, "unknown")
+            if word != finish:
+                facts["provider_finish_reason"] = heard.reason
         return Chunk(finish_reason=finish, usage=usage, metadata=facts or None)
 
 

@@ -135,7 +135,7 @@ class AnswerDecoder(Decoder):
         said = item.get("done_reason")
         reason = _REASONS.get(said, "unknown") if isinstance(said, str) else "unknown"
         if self._further.get("tool_calls"):
-            reason = "tool_calls"
+            reason = reason if reason == "length" else "tool_calls"
         elif self._formatted and self._thought and not self._answered:
             raise _all_thinking(reason)
         usage = Usage(
