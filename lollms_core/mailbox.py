@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lollms_core._bridges.loop_thread import LoopThread
-from lollms_core.contract.errors import BackendError, ContractError, a_kind
+from lollms_core.contract.errors import BackendError, ContractError, a_kind, warn_caller
 from lollms_core.contract.types import Chunk
 
 __all__ = ["LoopThread", "Mailbox", "MailboxStream", "Start"]
@@ -37,7 +37,7 @@ class Mailbox:
     request is both taken up and ended; its consumer has gone then, which the producer sees.
     """
 
-    __slots__ = ("_admitted", "_ended", "_items", "_waiter", "abandoned")
+    __slots__ = ("_admitted", "_ended", "_items", "_waiter", "_whole", "abandoned")
 
     abandoned: bool
     """Nobody will read on."""
@@ -47,6 +47,7 @@ class Mailbox:
         self._waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
         self._admitted = False
         self._ended = False
+        self._whole = False
         self.abandoned = False
 
     def put(self, item: Chunk | Exception) -> None:
@@ -56,6 +57,7 @@ class Mailbox:
             ContractError: it is neither. The consumer gets the same error.
         """
         if self.over:
+            self._check_lost(item)
             return
         given: Any = item  # whatever its type says
         if not isinstance(given, (Chunk, Exception)):
@@ -68,8 +70,19 @@ class Mailbox:
             ended = RuntimeError(f"the producer raised {type(item).__name__}")
             ended.__cause__ = item
             item = ended
+        self._whole = isinstance(item, Chunk) and item.finish_reason not in (None, "cancelled")
         self._ended = isinstance(item, Exception) or item.finish_reason is not None
         self._append(item)
+
+    def _check_lost(self, item: Chunk | Exception) -> None:
+        """Whoever has gone or cancelled misses nothing; but an answer that has ended was not to have more to it."""
+        said = isinstance(item, Chunk) and (item.text or item.part is not None or item.usage is not None)
+        if said and self._whole:
+            warn_caller(
+                "something was put into a mailbox after the chunk that ended its answer, and is lost: the chunk with "
+                "the finish reason is the last one, and has the usage in it",
+                RuntimeWarning,
+            )
 
     def fed_by(self, work: concurrent.futures.Future[Any]) -> None:
         """See to it that the answer ends when its work does: what that raises reaches the consumer.

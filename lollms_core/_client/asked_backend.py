@@ -13,6 +13,7 @@ from lollms_core._client.fitting import fitted
 from lollms_core._client.hook_checks import value_problem
 from lollms_core._client.pipeline import as_lollms_error
 from lollms_core._client.registry import nonblocking_hooks, plugin_manager
+from lollms_core._client.streams import returning_nothing
 from lollms_core.contract.backend import Backend, capabilities_problem
 from lollms_core.contract.errors import ClientClosedError, ContractError, LollmsError, a_kind
 from lollms_core.contract.pending import Pending
@@ -74,8 +75,7 @@ class AskedBackend:
     def sync_iterable(self, hook: str, stream: Any, cancel: CancelToken) -> Iterable[Any]:
         """What a hook streams, for `for`."""
         if hasattr(stream, "__iter__") and not isinstance(stream, _NO_STREAMS):
-            pieces: Iterable[Any] = stream
-            return pieces
+            return self._pieces(hook, stream)
         if inspect.isawaitable(stream) or hasattr(stream, "__aiter__"):
             return iterate_in_loop(lambda: self._aiter(hook, stream, cancel), self.portal, cancel)
         raise self._no_stream(hook, stream)
@@ -88,15 +88,23 @@ class AskedBackend:
         if inspect.isawaitable(stream) or hasattr(stream, "__aiter__"):
             return iterate_unless_cancelled(lambda: self._aiter(hook, stream, cancel), cancel)
         if hasattr(stream, "__iter__") and not isinstance(stream, _NO_STREAMS):
-            return iterate_in_thread(lambda: stream, cancel)
+            return iterate_in_thread(lambda: self._pieces(hook, stream), cancel)
         raise self._no_stream(hook, stream)
+
+    def _pieces(self, hook: str, stream: Any) -> Iterable[Any]:
+        if not inspect.isgenerator(stream):
+            pieces: Iterable[Any] = stream
+            return pieces
+        return returning_nothing(
+            stream, lambda problem: ContractError(f"`{hook}` of the {self.format} format {problem}", format=self.format)
+        )
 
     async def _aiter(self, hook: str, stream: Any, cancel: CancelToken) -> AsyncIterator[Any]:
         if inspect.isawaitable(stream):
             stream = await stream
         if not hasattr(stream, "__aiter__"):
             if hasattr(stream, "__iter__") and not isinstance(stream, _NO_STREAMS):
-                return iterate_in_thread(lambda: stream, cancel)
+                return iterate_in_thread(lambda: self._pieces(hook, stream), cancel)
             raise self._no_stream(hook, stream)
         pieces: AsyncIterator[Any] = stream.__aiter__()
         return pieces

@@ -23,7 +23,7 @@ from lollms_core._bridges.threads import iterate_in_thread, run_in_thread
 from lollms_core._client.hook_checks import chunk_problem, value_problem
 from lollms_core._client.pipeline import Pipeline, as_lollms_error
 from lollms_core._client.requests import request_problem
-from lollms_core._client.streams import Unlisted, close_stream, close_stream_async
+from lollms_core._client.streams import Unlisted, close_stream, close_stream_async, returning_nothing
 from lollms_core.contract.errors import (
     ContractError,
     ExtensionError,
@@ -389,8 +389,7 @@ class Layers:
     def _open_sync(self, layer: ActiveExtension, index: int, request: GenerationRequest) -> Iterable[Chunk]:
         stream = layer.extension.generate(request, self._within(layer, index, request))  # type: ignore[attr-defined]
         if _is_iterable(stream):
-            chunks: Iterable[Chunk] = stream
-            return chunks
+            return _pieces(layer, stream)
         return iterate_in_loop(lambda: _aiter(layer, stream, request.cancel), self._bottom.portal, request.cancel)
 
     async def _open_async(self, layer: ActiveExtension, index: int, request: GenerationRequest) -> AsyncIterator[Chunk]:
@@ -617,6 +616,13 @@ def _is_iterable(stream: Any) -> bool:
     return hasattr(stream, "__iter__") and not isinstance(stream, (str, bytes, dict, Chunk, type))
 
 
+def _pieces(layer: ActiveExtension, stream: Any) -> Iterable[Chunk]:
+    pieces: Iterable[Chunk] = stream
+    if not inspect.isgenerator(stream):
+        return pieces
+    return returning_nothing(stream, lambda problem: layer.complain(f"{problem} (in its `generate`)"))
+
+
 async def _aiter(layer: ActiveExtension, stream: Any, cancel: CancelToken) -> AsyncGenerator[Chunk, None]:
     if inspect.isawaitable(stream):
         stream = await stream
@@ -625,7 +631,9 @@ async def _aiter(layer: ActiveExtension, stream: Any, cancel: CancelToken) -> As
         return chunks
     if not _is_iterable(stream):
         raise layer.complain(f"gave {a_kind(stream)} for `generate`, which is not a stream of chunks")
-    return _each(stream) if isinstance(stream, (list, tuple)) else iterate_in_thread(lambda: stream, cancel)
+    if isinstance(stream, (list, tuple)):
+        return _each(stream)
+    return iterate_in_thread(lambda: _pieces(layer, stream), cancel)
 
 
 def _apart(request: Any) -> Any:

@@ -29,6 +29,7 @@ from lollms_core.contract.errors import (
     FormatLoadError,
     UnknownExtensionError,
     UnknownFormatError,
+    a_kind,
     described,
 )
 from lollms_core.contract.extension import EXTENSION_HOOKS, ClientInfo, Extension
@@ -372,6 +373,16 @@ def plugin_manager(backend: Backend, format: str) -> pluggy.PluginManager:
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         raise ContractError(f"the backend of format {format!r}: {error}", format=format) from error
+    for hook in ALL_HOOKS:
+        method = getattr(backend, hook, None)
+        if method is not None and not getattr(manager.hook, hook).get_hookimpls():
+            inner = getattr(method, "__func__", method)
+            raise ContractError(
+                f"the backend of format {format!r}: its {hook!r} is {a_kind(inner)} and not a function, and would "
+                "never be called",
+                hint="A decorator such as functools.cache belongs on what a hook calls.",
+                format=format,
+            )
     return manager
 
 

@@ -7,16 +7,17 @@ between them, which says what is to be done next, would need runners that are as
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from lollms_core._bridges.signals import raised_by_handler
-from lollms_core.contract.errors import LollmsError
+from lollms_core.contract.errors import LollmsError, a_kind
 from lollms_core.contract.types import CancelToken
 
-__all__ = ["Reader", "Unlisted", "adrive", "close_stream", "close_stream_async", "drive"]
+__all__ = ["Reader", "Unlisted", "adrive", "close_stream", "close_stream_async", "drive", "returning_nothing"]
 
 T = TypeVar("T")
 
@@ -41,6 +42,18 @@ class Reader(Protocol[T]):
 
     def end(self) -> Iterable[T]:
         """The last pieces, after a stream that ended, or was cancelled."""
+
+
+def returning_nothing(stream: Any, complain: Callable[[str], LollmsError]) -> Iterator[Any]:
+    """A generator's pieces. What it returns at its end nobody would see: that is told."""
+    value = yield from stream
+    if value is not None:
+        if inspect.iscoroutine(value):
+            value.close()
+        raise complain(
+            f"returns {a_kind(value)} from a function with a `yield`, where it is lost: yield what it gives, with "
+            "`yield from`"
+        )
 
 
 def drive(

@@ -72,6 +72,7 @@ class ToolCall:
     """What its result is to name; empty for servers that give none."""
 
     def __post_init__(self) -> None:
+        _check_texts(self, "a tool call", ("name", "text", "id"))
         if not isinstance(self.arguments, (Mapping, NoneType)):
             raise TypeError(f"the arguments of a tool call must be a dictionary, not {type(self.arguments).__name__}")
         if self.arguments and not self.text:
@@ -106,12 +107,25 @@ class ToolResult:
     """The function's."""
     is_error: bool = False
 
+    def __post_init__(self) -> None:
+        _check_texts(self, "the result of a tool", ("text", "id", "name"))
+
 
 @dataclass(frozen=True, slots=True)
 class ProviderPart:
     """A part that only its provider understands, such as a signature: carried back as it came, and nowhere else."""
 
     data: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.data, Mapping):
+            raise TypeError(f"the data of a ProviderPart must be a dictionary, not {type(self.data).__name__}")
+
+
+def _check_texts(part: object, what: str, names: tuple[str, ...]) -> None:
+    for name in names:
+        if not isinstance(value := getattr(part, name), str):
+            raise TypeError(f"the {name} of {what} must be a str, not {type(value).__name__}")
 
 
 Part: TypeAlias = TextPart | ReasoningPart | Image | ToolCall | ToolResult | ProviderPart

@@ -21,7 +21,7 @@ from lollms_core import (
     TokenCount,
 )
 from lollms_core.testing._gate import Gate
-from lollms_core.testing._known_backends import closed
+from lollms_core.testing._known_backends import begun, closed
 from lollms_core.testing._leftovers import Snapshot
 from lollms_core.testing._requirements import require
 from lollms_core.testing._whereabouts import files_of
@@ -66,6 +66,7 @@ class ExtensionSetting(Gate):
         self._extension = extension
         known = isinstance(extension, Extension) or (isinstance(extension, type) and issubclass(extension, Extension))
         self._suspects = (extension,) if known else ()
+        begun.clear()
         closed.clear()
         with warnings.catch_warnings():
             # What fails at the end of an answer spoils none, and users are told by a warning.

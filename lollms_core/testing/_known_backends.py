@@ -37,6 +37,7 @@ __all__ = [
     "BareAsync",
     "Sync",
     "Telling",
+    "begun",
     "closed",
 ]
 
@@ -55,8 +56,10 @@ _VALUES: Mapping[str, Callable[[Any], Any]] = {
 
 _ALL_HOOKS = Capabilities(embeddings=True, personalities=True, exact_tokens=True)
 
+begun = threading.Event()
+"""An endless answer has been begun."""
 closed = threading.Event()
-"""An endless answer has been closed."""
+"""It has been closed."""
 
 
 def _asked(make: Callable[[Callable[[Any], Any]], Any]) -> Callable[[B], B]:
@@ -222,6 +225,7 @@ class EndlessSync(Sync):
 
     @hookimpl
     def generate(self, request: Any) -> Iterator[Chunk]:
+        begun.set()
         try:
             while not request.cancel.cancelled:
                 yield Chunk("on ")
@@ -234,6 +238,7 @@ class EndlessAsync(Async):
 
     @hookimpl
     async def generate(self, request: Any) -> AsyncIterator[Chunk]:
+        begun.set()
         try:
             while True:
                 await asyncio.sleep(0)

@@ -11,6 +11,7 @@ from lollms_core import MSG_TYPE, BackendError, ContractError, LollmsClient
 from tests.support.waiting import PATIENCE
 
 HEAD = """
+import functools
 from pydantic import BaseModel, Field
 from lollms_core import *
 
@@ -60,6 +61,14 @@ MADE = {
     "an option by another name": (
         "    class Options(BaseModel):\n        max_words: int = Field(99, alias='maxWords')\n" + GENERATE,
         "give 'max_words' an alias",
+    ),
+    "a hook in a cache": (
+        GENERATE + "    @functools.cache\n    @hookimpl\n    def list_models(self, request):\n        return []\n",
+        "its 'list_models' is .* and not a function",
+    ),
+    "a cache in a hook's mark": (
+        GENERATE + "    @hookimpl\n    @functools.cache\n    def list_models(self, request):\n        return []\n",
+        "its 'list_models' is .* and not a function",
     ),
     "options of another kind": ("    Options = dict" + GENERATE, "Options is not a pydantic model"),
     "a wrong signature": (GENERATE.replace("request)", "prompt)"), "generate"),
@@ -186,6 +195,14 @@ STREAMED = {
         "yield Chunk('a', finish_reason='stop', usage=Usage(prompt_tokens='few'))",
         "`generate` of the bad format gave a Usage whose prompt_tokens is a str, not int or None",
     ),
+    "an answer that a generator returns": (
+        "if 0:\n            yield Chunk('a')\n        return [Chunk('b', finish_reason='stop')]",
+        "`generate` of the bad format returns a list from a function with a `yield`",
+    ),
+    "a part that is made of nothing": (
+        "yield Chunk(part=ToolCall(name=None)); yield Chunk(finish_reason='stop')",
+        "the name of a tool call must be a str, not NoneType",
+    ),
     "no stream": ("return 5", "returned an int"),
 }
 
@@ -216,9 +233,9 @@ def test_streamed(strangers, body, said):
             return await client.agenerate("hi")
 
     with LollmsClient(default_generation_mode="bad", raise_errors=True) as client:
-        with pytest.raises(ContractError, match=said):
+        with pytest.raises((ContractError, BackendError), match=said):
             client.generate("hi")
-    with pytest.raises(ContractError, match=said):
+    with pytest.raises((ContractError, BackendError), match=said):
         asyncio.run(awaited())
 
 

@@ -448,3 +448,23 @@ class Cancelling(Extension):
 def test_the_backend_is_not_blamed_for_an_extension_that_cancels_itself(world: str) -> None:
     with pytest.raises(LollmsError, match="cancelled by what answers it, the backend or an extension"):
         ask(world, Plain, Cancelling())
+
+
+class CachingByHalf(Extension):
+    """A generator because of its first branch, whose second one returns what it should yield."""
+
+    contract_version = 1
+
+    @hookimpl
+    def generate(self, request: GenerationRequest, proceed: Proceed) -> Any:
+        if request.prompt == "known":
+            yield Chunk("cached")
+            return None
+        return proceed(request)
+
+
+@pytest.mark.parametrize("world", ["sync", "async"])
+def test_an_answer_that_a_generator_returns_is_told(world: str) -> None:
+    said = "the extension 'CachingByHalf' of tests returns a Stream from a function with a `yield`"
+    with pytest.raises(ContractError, match=said):
+        ask(world, Plain, CachingByHalf())

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lollms_core import BackendError, CancelToken, Chunk, ContractError, ServerError
+from lollms_core import BackendError, CancelToken, Chunk, ContractError, ServerError, Usage
 from lollms_core.mailbox import LoopThread, Mailbox, MailboxStream
 from tests.support.waiting import PATIENCE, await_until
 
@@ -41,7 +41,7 @@ def stream_of(*items: Chunk | Exception, alive: bool = True) -> tuple[MailboxStr
 
 
 def test_a_stream_in_a_thread() -> None:
-    stream, told = stream_of(Chunk("a"), Chunk("b"), END, Chunk("after the end"))
+    stream, told = stream_of(Chunk("a"), Chunk("b"), END)
     assert told == []
     assert list(stream) == [Chunk("a"), Chunk("b"), END]
     assert told == ["start", "stop"]
@@ -315,3 +315,30 @@ print(status, "".join(chunk.text for chunk in stream))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout.splitlines()[-1] == "7 b c"
     assert ("this process was forked" in done.stdout) == ("list" in what)
+
+
+@pytest.mark.parametrize("late", [Chunk("more"), Chunk(usage=Usage(completion_tokens=3))])
+@pytest.mark.parametrize("taken", [True, False])
+def test_what_comes_after_the_end_is_not_lost_in_silence(late: Chunk, taken: bool) -> None:
+    boxes: list[Mailbox] = []
+
+    def start(mailbox: Mailbox) -> tuple[Callable[[], None], Callable[[], bool]]:
+        boxes.append(mailbox)
+        mailbox.put(END)
+        return lambda: None, lambda: True
+
+    stream = MailboxStream(start)
+    assert next(stream) == END
+    if taken:
+        assert list(stream) == []
+    with pytest.warns(RuntimeWarning, match="after the chunk that ended its answer"):
+        boxes[0].put(late)
+    assert list(stream) == []
+    boxes[0].put(Chunk(finish_reason="stop"))  # says nothing
+    boxes[0].put(ServerError("late"))
+
+
+def test_what_comes_after_a_cancel_is_not_missed() -> None:
+    mailbox = Mailbox()
+    mailbox.cancel_waiting()
+    mailbox.put(Chunk("more"))

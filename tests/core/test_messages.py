@@ -362,3 +362,13 @@ def test_a_misspelt_key_of_a_message_is_told(key: str, meant: str) -> None:
         as_message({"role": "user", "content": "hi", key: ["x"]})
     assert caught.value.hint == f"Did you mean '{meant}'?"
     assert as_message({"role": "user", "content": "hi", "id": 3, "timestamp": 5, "refusal": None}).text == "hi"
+
+
+def test_parts_of_the_wrong_kind_are_refused_where_they_are_made() -> None:
+    wrong: Any = 7
+    with pytest.raises(TypeError, match="the id of a tool call must be a str, not int"):
+        ToolCall(name="f", id=wrong)
+    with pytest.raises(TypeError, match="the text of the result of a tool must be a str, not int"):
+        ToolResult(text=wrong)
+    with pytest.raises(TypeError, match="the data of a ProviderPart must be a dictionary, not int"):
+        ProviderPart(wrong)
