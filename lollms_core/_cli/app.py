@@ -60,18 +60,6 @@ _ELSEWHERE = {
 }
 """What other programs of this kind call their commands: nobody wants these words to be sent to a model."""
 
-_OPTIONS_ELSEWHERE = {
-    "--api-base": "--host-address",
-    "--backend": "--format",
-    "--base-url": "--host-address",
-    "--host": "--host-address",
-    "--max-new-tokens": "--n-predict",
-    "--max-tokens": "--n-predict",
-    "--provider": "--format",
-    "--url": "--host-address",
-}
-"""What they call their options. By its letters `--base-url` is nearest to `--insecure`, which nobody means by it."""
-
 _CLOSE = 0.7
 
 
@@ -152,16 +140,27 @@ class Commands(click.Group):
             try:
                 return super().invoke(ctx)
             except click.NoSuchOption as error:
-                meant = _OPTIONS_ELSEWHERE.get(error.option_name)
-                command = error.ctx.command if error.ctx else self
-                if meant in {name for parameter in command.params for name in parameter.opts}:
-                    told = f"There is no option {error.option_name}. Did you mean {meant}?"
+                if told := _about_option(error, error.ctx.command if error.ctx else self):
                     raise click.NoSuchOption(error.option_name, told, ctx=error.ctx) from None
                 raise
             except click.UsageError as error:
                 if told := _about_extra_argument(error):
                     raise click.UsageError(told, ctx=error.ctx) from None
                 raise
+
+
+def _about_option(error: click.NoSuchOption, command: click.Command) -> str:
+    """What is meant by an option of another program's; empty if it is none. By its letters `--base-url` is nearest to
+    `--insecure`, which nobody means by it.
+    """
+    from lollms_core._cli.known_settings import NAMES_ELSEWHERE, SETTINGS
+
+    name = NAMES_ELSEWHERE.get(error.option_name.lstrip("-").replace("-", "_"), "")
+    if name.endswith("_timeout"):
+        return f"There is no option {error.option_name}. `lollms config set {name} SECONDS` sets a limit."
+    meant = SETTINGS[name].option or "--api-key-file" if name else ""
+    known = {name for parameter in command.params for name in parameter.opts}
+    return f"There is no option {error.option_name}. Did you mean {meant}?" if meant in known else ""
 
 
 def _about_extra_argument(error: click.UsageError) -> str:

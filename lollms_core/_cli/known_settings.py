@@ -19,7 +19,7 @@ from lollms_core._cli.value_kinds import (
 )
 from lollms_core.contract._parameters import PARAMETERS
 
-__all__ = ["SETTINGS", "Setting", "out_of_range"]
+__all__ = ["NAMES_ELSEWHERE", "SETTINGS", "Setting", "out_of_range"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,27 @@ _ALL = (
 
 SETTINGS: Mapping[str, Setting] = {setting.name: setting for setting in _ALL}
 """Every setting by name."""
+
+NAMES_ELSEWHERE: Mapping[str, str] = {
+    "address": "host_address",
+    "api_base": "host_address",
+    "backend": "format",
+    "base_url": "host_address",
+    "default_generation_mode": "format",
+    "host": "host_address",
+    "key": "api_key",
+    "max_new_tokens": "n_predict",
+    "max_tokens": "n_predict",
+    "model_name": "model",
+    "provider": "format",
+    "service_key": "api_key",
+    "system_prompt": "system",
+    "temp": "temperature",
+    "timeout": "idle_timeout",
+    "token": "api_key",
+    "url": "host_address",
+}
+"""What other programs, or the library, call these settings."""
 
 
 def out_of_range(name: str, value: Any) -> str:

@@ -10,18 +10,13 @@ from collections.abc import Iterator
 from lollms_core import installed_formats
 from lollms_core._cli.config_file import ConfigFile
 from lollms_core._cli.history import history_path
-from lollms_core._cli.known_settings import SETTINGS
+from lollms_core._cli.known_settings import NAMES_ELSEWHERE, SETTINGS
 from lollms_core._cli.packages import duplicates
 from lollms_core._client.registry import OFFICIAL_PACKAGES, unreadable_packages
 
 __all__ = ["remarks"]
 
 _OTHER_VARIABLES = {"LOLLMS_ALLOW_DOWNLOADS", "LOLLMS_CACHE_DIR", "LOLLMS_CONFIG_FILE", "LOLLMS_DEBUG", "LOLLMS_LOG"}
-_NAMES_ELSEWHERE = {
-    "API_BASE": "HOST_ADDRESS", "BACKEND": "FORMAT", "BASE_URL": "HOST_ADDRESS", "HOST": "HOST_ADDRESS",
-    "MAX_TOKENS": "N_PREDICT", "PROVIDER": "FORMAT", "TEMP": "TEMPERATURE", "TOKEN": "API_KEY", "URL": "HOST_ADDRESS",
-}  # fmt: skip
-"""What other programs would call these variables."""
 
 
 def remarks(config: ConfigFile) -> list[str]:
@@ -44,7 +39,8 @@ def _misspelt_variables() -> Iterator[str]:
         given = name.removeprefix("LOLLMS_")
         # Without the prefix, which all of them share.
         close = difflib.get_close_matches(given, [each.removeprefix("LOLLMS_") for each in known], 1, 0.75)
-        if meant := _NAMES_ELSEWHERE.get(given, close[0] if close else None):
+        elsewhere = {"config": "config_file", **NAMES_ELSEWHERE}.get(given.lower(), "")
+        if meant := elsewhere.upper() or (close[0] if close else ""):
             yield f"the variable {name} is not known; did you mean LOLLMS_{meant}?"
 
 

@@ -263,3 +263,45 @@ def test_without_a_limit_is_nought(lollms):
     result = lollms("config", "set", "idle_timeout", "inf")
     assert result.exit_code == 1
     assert "idle_timeout must be a finite number; 0 is no limit" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [
+        ("--temp", "Did you mean --temperature?"),
+        ("--max_tokens", "Did you mean --n-predict?"),
+        ("--max-tokens", "Did you mean --n-predict?"),
+        ("--service-key", "Did you mean --api-key-file?"),
+        ("--model-name", "Did you mean --model?"),
+        ("--timeout", "`lollms config set idle_timeout SECONDS` sets a limit."),
+    ],
+)
+def test_options_by_the_names_of_others(lollms, option, meant):
+    result = lollms("generate", "-f", "echo", option, "3", "hi")
+    assert result.exit_code == 2
+    assert f"There is no option {option}. {meant}" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("temp", "temperature"),
+        ("max_tokens", "n_predict"),
+        ("url", "host_address"),
+        ("formats.echo.temp", "temperature"),
+    ],
+)
+def test_keys_by_the_names_of_others(lollms, key, meant):
+    assert f"Did you mean '{key.rpartition('.')[0]}{'.' if '.' in key else ''}{meant}'?" in " ".join(
+        lollms("config", "set", key, "0.7").stderr.split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [("MODEL_NAME", "MODEL"), ("SYSTEM_PROMPT", "SYSTEM"), ("SERVICE_KEY", "API_KEY"), ("CONFIG", "CONFIG_FILE")],
+)
+def test_variables_by_the_names_of_the_librarys_arguments(lollms, monkeypatch, variable, meant):
+    monkeypatch.setenv(f"LOLLMS_{variable}", "x")
+    said = " ".join(lollms("doctor", "echo").stdout.split())
+    assert f"the variable LOLLMS_{variable} is not known; did you mean LOLLMS_{meant}?" in said

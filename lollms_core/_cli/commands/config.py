@@ -17,7 +17,7 @@ from lollms_core import ConfigurationError
 from lollms_core._cli import config_file, toml_edit, whole_files
 from lollms_core._cli.completion import complete_keys, complete_values, in_time, options_of
 from lollms_core._cli.config_check import sift
-from lollms_core._cli.known_settings import SETTINGS
+from lollms_core._cli.known_settings import NAMES_ELSEWHERE, SETTINGS
 from lollms_core._cli.messages import note, print_json
 from lollms_core._cli.options import Choices, connection_options, debug_option, json_option
 from lollms_core._cli.session import resolved_settings
@@ -291,6 +291,7 @@ def _target(key: str) -> tuple[tuple[str, ...], Callable[[str], Any], bool]:
     known = SETTINGS.keys() - ({"format"} if place else set())
     # What is meant by a table without a key stands at the end of the message.
     close = [] if name in ("headers", "options") else difflib.get_close_matches(name, known, n=1)
+    close = [elsewhere] if (elsewhere := NAMES_ELSEWHERE.get(name, "")) in known else close
     meant = f" Did you mean {'.'.join([*place, close[0]])!r}?" if close else ""
     raise click.UsageError(
         f"{key!r} is not a key.{meant} Keys are {', '.join(SETTINGS)}; formats.NAME.KEY for one format, "
