@@ -46,6 +46,7 @@ __all__ = [
     "read_usage",
     "response_format",
     "sampling_fields",
+    "text_pieces",
     "wire_messages",
 ]
 
@@ -406,7 +407,7 @@ class ChatDecoder(Decoder):
             if isinstance(thought := part.get(name), str) and thought:
                 yield Chunk(thought, _REASONING)
                 break
-        yield from _pieces(part.get("content", choice.get("text")))
+        yield from text_pieces(part.get("content", choice.get("text")))
         if isinstance(refusal := part.get("refusal"), str) and refusal:
             yield Chunk(refusal)
         reason = choice.get("finish_reason")
@@ -415,7 +416,7 @@ class ChatDecoder(Decoder):
             raise answer_error(failure or "")
         if isinstance(reason, str) and reason in _BROKEN_OFF:
             raise IncompleteStreamError(f"the server broke its answer off (finish reason {reason!r})")
-        if reason:
+        if reason and reason != "null":  # which some write in the place of nothing
             self._reason = finish_reason(reason)
             self._own_word = reason if isinstance(reason, str) and reason != self._reason else None
             self.whole = True
@@ -549,7 +550,7 @@ def _index(entry: Mapping[str, Any], place: int, taken: Mapping[int, Any], count
     return index
 
 
-def _pieces(content: Any) -> Iterator[Chunk]:
+def text_pieces(content: Any) -> Iterator[Chunk]:
     """The text of a message or a delta, which some servers give as a list of parts, reasoning among them."""
     if isinstance(content, str):
         content = [{"text": content}]

@@ -592,3 +592,11 @@ def test_an_error_in_a_list_is_told() -> None:
     list(decoder.feed(b'[{"error": {"code": 429, "message": "Quota exceeded", "status": "RESOURCE_EXHAUSTED"}}]'))
     with pytest.raises(RateLimitError, match="Quota exceeded"):
         list(decoder.close())
+
+
+def test_a_reason_that_is_the_word_null_is_none() -> None:
+    decoder = ChatDecoder({})
+    assert [chunk.text for chunk in decoder.feed(events(delta("null", content="half"), done=False))] == ["half"]
+    assert not decoder.whole
+    with pytest.raises(IncompleteStreamError):
+        list(decoder.close())

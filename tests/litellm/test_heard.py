@@ -140,3 +140,74 @@ async def test_an_answer_that_a_server_gave_up_is_no_whole_one(make: Make, model
     with serving([delta(content="half an "), delta(reason)]) as stub:
         with pytest.raises((IncompleteStreamError, ServerError)):
             await collect(make(stub.address, model), asking())
+
+
+CHAT_ROUTES = pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m", "deepseek/deepseek-chat"])
+
+
+@CHAT_ROUTES
+async def test_text_that_is_a_list_of_parts_is_text(make: Make, model: str) -> None:
+    pieces = ["Hel", [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "lo wor"}], "ld"]
+    with serving([*(delta(content=piece) for piece in pieces), delta("stop"), "[DONE]"]) as stub:
+        said, thought, closing = await collect(make(stub.address, model), asking())
+    assert (said, thought, closing.finish_reason) == ("Hello world", "hm", "stop")
+
+
+@CHAT_ROUTES
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [
+        ("model_length", "length"),
+        ("max_output_tokens", "length"),
+        ("safety", "content_filter"),
+        ("repetition_truncation", "unknown"),
+    ],
+)
+async def test_reasons_that_litellm_does_not_know(make: Make, model: str, reason: str, finish: str) -> None:
+    with serving([delta(content="half"), delta(reason), "[DONE]"]) as stub:
+        said, _, closing = await collect(make(stub.address, model), asking())
+    assert (said, closing.finish_reason) == ("half", finish)
+    assert (closing.metadata or {})["provider_finish_reason"] == reason
+
+
+@CHAT_ROUTES
+@pytest.mark.parametrize("events", [["[DONE]"], [delta(role="assistant"), "[DONE]"], [usage(), "[DONE]"]])
+async def test_an_answer_that_never_began_is_none(make: Make, model: str, events: list[Any]) -> None:
+    with serving(events) as stub, pytest.raises(IncompleteStreamError):
+        await collect(make(stub.address, model), asking())
+
+
+@CHAT_ROUTES
+async def test_a_whole_answer_in_one_event(make: Make, model: str) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Whole", "tool_calls": [call]}}
+    event = {**delta(), "choices": [{**choice, "finish_reason": "tool_calls"}]}
+    with serving([event, "[DONE]"]) as stub:
+        chunks = [chunk async for chunk in make(stub.address, model).generate(asking())]
+    assert "".join(chunk.text for chunk in chunks) == "Whole"
+    assert [chunk.part.name for chunk in chunks if isinstance(chunk.part, ToolCall)] == ["look"]
+    assert chunks[-1].finish_reason == "tool_calls"
+
+
+@CHAT_ROUTES
+async def test_errors_that_are_not_under_their_name(make: Make, model: str) -> None:
+    for event in ({"object": "error", "message": "boom"}, {"detail": "boom"}, {"code": 505, "message": "boom"}):
+        with serving([delta(content="half"), event, "[DONE]"]) as stub:
+            with pytest.raises(ServerError, match="boom"):
+                await collect(make(stub.address, model), asking())
+
+
+@CHAT_ROUTES
+async def test_a_server_that_does_not_know_stream_options(make: Make, model: str) -> None:
+    refused = {"error": {"message": "Unrecognized request argument supplied: stream_options", "type": "invalid"}}
+    with serving((400, {}, refused), [delta(content="ok"), delta("stop"), "[DONE]"]) as stub:
+        backend = make(stub.address, model)
+        assert (await collect(backend, asking()))[0] == "ok"
+        assert (await collect(backend, asking()))[0] == "ok"
+    assert ["stream_options" in body for _, _, body in stub.requests] == [True, False, False]
+
+
+@CHAT_ROUTES
+async def test_a_reason_that_is_the_word_null_is_none(make: Make, model: str) -> None:
+    with serving([delta("null", content="half"), "cut"]) as stub, pytest.raises(IncompleteStreamError):
+        await collect(make(stub.address, model), asking())

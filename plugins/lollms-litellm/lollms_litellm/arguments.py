@@ -83,6 +83,7 @@ def arguments(
             ignored.append("ctx_size")
     call.ignored = tuple(ignored)
     values.update(request.extra)
+    call.ours["stream_options"] = "stream_options"  # of which some servers know nothing
     for name in request.extra:
         call.ours.pop(name, None)  # it was meant as it is
     return call

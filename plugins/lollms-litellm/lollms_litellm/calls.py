@@ -124,8 +124,6 @@ class Call:
             pipe.patience(None, "")
             if reader.error is not None:  # which LiteLLM has passed over
                 raise answer_error(reader.error, where="the provider")
-            for chunk in reader.rest():
-                await pipe.send(chunk)
             closing = reader.close()
             for call in reader.tool_calls():
                 await pipe.send(Chunk(part=call))

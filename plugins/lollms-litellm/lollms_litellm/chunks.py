@@ -6,26 +6,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lollms_core import MSG_TYPE, Chunk, FinishReason, ToolCall, Usage
-from lollms_core.protocols.openai import Extras, called_functions
+from lollms_core.protocols.openai import Extras, called_functions, finish_reason
 from lollms_litellm.faults import cut_short
 from lollms_litellm.heard import Heard
 from lollms_litellm.loading import module
 
 __all__ = ["ChunkReader", "usage_of"]
 
-_FINISH: dict[str, FinishReason] = {
-    "stop": "stop",
-    "eos": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",
-    "content_filter": "content_filter",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-}
 _AN_END = frozenset({"stop", "eos", "end_turn", "stop_sequence", "complete", "tool_calls", "tool_call", "tool_use"})
 """Words of providers' for an answer that is whole."""
-_BROKEN_OFF = frozenset({"abort", "aborted", "canceled", "cancelled", "error", "insufficient_system_resource"})
+_BROKEN_OFF = frozenset(
+    {"abort", "aborted", "canceled", "cancelled", "error", "insufficient_system_resource", "network_error"}
+)
 _SAID = ("content", "role", "reasoning_content", "refusal", "tool_calls", "function_call", "audio")
 """What a piece of an answer may say."""
 _REASONING = MSG_TYPE.MSG_TYPE_REASONING
@@ -55,6 +47,8 @@ class Passing:
 
     async def __anext__(self) -> Any:
         item = await anext(self._stream)
+        if not self.heard.listening and hasattr(item, "model_dump"):
+            self._listen(item)
         choices = getattr(item, "choices", None)
         if choices is None or isinstance(item, dict):
             return item  # in a provider's own form
@@ -70,6 +64,19 @@ class Passing:
             if refusal := getattr(delta, "refusal", None):
                 self.refusals.append(refusal)
         return item
+
+    def _listen(self, item: Any) -> None:
+        """Hear a piece of OpenAI's library, which has what the server sent, whatever that was."""
+        raw = item.model_dump(warnings=False)
+        self.heard.hear(raw)
+        for choice, plain in zip(getattr(item, "choices", None) or (), raw.get("choices") or (), strict=False):
+            if not isinstance(plain, dict):
+                continue
+            choice.finish_reason = plain.get("finish_reason")
+            said, heard = choice.delta, plain.get("delta")
+            if isinstance(heard, dict) and (said is None or isinstance(getattr(said, "content", None), list)):
+                kind = module("openai.types.chat.chat_completion_chunk").ChoiceDelta
+                choice.delta = kind.construct(**heard)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -156,19 +163,6 @@ class ChunkReader:
         """What the provider itself said of an error, for which LiteLLM's exceptions have other words."""
         return None if self._passing is None else self._passing.heard.error
 
-    def rest(self) -> Iterator[Chunk]:
-        """What LiteLLM has left out: the text of a server that answered at once, though a stream was asked for."""
-        whole = None if self._passing is None else self._passing.heard.whole
-        if whole is None or self._said or self._extras.all_calls:
-            return
-        for name in ("reasoning_content", "reasoning"):
-            if isinstance(thought := whole.get(name), str) and thought:
-                yield Chunk(thought, _REASONING)
-                break
-        if isinstance(text := whole.get("content"), str) and text:
-            yield Chunk(text)
-        self._extras.read_choice({}, whole)
-
     def tool_calls(self) -> Iterator[ToolCall]:
         """The functions that the model wants to be called."""
         return called_functions(self._extras.all_calls)
@@ -182,16 +176,19 @@ class ChunkReader:
         books = self._books
         ended = getattr(books, "received_finish_reason", None) or getattr(books, "intermittent_finish_reason", None)
         heard = Heard() if self._passing is None else self._passing.heard
-        if ended in _BROKEN_OFF or not (ended or heard.reason or self._canned):
-            raise cut_short()
-        if heard.always_says_why and not heard.reason:
+        told = heard.reason or ended
+        if not (told or self._canned) or (told or "").lower() in _BROKEN_OFF:
             raise cut_short()
         if self._passing is not None and self._passing.dropped and not self._passing.ended:
             raise cut_short()
+        # LiteLLM takes `[DONE]` for a reason.
+        without = heard.says_why and not heard.reason and not self._canned
+        if heard.cut_without and without:
+            raise cut_short()
+        empty = not (self._said or self._extras.all_calls)
+        if empty and (without or (heard.listening and not heard.heard)):
+            raise cut_short()
         facts = self._extras.metadata()
-        # Some reasons are finer than the four that LiteLLM passes on; tell them untouched.
-        if ended and ended != self._finish:
-            facts["provider_finish_reason"] = ended
         measured = any(getattr(piece, "usage", None) is not None for piece in getattr(books, "chunks", ()))
         usage = usage_of(self._usage) if self._usage is not None else None
         if usage is not None and not measured:
@@ -200,15 +197,19 @@ class ChunkReader:
                 "completion_tokens": usage.completion_tokens,
             }
             usage = None
-        finish = _FINISH.get(self._finish or "stop", "unknown")
-        if heard.reason and (word := heard.reason.lower()) not in _AN_END:
-            if word in _BROKEN_OFF:
-                raise cut_short()
-            if finish == "stop":
-                finish = _FINISH.get(word, "unknown")
-            if word != finish:
-                facts["provider_finish_reason"] = heard.reason
+        finish = "unknown" if without else self._reason(told)
+        # Some reasons are finer than ours; tell them untouched.
+        if told and told != finish and told.lower() not in _AN_END and not without:
+            facts["provider_finish_reason"] = told
         return Chunk(finish_reason=finish, usage=usage, metadata=facts or None)
+
+    def _reason(self, told: str | None) -> FinishReason:
+        """Why the answer ended, by the provider's word and by LiteLLM's."""
+        ours = finish_reason(self._finish or "stop")
+        finish = ours if told is None else finish_reason(told)
+        if finish == "unknown" and ours != "stop":
+            return ours  # LiteLLM knows the word
+        return ours if finish == "stop" and ours == "tool_calls" else finish
 
 
 def usage_of(usage: Any) -> Usage:

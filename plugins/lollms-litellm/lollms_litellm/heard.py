@@ -12,21 +12,28 @@ import weakref
 from collections.abc import Mapping
 from typing import Any
 
+from lollms_core import ProtocolError
+from lollms_core.protocols.openai import is_error, text_pieces
+
 __all__ = ["Heard"]
 
 
 class Heard:
-    """The end, the error and the whole answer of one stream, as the provider wrote them."""
+    """The end and the error of one stream in the provider's words; what LiteLLM would lose is put where it looks."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
         """Why the answer ended."""
-        self.always_says_why = False
-        """It is a protocol in which an answer without a reason has been cut, whatever LiteLLM makes of it."""
+        self.listening = False
+        """Whatever the provider says is heard."""
+        self.heard = False
+        """It has said something."""
+        self.says_why = False
+        """It is a protocol that gives a reason: without one an answer is not known to be whole."""
+        self.cut_without = False
+        """An answer without a reason has been cut."""
         self.error: Mapping[str, Any] | None = None
         """A value that says what went wrong."""
-        self.whole: Mapping[str, Any] | None = None
-        """The message of a server that answers at once though a stream was asked for."""
 
     def listen(self, stream: Any) -> None:
         """Hear what a stream's `chunk_parser` is given, if it has one."""
@@ -46,16 +53,22 @@ class Heard:
 
         with contextlib.suppress(AttributeError):  # it lets nobody change it
             stream.chunk_parser = overheard
+            self.listening = True
 
     def hear(self, value: Mapping[str, Any]) -> None:
         """Take note of one value of a stream."""
-        if value.get("error"):
+        self.heard = True
+        if is_error(value) and "candidates" not in value:
             self.error = value
         kind = value.get("type")
         if isinstance(choices := value.get("choices"), list):  # OpenAI's protocol
-            self._choices(choices)
+            self.says_why = True
+            for choice in choices:
+                if isinstance(choice, dict) and not choice.get("index"):
+                    _made_plain(choice)
+                    self._because(choice.get("finish_reason"))
         elif "candidates" in value or "promptFeedback" in value:  # Gemini's
-            self.always_says_why = True
+            self.says_why = self.cut_without = True
             for candidate in value.get("candidates") or ():
                 if isinstance(candidate, Mapping) and not candidate.get("index"):
                     self._because(candidate.get("finishReason"))
@@ -68,14 +81,27 @@ class Heard:
             if isinstance(delta, Mapping):
                 self._because(delta.get("stop_reason") or delta.get("finish_reason"))
 
-    def _choices(self, choices: list[Any]) -> None:
-        for choice in choices:
-            if not isinstance(choice, Mapping) or choice.get("index"):
-                continue
-            self._because(choice.get("finish_reason"))
-            if isinstance(message := choice.get("message"), Mapping) and not choice.get("delta"):
-                self.whole = message
-
     def _because(self, reason: Any) -> None:
         if isinstance(reason, str) and reason:
             self.reason = reason
+
+
+def _made_plain(choice: dict[str, Any]) -> None:
+    """Put into a delta what LiteLLM reads nowhere else: a whole message, and text that is a list of parts.
+
+    A reason that is the word `null` is none.
+    """
+    if choice.get("finish_reason") == "null":
+        choice["finish_reason"] = None
+    if not isinstance(choice.get("delta"), dict) and isinstance(choice.get("message"), dict):
+        choice["delta"] = choice["message"]
+    delta = choice.get("delta")
+    if not isinstance(delta, dict) or not isinstance(delta.get("content"), list):
+        return
+    try:
+        parts = list(text_pieces(delta["content"]))
+    except ProtocolError:  # it is no text; LiteLLM may know what it is
+        return
+    delta["content"] = "".join(part.text for part in parts if part.is_answer)
+    if thought := "".join(part.text for part in parts if not part.is_answer):
+        delta["reasoning_content"] = thought
