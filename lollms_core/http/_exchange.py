@@ -95,7 +95,8 @@ class Decoder:
     """
 
     finished: bool = False
-    """Whether the protocol's own end mark has been seen. What follows it is read, within limits, and thrown away."""
+    """Whether the protocol's own end mark has been seen, and all that there is has been given: `close` is not called.
+    What follows is read, within limits, and thrown away."""
     cut: bool = False
     """Whether it is finished before the server is: the connection is closed at once."""
     whole: bool = False
@@ -106,7 +107,8 @@ class Decoder:
         raise ContractError(f"{type(self).__name__} has no `feed`, which gives the chunks that some bytes complete")
 
     def close(self) -> Iterable[Chunk]:
-        """The body has ended, or the connection has broken or been closed: then only text that was held back counts.
+        """The body has ended before `finished`, or the connection has broken or been closed: then only text that was
+        held back counts.
 
         Raises:
             IncompleteStreamError: the protocol has an end mark and it did not come.
