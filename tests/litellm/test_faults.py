@@ -258,8 +258,17 @@ async def test_a_limit_of_another_name_is_sent_under_that(make: Make) -> None:
     assert limits == [(5, None), (None, 5), (None, 6)]
 
 
-async def test_a_default_limit_that_is_too_large_is_lowered_once(make: Make) -> None:
-    said = "max_tokens: 4096 > 2048, which is the maximum allowed number of output tokens for m"
+@pytest.mark.parametrize(
+    "said",
+    [
+        "max_tokens: 4096 > 2048, which is the maximum allowed number of output tokens for m",
+        # vLLM
+        "max_tokens=4096 cannot be greater than max_model_len=2048. Please request fewer output tokens. "
+        "(parameter=max_tokens, value=4096)",
+        "Invalid max_tokens value, the valid range of max_tokens is [1, 2048]",
+    ],
+)
+async def test_a_default_limit_that_is_too_large_is_lowered_once(make: Make, said: str) -> None:
     with serving(refusal(400, said), answer("x")) as stub:
         backend = make(stub.address, "openai/m")
         await collect(backend, asking())

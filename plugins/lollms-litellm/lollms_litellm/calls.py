@@ -31,7 +31,8 @@ BACKOFF = 0.5
 _MOST_REVISIONS = 12
 _SMALLEST_LIMIT = 16
 _TOO_MANY = re.compile(
-    r"max_(?:completion_|new_)?tokens.{0,80}(?:>|at most|less than|maximum|exceed|too large|too high|range|between)"
+    r"max_(?:completion_|new_)?tokens.{0,80}"
+    r"(?:>|at most|less than|maximum|exceed|too large|too high|greater|larger|range|between)"
     r"|(?:maximum|exceed\w*|largest).{0,80}max_(?:completion_|new_)?tokens",
     re.IGNORECASE,
 )
@@ -161,7 +162,8 @@ class Call:
         name = next((name for name in LIMITS if call.ours.get(name) == "n_predict"), None)
         if name is None or "n_predict" in call.chosen:
             return False
-        if not isinstance(error, ContextWindowError) and not _TOO_MANY.search(refusal.text):
+        about_it = refusal.param in LIMITS or _TOO_MANY.search(refusal.text)
+        if not isinstance(error, ContextWindowError) and not about_it:
             return False
         limit, room = call.values[name], room_left(refusal.text)
         lower = room if room is not None and 0 < room < limit else limit // 2
