@@ -150,8 +150,9 @@ class Commands(click.Group):
 
 
 def _about_option(error: click.NoSuchOption, command: click.Command) -> str:
-    """What is meant by an option of another program's; empty if it is none. By its letters `--base-url` is nearest to
-    `--insecure`, which nobody means by it.
+    """What is meant by an option of another program's; empty if it is none.
+
+    By its letters `--base-url` is nearest to `--insecure`, which nobody means by it.
     """
     from lollms_core._cli.known_settings import NAMES_ELSEWHERE, SETTINGS
 

@@ -39,7 +39,7 @@ def _misspelt_variables() -> Iterator[str]:
         given = name.removeprefix("LOLLMS_")
         # Without the prefix, which all of them share.
         close = difflib.get_close_matches(given, [each.removeprefix("LOLLMS_") for each in known], 1, 0.75)
-        elsewhere = {"config": "config_file", **NAMES_ELSEWHERE}.get(given.lower(), "")
+        elsewhere = "config_file" if given == "CONFIG" else NAMES_ELSEWHERE.get(given.lower(), "")
         if meant := elsewhere.upper() or (close[0] if close else ""):
             yield f"the variable {name} is not known; did you mean LOLLMS_{meant}?"
 

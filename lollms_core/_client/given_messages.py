@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -69,8 +70,13 @@ _KEYS = frozenset(
 def _check_keys(message: Mapping[str, Any]) -> None:
     """Refuse a key that is misspelt: what it says would not be sent. Others may be of another library, or a note."""
     for key in message:
-        if key not in _KEYS and (meant := difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0.8)):
-            raise InvalidRequestError(f"a message has no key {key!r}", hint=f"Did you mean {meant[0]!r}?")
+        if key not in _KEYS and (meant := _meant(str(key))):
+            raise InvalidRequestError(f"a message has no key {key!r}", hint=f"Did you mean {meant!r}?")
+
+
+@functools.lru_cache(256)  # of a long conversation each message may have the same ones
+def _meant(key: str) -> str:
+    return next(iter(difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8)), "")
 
 
 def _field(message: Mapping[str, Any], name: str) -> Any:

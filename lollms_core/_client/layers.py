@@ -24,6 +24,7 @@ from lollms_core._client.hook_checks import chunk_problem, value_problem
 from lollms_core._client.pipeline import Pipeline, as_lollms_error
 from lollms_core._client.requests import request_problem
 from lollms_core._client.streams import Unlisted, close_stream, close_stream_async, returning_nothing
+from lollms_core.contract.backend import is_promised
 from lollms_core.contract.errors import (
     ContractError,
     ExtensionError,
@@ -87,7 +88,7 @@ class ActiveExtension:
         """Whether an event loop may call it."""
         method = getattr(self.extension, hook)
         return (
-            hook in self.extension.nonblocking
+            is_promised(self.extension, hook)
             or inspect.isgeneratorfunction(method)
             or inspect.iscoroutinefunction(method)
             or inspect.isasyncgenfunction(method)

@@ -22,7 +22,14 @@ import pluggy
 from lollms_core._bridges.signals import raised_by_handler
 from lollms_core._client.layers import ActiveExtension
 from lollms_core.contract._parameters import PARAMETERS
-from lollms_core.contract.backend import ALL_HOOKS, Backend, capabilities_problem, checked_options, near_misses
+from lollms_core.contract.backend import (
+    ALL_HOOKS,
+    Backend,
+    capabilities_problem,
+    checked_options,
+    is_promised,
+    near_misses,
+)
 from lollms_core.contract.errors import (
     ContractError,
     ExtensionError,
@@ -392,27 +399,13 @@ def nonblocking_hooks(manager: pluggy.PluginManager) -> frozenset[str]:
         name
         for name in ALL_HOOKS
         if all(
-            _is_promised(found.plugin, name)
+            is_promised(found.plugin, name)
             or inspect.isgeneratorfunction(found.function)
             or inspect.iscoroutinefunction(found.function)
             or inspect.isasyncgenfunction(found.function)
             for found in getattr(manager.hook, name).get_hookimpls()
         )
     )
-
-
-def _is_promised(plugin: Any, hook: str) -> bool:
-    """Whether `nonblocking` names a hook. What a class promises is of its own hooks, and of those that it inherits.
-
-    A subclass that overrides one of them makes another hook of it, of which its base cannot know whether it blocks.
-    """
-    if hook not in getattr(plugin, "nonblocking", ()):
-        return False
-    bases = type(plugin).__mro__
-    if "nonblocking" in getattr(plugin, "__dict__", ()):
-        return True
-    promises = next(place for place, base in enumerate(bases) if "nonblocking" in vars(base))
-    return promises <= next((place for place, base in enumerate(bases) if hook in vars(base)), len(bases))
 
 
 def installed_extensions() -> dict[str, ExtensionInfo]:

@@ -19,7 +19,7 @@ from lollms_core.contract.types import BackendSettings, Capabilities, SamplingPa
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["ALL_HOOKS", "Backend", "capabilities_problem", "checked_options", "near_misses"]
+__all__ = ["ALL_HOOKS", "Backend", "capabilities_problem", "checked_options", "is_promised", "near_misses"]
 
 ALL_HOOKS = frozenset(name for name, value in vars(BackendSpec).items() if not name.startswith("_") and callable(value))
 """The names of the hooks."""
@@ -114,6 +114,20 @@ class Backend:
             self._said.update((who, name) for name in fresh)
             text = f"{who} does not honour: {', '.join(fresh)}"
             warn_caller(f"{text}. {hint}" if hint else text, UnsupportedOptionWarning)
+
+
+def is_promised(plugin: Any, hook: str) -> bool:
+    """Whether `nonblocking` names a hook. What a class promises is of its own hooks, and of those that it inherits.
+
+    A subclass that overrides one of them makes another hook of it, of which its base cannot know whether it blocks.
+    """
+    if hook not in getattr(plugin, "nonblocking", ()):
+        return False
+    bases = type(plugin).__mro__
+    if "nonblocking" in getattr(plugin, "__dict__", ()):
+        return True
+    promises = next(place for place, base in enumerate(bases) if "nonblocking" in vars(base))
+    return promises <= next((place for place, base in enumerate(bases) if hook in vars(base)), len(bases))
 
 
 def checked_options(

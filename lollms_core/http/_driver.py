@@ -322,7 +322,7 @@ def _attempts(
         if revised is not None:
             plan = checked_call(revised, "revise", policy.format, due="a StreamCall or None")
             continue
-        wait = retries.wait(failure)
+        wait = None if failure.status_code in plan.request.final else retries.wait(failure)
         if wait is None:
             yield from held
             raise failure

@@ -107,8 +107,9 @@ class Decoder:
         raise ContractError(f"{type(self).__name__} has no `feed`, which gives the chunks that some bytes complete")
 
     def close(self) -> Iterable[Chunk]:
-        """The body has ended before `finished`, or the connection has broken or been closed: then only text that was
-        held back counts.
+        """The body has ended before `finished`; or the connection has broken, or a cancel has ended the wait for more.
+
+        In the latter cases only text that was held back counts.
 
         Raises:
             IncompleteStreamError: the protocol has an end mark and it did not come.

@@ -199,10 +199,6 @@ STREAMED = {
         "if 0:\n            yield Chunk('a')\n        return [Chunk('b', finish_reason='stop')]",
         "`generate` of the bad format returns a list from a function with a `yield`",
     ),
-    "a part that is made of nothing": (
-        "yield Chunk(part=ToolCall(name=None)); yield Chunk(finish_reason='stop')",
-        "the name of a tool call must be a str, not NoneType",
-    ),
     "no stream": ("return 5", "returned an int"),
 }
 
@@ -233,9 +229,9 @@ def test_streamed(strangers, body, said):
             return await client.agenerate("hi")
 
     with LollmsClient(default_generation_mode="bad", raise_errors=True) as client:
-        with pytest.raises((ContractError, BackendError), match=said):
+        with pytest.raises(ContractError, match=said):
             client.generate("hi")
-    with pytest.raises((ContractError, BackendError), match=said):
+    with pytest.raises(ContractError, match=said):
         asyncio.run(awaited())
 
 
@@ -340,3 +336,14 @@ class C(B):
     with LollmsClient(default_generation_mode="good", raise_errors=True) as client:
         (name,) = asyncio.run(client.alist_models())
     assert (name == "MainThread") == own
+
+
+def test_a_part_that_cannot_be_is_an_error_of_the_format(strangers):
+    body = "yield Chunk('a'); yield Chunk(part=ToolCall(name=None))"
+    strangers.install(HEAD + f"    @hookimpl\n    def generate(self, request):\n        {body}\n", bad="B")
+    with LollmsClient(default_generation_mode="bad", raise_errors=True) as client:
+        with pytest.raises(
+            BackendError, match="the bad format failed: .*the name of a tool call must be a str"
+        ) as caught:
+            client.generate("hi")
+    assert caught.value.partial_text == "a"

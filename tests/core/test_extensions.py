@@ -816,3 +816,30 @@ def test_other_questions_have_other_fingerprints() -> None:
     assert GenerationRequest(prompt="a").fingerprint() == base.fingerprint()
     with pytest.raises(TypeError, match="an object has no fingerprint"):
         replace(base, extra={"a": object()}).fingerprint()
+
+
+class Promising(Extension):
+    contract_version = 1
+    nonblocking = frozenset({"generate"})
+
+    @hookimpl
+    def generate(self, request: GenerationRequest, proceed: Any) -> Any:
+        self.thread = threading.current_thread().name
+        return proceed(request)
+
+
+class Overriding(Promising):
+    @hookimpl
+    def generate(self, request: GenerationRequest, proceed: Any) -> Any:
+        return super().generate(request, proceed)
+
+
+@pytest.mark.parametrize(("kind", "in_loop"), [(Promising, True), (Overriding, False)])
+def test_a_promise_is_of_the_hooks_that_a_class_has(kind: type[Promising], in_loop: bool) -> None:
+    async def asked() -> str:
+        async with LollmsClient(default_generation_mode="echo", raise_errors=True, extensions=[kind()]) as client:
+            await client.agenerate("hi")
+            (own,) = client.extensions
+            return str(cast("Any", own).thread)
+
+    assert (asyncio.run(asked()) == "MainThread") == in_loop

@@ -460,3 +460,12 @@ def test_names_of_the_wrong_type(attributes: dict[str, Any], problem: str) -> No
     kind = type("Wrong", (HTTPBackend,), attributes)
     with pytest.raises(ContractError, match=problem):
         LollmsClient(default_generation_mode=kind)
+
+
+@in_both_worlds
+@pytest.mark.parametrize(("final", "asked"), [(frozenset({500}), 1), (frozenset(), 3)])
+def test_a_status_that_is_final_is_not_asked_for_again(server, final, asked, ask):
+    call = StreamCall(request=HTTPRequest(path="/refused", json={}, final=final), decoder=ShoutDecoder)
+    with pytest.raises(ServerError, match="no room"):
+        ask(bad(open_stream=giving(call)), server, max_retries=2)
+    assert len(server.requests) == asked

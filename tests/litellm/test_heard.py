@@ -134,11 +134,20 @@ def test_a_stream_that_is_listened_to_ends_with_its_last_reader() -> None:
         gc.enable()
 
 
-@pytest.mark.parametrize("reason", ["error", "abort"])
-@pytest.mark.parametrize("model", ["hosted_vllm/m", "azure_ai/m"])
-async def test_an_answer_that_a_server_gave_up_is_no_whole_one(make: Make, model: str, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "reason", "error"),
+    [
+        ("hosted_vllm/m", "error", IncompleteStreamError),
+        ("hosted_vllm/m", "abort", ServerError),  # of LiteLLM's own
+        ("azure_ai/m", "error", IncompleteStreamError),
+        ("azure_ai/m", "abort", IncompleteStreamError),
+    ],
+)
+async def test_an_answer_that_a_server_gave_up_is_no_whole_one(
+    make: Make, model: str, reason: str, error: type[Exception]
+) -> None:
     with serving([delta(content="half an "), delta(reason)]) as stub:
-        with pytest.raises((IncompleteStreamError, ServerError)):
+        with pytest.raises(error):
             await collect(make(stub.address, model), asking())
 
 
@@ -211,3 +220,11 @@ async def test_a_server_that_does_not_know_stream_options(make: Make, model: str
 async def test_a_reason_that_is_the_word_null_is_none(make: Make, model: str) -> None:
     with serving([delta("null", content="half"), "cut"]) as stub, pytest.raises(IncompleteStreamError):
         await collect(make(stub.address, model), asking())
+
+
+@CHAT_ROUTES
+async def test_a_refusal_is_text(make: Make, model: str) -> None:
+    whole = {"choices": [{"index": 0, "message": {"content": None, "refusal": "I cannot."}, "finish_reason": "stop"}]}
+    for events in ([delta(refusal="I "), delta(refusal="cannot."), delta("stop")], [{**delta(), **whole}]):
+        with serving([*events, "[DONE]"]) as stub:
+            assert (await collect(make(stub.address, model), asking()))[0] == "I cannot."

@@ -33,7 +33,7 @@ from lollms_core import (
     TokenizeRequest,
     hookimpl,
 )
-from lollms_core.http import Retries, Secrets, decoded, mask, prepared_headers
+from lollms_core.http import Retries, decoded, mask, prepared_headers
 from lollms_core.protocols.openai import read_embeddings
 from lollms_core.tokenizers import Tokenizer
 from lollms_litellm import catalogue
@@ -287,9 +287,7 @@ class LiteLLMBackend(Backend):
         extra: Mapping[str, Any] = MappingProxyType({}),
     ) -> LollmsError:
         secrets = (*self._secrets, *_of_the_environment(), *_named_secrets(extra))
-        known = from_litellm(error, secrets=secrets, begun=begun, model=model)
-        Secrets(secrets).keep_out_of(known)
-        return known
+        return from_litellm(error, secrets=secrets, begun=begun, model=model)
 
 
 def _secrets(settings: BackendSettings, options: LiteLLMOptions) -> tuple[str, ...]:

@@ -18,23 +18,15 @@ _AN_END = frozenset({"stop", "eos", "end_turn", "stop_sequence", "complete", "to
 _BROKEN_OFF = frozenset(
     {"abort", "aborted", "canceled", "cancelled", "error", "insufficient_system_resource", "network_error"}
 )
-_SAID = ("content", "role", "reasoning_content", "refusal", "tool_calls", "function_call", "audio")
-"""What a piece of an answer may say."""
 _REASONING = MSG_TYPE.MSG_TYPE_REASONING
 
 
 class Passing:
-    """What passes from a provider's stream to LiteLLM's wrapper, which drops some of it."""
+    """What passes from a provider's stream to LiteLLM's wrapper, and is listened to."""
 
     def __init__(self) -> None:
         self._stream: Any = None
         self.heard = Heard()
-        self.refusals: list[str] = []
-        """Pieces of a refusal; LiteLLM passes on those alone that stand beside something else."""
-        self.dropped = False
-        """Something came that LiteLLM has no word for, such as an error event of an older vLLM server."""
-        self.ended = False
-        """The provider said itself why it ended; some of LiteLLM's routes take `[DONE]` for a reason."""
 
     def of(self, stream: Any) -> Passing:
         """The same stream, listened to."""
@@ -49,34 +41,18 @@ class Passing:
         item = await anext(self._stream)
         if not self.heard.listening and hasattr(item, "model_dump"):
             self._listen(item)
-        choices = getattr(item, "choices", None)
-        if choices is None or isinstance(item, dict):
-            return item  # in a provider's own form
-        self.dropped = self.dropped or not (choices or getattr(item, "usage", None))
-        for choice in choices:
-            delta = getattr(choice, "delta", None)
-            if choice.index or delta is None:
-                continue
-            if choice.finish_reason is not None:
-                self.ended = True
-            elif all(getattr(delta, name, None) is None for name in _SAID):
-                self.dropped = True
-            if refusal := getattr(delta, "refusal", None):
-                self.refusals.append(refusal)
         return item
 
     def _listen(self, item: Any) -> None:
         """Hear a piece of OpenAI's library, which has what the server sent, whatever that was."""
         raw = item.model_dump(warnings=False)
-        self.heard.hear(raw)
-        for choice, plain in zip(getattr(item, "choices", None) or (), raw.get("choices") or (), strict=False):
-            if not isinstance(plain, dict):
-                continue
-            choice.finish_reason = plain.get("finish_reason")
-            said, heard = choice.delta, plain.get("delta")
-            if isinstance(heard, dict) and (said is None or isinstance(getattr(said, "content", None), list)):
-                kind = module("openai.types.chat.chat_completion_chunk").ChoiceDelta
-                choice.delta = kind.construct(**heard)
+        plain = self.heard.hear(raw)
+        if not plain:
+            return
+        kind = module("openai.types.chat.chat_completion_chunk").ChoiceDelta
+        for choice, heard in zip(item.choices, raw["choices"], strict=True):
+            choice.finish_reason = heard.get("finish_reason")
+            choice.delta = kind.construct(**(heard.get("delta") or {}))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -144,19 +120,10 @@ class ChunkReader:
         if delta.content:
             self._said = True
             yield Chunk(delta.content)
-        if self._passing is not None:
-            yield from self._refusals(self._passing)
-        elif refusal := getattr(delta, "refusal", None):
-            yield Chunk(refusal)
         if choice.finish_reason is not None:
             self._finish = choice.finish_reason
         said = choice.model_dump(exclude_none=True, include={"delta", "logprobs"})
         self._extras.read_choice(said, said["delta"])
-
-    @staticmethod
-    def _refusals(passing: Passing) -> Iterator[Chunk]:
-        while passing.refusals:
-            yield Chunk(passing.refusals.pop(0))
 
     @property
     def error(self) -> Mapping[str, Any] | None:
@@ -178,8 +145,6 @@ class ChunkReader:
         heard = Heard() if self._passing is None else self._passing.heard
         told = heard.reason or ended
         if not (told or self._canned) or (told or "").lower() in _BROKEN_OFF:
-            raise cut_short()
-        if self._passing is not None and self._passing.dropped and not self._passing.ended:
             raise cut_short()
         # LiteLLM takes `[DONE]` for a reason.
         without = heard.says_why and not heard.reason and not self._canned

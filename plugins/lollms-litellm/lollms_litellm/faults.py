@@ -102,12 +102,14 @@ def from_litellm(
     """Our error for anything that a call of LiteLLM raised.
 
     Args:
-        error: what was raised; one of ours is returned as it is.
+        error: what was raised; one of ours is returned, without secrets.
         secrets: texts that must not be in the message.
         begun: a part of the answer had arrived, so that a broken connection means an answer cut short.
         model: what was asked for. It is named if there is no such model: servers name it without its provider.
     """
     if isinstance(error, LollmsError):
+        error.message = scrubbed(error.message, secrets)
+        error.args = (error.message,)
         return error
     inner = getattr(error, "original_exception", None)
     if isinstance(inner, BaseException):  # `MidStreamFallbackError`, which is meant for LiteLLM's router

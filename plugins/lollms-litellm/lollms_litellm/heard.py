@@ -55,9 +55,10 @@ class Heard:
             stream.chunk_parser = overheard
             self.listening = True
 
-    def hear(self, value: Mapping[str, Any]) -> None:
-        """Take note of one value of a stream."""
+    def hear(self, value: Mapping[str, Any]) -> bool:
+        """Take note of one value of a stream; whether something in it was put where LiteLLM looks."""
         self.heard = True
+        changed = False
         if is_error(value) and "candidates" not in value:
             self.error = value
         kind = value.get("type")
@@ -65,7 +66,7 @@ class Heard:
             self.says_why = True
             for choice in choices:
                 if isinstance(choice, dict) and not choice.get("index"):
-                    _made_plain(choice)
+                    changed |= _made_plain(choice)
                     self._because(choice.get("finish_reason"))
         elif "candidates" in value or "promptFeedback" in value:  # Gemini's
             self.says_why = self.cut_without = True
@@ -80,28 +81,33 @@ class Heard:
             delta = value.get("delta")
             if isinstance(delta, Mapping):
                 self._because(delta.get("stop_reason") or delta.get("finish_reason"))
+        return changed
 
     def _because(self, reason: Any) -> None:
         if isinstance(reason, str) and reason:
             self.reason = reason
 
 
-def _made_plain(choice: dict[str, Any]) -> None:
-    """Put into a delta what LiteLLM reads nowhere else: a whole message, and text that is a list of parts.
+def _made_plain(choice: dict[str, Any]) -> bool:
+    """Put into a delta what LiteLLM reads nowhere else; whether there was something.
 
-    A reason that is the word `null` is none.
+    That is a whole message, text that is a list of parts, and a refusal. A reason that is the word `null` is none.
     """
+    changed = False
     if choice.get("finish_reason") == "null":
-        choice["finish_reason"] = None
+        choice["finish_reason"], changed = None, True
     if not isinstance(choice.get("delta"), dict) and isinstance(choice.get("message"), dict):
-        choice["delta"] = choice["message"]
+        choice["delta"], changed = choice["message"], True
     delta = choice.get("delta")
-    if not isinstance(delta, dict) or not isinstance(delta.get("content"), list):
-        return
-    try:
-        parts = list(text_pieces(delta["content"]))
-    except ProtocolError:  # it is no text; LiteLLM may know what it is
-        return
-    delta["content"] = "".join(part.text for part in parts if part.is_answer)
-    if thought := "".join(part.text for part in parts if not part.is_answer):
-        delta["reasoning_content"] = thought
+    if not isinstance(delta, dict):
+        return changed
+    if isinstance(delta.get("content"), list):
+        with contextlib.suppress(ProtocolError):  # it is no text; LiteLLM may know what it is
+            parts = list(text_pieces(delta["content"]))
+            delta["content"], changed = "".join(part.text for part in parts if part.is_answer), True
+            if thought := "".join(part.text for part in parts if not part.is_answer):
+                delta["reasoning_content"] = thought
+    if isinstance(refusal := delta.get("refusal"), str) and refusal:
+        delta["content"], changed = f"{delta.get('content') or ''}{refusal}", True
+        delta["refusal"] = None
+    return changed
