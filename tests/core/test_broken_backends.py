@@ -343,7 +343,7 @@ def test_a_part_that_cannot_be_is_an_error_of_the_format(strangers):
     strangers.install(HEAD + f"    @hookimpl\n    def generate(self, request):\n        {body}\n", bad="B")
     with LollmsClient(default_generation_mode="bad", raise_errors=True) as client:
         with pytest.raises(
-            BackendError, match="the bad format failed: .*the name of a tool call must be a str"
+            BackendError, match=r"the bad format failed: .*the name of a tool call must be a str"
         ) as caught:
             client.generate("hi")
     assert caught.value.partial_text == "a"
