@@ -37,12 +37,14 @@ class Mailbox:
     request is both taken up and ended; its consumer has gone then, which the producer sees.
     """
 
-    __slots__ = ("_admitted", "_ended", "_items", "_waiter", "_whole", "abandoned")
+    __slots__ = ("_admitted", "_ended", "_items", "_name", "_waiter", "_whole", "abandoned")
 
     abandoned: bool
     """Nobody will read on."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "a mailbox") -> None:
+        """`name`: what errors call it."""
+        self._name = name
         self._items: queue.SimpleQueue[Chunk | Exception] = queue.SimpleQueue()
         self._waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
         self._admitted = False
@@ -61,7 +63,7 @@ class Mailbox:
             return
         given: Any = item  # whatever its type says
         if not isinstance(given, (Chunk, Exception)):
-            error = ContractError(f"{a_kind(given)} was put into a mailbox, which takes chunks and exceptions")
+            error = ContractError(f"{a_kind(given)} was put into {self._name}, which takes chunks and exceptions")
             self._ended = True
             self._append(error)
             raise error
@@ -79,8 +81,8 @@ class Mailbox:
         said = isinstance(item, Chunk) and (item.text or item.part is not None or item.usage is not None)
         if said and self._whole:
             warn_caller(
-                "something was put into a mailbox after the chunk that ended its answer, and is lost: the chunk with "
-                "the finish reason is the last one, and has the usage in it",
+                f"something was put into {self._name} after the chunk that ended its answer, and is lost: the chunk "
+                "with the finish reason is the last one, and has the usage in it",
                 RuntimeWarning,
             )
 
@@ -88,7 +90,15 @@ class Mailbox:
         """See to it that the answer ends when its work does: what that raises reaches the consumer.
 
         For `LoopThread.submit` and `ThreadPoolExecutor.submit`, whose futures keep to themselves what went wrong.
+
+        Raises:
+            ContractError: `work` is no future.
         """
+        if not hasattr(work, "add_done_callback"):
+            raise ContractError(
+                f"`fed_by` of {self._name} was given {a_kind(work)} where a future is due, such as "
+                "`LoopThread.submit` and `ThreadPoolExecutor.submit` give"
+            )
         work.add_done_callback(self._work_ended)
 
     def _work_ended(self, work: concurrent.futures.Future[Any]) -> None:
@@ -170,6 +180,13 @@ def _gone() -> BackendError:
     )
 
 
+def _place(start: Any) -> str:
+    """Where the function that begins the work is defined, for errors: its module, and what is around it."""
+    function = getattr(start, "func", start)  # of a functools.partial
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"`{function.__module__}.{name}`".replace("<locals>.", "")
+
+
 def _wake(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
@@ -190,7 +207,8 @@ class MailboxStream:
         if not callable(start):
             raise ContractError(f"MailboxStream was given {a_kind(start)}, not the function that begins the work")
         self._start: Start | None = start
-        self._mailbox = Mailbox()
+        self._place = _place(start)
+        self._mailbox = Mailbox(f"the mailbox of {self._place}")
         self._stop: Callable[[], None] | None = None
         self._alive: Callable[[], bool] = lambda: True
         self._done = False
@@ -246,7 +264,8 @@ class MailboxStream:
             begun = start(self._mailbox)
             if not (isinstance(begun, tuple) and len(begun) == 2 and all(map(callable, begun))):
                 raise ContractError(
-                    "`start` of a MailboxStream must return two functions: how to stop, and whether alive"
+                    f"{self._place} must return two functions to its MailboxStream: one that stops the work, and one "
+                    "that says whether it is alive"
                 )
             self._stop, self._alive = begun
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
 from lollms_core._bridges import processes
-from lollms_core.contract.errors import BackendError, CallCancelledError
+from lollms_core.contract.errors import BackendError, CallCancelledError, ContractError, a_kind
 from lollms_core.contract.types import CancelToken
 
 __all__ = ["LoopThread"]
@@ -79,7 +79,17 @@ class LoopThread:
             )
 
     def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Begin a coroutine in the loop. Cancelling the future cancels its task."""
+        """Begin a coroutine in the loop. Cancelling the future cancels its task.
+
+        Raises:
+            ContractError: `work` is no coroutine, such as the function itself that would make one.
+        """
+        given: Any = work  # whatever its type says
+        if not asyncio.iscoroutine(given):
+            raise ContractError(
+                f"`submit` of the LoopThread {self._name!r} was given {a_kind(given)} where a coroutine is due, "
+                "which is what calling an `async def` function gives"
+            )
         return asyncio.run_coroutine_threadsafe(work, self.loop())
 
     def run(self, awaitable: Awaitable[T], cancel: CancelToken) -> T:

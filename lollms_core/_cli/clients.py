@@ -14,7 +14,7 @@ from lollms_core._cli.config_file import config_path
 from lollms_core._cli.known_settings import SETTINGS
 from lollms_core._cli.providers import suggestion
 from lollms_core._cli.settings import Resolved
-from lollms_core._cli.state import current_state
+from lollms_core._cli.state import Origins, current_origins, current_state
 from lollms_core._cli.value_kinds import is_secret_name
 from lollms_core.contract._parameters import PARAMETERS
 
@@ -43,7 +43,7 @@ def made_client(arguments: Mapping[str, Any]) -> LollmsClient:
 
 
 def _of_extensions(arguments: Mapping[str, Any]) -> str:
-    named = current_state().sources.get("extensions")
+    named = current_origins().sources.get("extensions")
     where = f"It is used because of: {named}. " if named else ""
     options = any(each for item in arguments.get("extensions", ()) for each in item.values())
     return (
@@ -81,15 +81,18 @@ def client_arguments(settings: Resolved, timeouts: Timeouts | None = None) -> di
         arguments["model_name"] = model
     if (address := settings.get("host_address")) is not None:
         arguments["host_address"] = address
-    key, current_state().key_place = _api_key(settings)
+    key, key_place = _api_key(settings)
     if key:
         arguments["service_key"] = key
     _remember_secrets(settings, key)
-    current_state().sources = {name: each.source for name, each in settings.values.items() if not each.is_option}
-    current_state().where = "".join(
-        f" {SETTINGS[name].option} {shlex.quote(str(found.value))}"
-        for name in ("host_address", "api_key_file")
-        if (found := settings.values.get(name)) is not None and found.is_option
+    current_state().origins = Origins(
+        key_place,
+        {name: each.source for name, each in settings.values.items() if not each.is_option},
+        "".join(
+            f" {SETTINGS[name].option} {shlex.quote(str(found.value))}"
+            for name in ("host_address", "api_key_file")
+            if (found := settings.values.get(name)) is not None and found.is_option
+        ),
     )
     return arguments
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lollms_core import ConfigurationError
-from lollms_core._cli.known_settings import SETTINGS, Setting, out_of_range
+from lollms_core._cli.known_settings import NAMES_ELSEWHERE, SETTINGS, Setting, out_of_range
 from lollms_core._cli.value_kinds import TEXT
 
 __all__ = ["ConfigFile", "sift"]
@@ -134,6 +134,7 @@ class _Sieve:
 def _suggest(key: str, known: list[str]) -> str:
     import difflib
 
-    close = difflib.get_close_matches(key, known, n=2)
+    elsewhere = NAMES_ELSEWHERE.get(key, "")
+    close = [elsewhere] if elsewhere in known else difflib.get_close_matches(key, known, n=2)
     meant = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
     return f"{meant}Options of a backend belong in [formats.NAME.options]. Known keys: {', '.join(known)}."

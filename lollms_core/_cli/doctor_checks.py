@@ -32,7 +32,7 @@ from lollms_core import (
 from lollms_core._cli.clients import made_client
 from lollms_core._cli.phrases import words_of
 from lollms_core._cli.settings import Resolved
-from lollms_core._cli.state import current_state
+from lollms_core._cli.state import Origins, current_state, told_of
 from lollms_core._client.registry import load_extension
 from lollms_core.contract.errors import described
 
@@ -64,22 +64,24 @@ def can_answer(model: ModelInfo) -> bool:
     return not model.capabilities or bool({"completion", "chat"} & set(model.capabilities))
 
 
-def check_format(arguments: Mapping[str, Any]) -> Finding:
+def check_format(arguments: Mapping[str, Any], origins: Origins) -> Finding:
     """Load a format, make a client, and ask it for its models, and about the one that would answer.
 
     Args:
         arguments: those of `LollmsClient`.
+        origins: where they come from.
     """
-    try:
-        client = made_client(arguments)
-    except UnknownFormatError as error:
-        return Finding("not installed", *words_of(error))
-    except ConfigurationError as error:
-        return Finding("broken", *words_of(error), error)
-    try:
-        return _ask(client)
-    finally:
-        client.close()
+    with told_of(origins):
+        try:
+            client = made_client(arguments)
+        except UnknownFormatError as error:
+            return Finding("not installed", *words_of(error))
+        except ConfigurationError as error:
+            return Finding("broken", *words_of(error), error)
+        try:
+            return _ask(client)
+        finally:
+            client.close()
 
 
 def _ask(client: LollmsClient) -> Finding:

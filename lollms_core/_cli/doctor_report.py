@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import os
@@ -154,11 +155,13 @@ def _examine(names: tuple[str, ...], everything: bool, timeout: float, choices: 
             report.findings[name] = Finding("broken", error.message, error.hint, error)
         else:
             arguments.pop("extensions", None)  # they are looked at by themselves
-            checks[name] = functools.partial(check_format, arguments | {"max_retries": 0})
-    if len(checks) > 1:
-        current_state().key_place = ""  # of one of them, and hints are made where that is not known
-    extensions = dict.fromkeys((*(chosen.get("extensions") or ()), *installed_extensions()))
-    looks = {_extension(name): functools.partial(check_extension, name, chosen) for name in extensions}
+            origins = dataclasses.replace(
+                current_state().origins, only_named=name not in (only, one, chosen.format.value)
+            )
+            checks[name] = functools.partial(check_format, arguments | {"max_retries": 0}, origins)
+    used = resolve({**choices, "format": chosen.format.value}, environ, config)  # extensions are of every format
+    extensions = dict.fromkeys((*(used.get("extensions") or ()), *installed_extensions()))
+    looks = {_extension(name): functools.partial(check_extension, name, used) for name in extensions}
     with Waiting(f"Asking {', '.join(checks)}"):
         results = run_checks({**checks, **looks}, timeout)
         others = {} if names else {name: look_at(info) for name, info in formats.items() if name not in to_ask}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from lollms_core import ConfigurationError, LollmsError, Timeouts, installed_formats
 from lollms_core._cli.doctor_checks import Finding, check_format, run_checks
-from lollms_core._cli.state import current_state
+from lollms_core._cli.state import Origins, current_state
 from lollms_core._cli.status_line import Waiting
 
 __all__ = ["nothing_chosen"]
@@ -34,6 +34,7 @@ def _ready_formats() -> Mapping[str, Finding]:
         name: functools.partial(
             check_format,
             {"default_generation_mode": name, "raise_errors": True, "timeouts": limits, "max_retries": 0},
+            Origins(),
         )
         for name in installed_formats()
         if name not in _LEFT_OUT

@@ -11,7 +11,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from lollms_core._cli.known_settings import SETTINGS
-from lollms_core._cli.state import current_state
+from lollms_core._cli.state import current_origins, current_state
 
 if TYPE_CHECKING:
     from lollms_core import LollmsError
@@ -56,7 +56,6 @@ _SENTENCES = (
     (r"^(temperature|seed) must be ", r"--\1 must be "),
     (r"or pass think=False where", "or try --no-think where"),
     (r"let the model answer at once with think=False", "let the model answer at once with --no-think"),
-    (r"Leave think out", "Leave --think out"),
     (r"make the client without strict=True to go on", "leave --strict out to go on"),
     (r" The answer is in partial_text\.", ""),
     (r"the answer is in partial_text", "the answer itself may tell why"),
@@ -117,10 +116,9 @@ _SENTENCES = (
 
 _NAMES = (
     (
-        re.compile(rf"(?<![\w.'\"/-])({'|'.join(_OPTIONS)})=(\d+(?:\.\d+)?)\b"),
-        lambda found: f"{_OPTIONS[found[1]]} {found[2]}",
+        re.compile(rf"(?<![\w.'\"/-])({'|'.join(_OPTIONS)})(?:=(\d+(?:\.\d+)?)\b|\b(?!=))"),
+        lambda found: f"{_with_place(found[1])} {found[2]}" if found[2] else _OPTIONS[found[1]],
     ),
-    (re.compile(rf"(?<![\w.'\"/-])({'|'.join(_OPTIONS)})\b(?!=)"), lambda found: _OPTIONS[found[1]]),
     # Options of a format's backend: by name alone, and with a value as in quantization='8bit'.
     # Not in a list of them, nor before what is wrong with one.
     (
@@ -143,7 +141,7 @@ def in_command_words(text: str, format: str | None = None, *, names: bool = True
         format: the format that its commands are to ask.
         names: whether names of parameters are ours, wherever they stand. In what a server said they are its own.
     """
-    text = _OF_A_CALL.sub(_call_option, _with_commands(text, format))
+    text = _THINK.sub(_without_think, _OF_A_CALL.sub(_call_option, _with_commands(text, format)))
     for pattern, words in _PHRASES:
         text = pattern.sub(words, text)
     text = _LIST.sub(_list, _MEANT.sub(_meant, text))
@@ -168,9 +166,15 @@ def _list(found: re.Match[str]) -> str:
 def _called(name: str) -> str:
     """A parameter, as whoever set it knows it: by its option, or by its name and where it stands."""
     setting = _SETTINGS.get(name, name)
-    if (source := current_state().sources.get(setting)) is not None:
+    if (source := current_origins().sources.get(setting)) is not None:
         return f"{setting} ({source})"
     return _ONLY_IN_LISTS.get(name, _OPTIONS.get(name, name))
+
+
+def _with_place(name: str) -> str:
+    """A parameter before its value: its option, or its name where something else has set it."""
+    source = current_origins().sources.get(_SETTINGS.get(name, name))
+    return _OPTIONS[name] if source is None else f"{_SETTINGS.get(name, name)} ({source})"
 
 
 _SETTINGS = {"model_name": "model", "system_prompt": "system"}
@@ -189,8 +193,8 @@ def words_of(error: LollmsError) -> tuple[str, str]:
     if not frames or frames[-1].f_globals.get("__name__", "").startswith("lollms_core._cli."):
         return error.message, error.hint
     hint = in_command_words(error.hint, error.format)
-    if (place := current_state().key_place) and _ABOUT_KEYS.match(error.hint):
-        hint = f"Check the key. It comes from: {place}."
+    if _ABOUT_KEYS.match(error.hint) and (about := _of_the_key(error)):
+        hint = about
     if current_state().chatting:
         hint = hint.replace("Name one with --model", "Name one with /model NAME")
     # What a server or a library said may stand in the message of what failed there.
@@ -198,12 +202,36 @@ def words_of(error: LollmsError) -> tuple[str, str]:
     return in_command_words(error.message, names=ours), hint
 
 
-_ABOUT_KEYS = re.compile(r"Check the key that was passed as service_key|Set the provider's key in the environment")
+def _of_the_key(error: LollmsError) -> str:
+    """What to do about a key, where more is known of it than the library knows; empty if not."""
+    origins = current_origins()
+    if origins.key_place:
+        return f"Check the key. It comes from: {origins.key_place}."
+    if not origins.only_named:
+        return ""
+    variables = re.search(r"or set ([\w ]+)\.$", error.hint)
+    names = [name for name in variables[1].split(" or ") if name != "LOLLMS_API_KEY"] if variables else []
+    command = f"set it with `lollms config set formats.{error.format}.api_key`"
+    first = f"Check the key in {' or '.join(names)}, or {command}." if names else f"{command.capitalize()}."
+    return f"{first} LOLLMS_API_KEY is for the chosen format."
+
+
+_THINK = re.compile(r"Leave think out")
+
+
+def _without_think(_: re.Match[str]) -> str:
+    source = current_origins().sources.get("think")
+    return "Leave --think out" if source is None else f"Add --no-think, or take think out of its place ({source})"
+
+
+_ABOUT_KEYS = re.compile(
+    r"(Check the key that was passed|Pass a key) as service_key|Set the provider's key in the environment"
+)
 
 
 def _with_commands(hint: str, format: str | None) -> str:
     """A hint with commands in place of methods. They ask the format and the server that failed."""
-    where = (f" -f {format}" if format else "") + current_state().where
+    where = (f" -f {format}" if format else "") + current_origins().where
     hint = hint.replace("`client.list_models()`", f"`lollms models{where}`")
     return _PULL.sub(lambda found: f"`lollms models{where} --pull {found[1]}`", hint)
 

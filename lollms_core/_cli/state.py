@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-__all__ = ["State", "current_state", "fresh_state", "redacted", "say_everything"]
+__all__ = [
+    "Origins",
+    "State",
+    "current_origins",
+    "current_state",
+    "fresh_state",
+    "redacted",
+    "say_everything",
+    "told_of",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Where the settings of one client come from."""
+
+    key_place: str = ""
+    """Where the key comes from that is sent; empty if the format has found it itself, or there is none."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where settings come from that no option of this command has set."""
+    where: str = ""
+    """The options of this command that another one needs, too, in order to reach the same server."""
+    only_named: bool = False
+    """`LOLLMS_API_KEY` and `--api-key-file` are not for this format: another one is chosen."""
 
 
 @dataclass
@@ -21,12 +47,8 @@ class State:
     """The pieces of an answer that will be shown as a whole, if it comes to that."""
     chatting: bool = False
     """Somebody is in a conversation, where commands begin with a slash."""
-    key_place: str = ""
-    """Where the key comes from that is sent; empty if the format has found it itself, or there is none."""
-    sources: dict[str, str] = field(default_factory=dict)
-    """Where settings come from that no option of this command has set."""
-    where: str = ""
-    """The options of this command that another one needs, too, in order to reach the same server."""
+    origins: Origins = field(default_factory=Origins)
+    """Those of the client that was made last."""
     held: list[str] | None = None
     """What is to be told when the answer that is being printed has ended; `None` while there is none."""
     secrets: set[str] = field(default_factory=set)
@@ -39,11 +61,27 @@ class State:
 
 
 _state = State()
+_told_of: ContextVar[Origins | None] = ContextVar("told_of", default=None)
 
 
 def current_state() -> State:
     """The state of this run. The same in every thread: backends warn and log from threads of their own."""
     return _state
+
+
+def current_origins() -> Origins:
+    """The origins of what is being told."""
+    return _told_of.get() or _state.origins
+
+
+@contextlib.contextmanager
+def told_of(origins: Origins) -> Iterator[None]:
+    """Inside, in this thread, what is told is about a client whose settings have these origins."""
+    token = _told_of.set(origins)
+    try:
+        yield
+    finally:
+        _told_of.reset(token)
 
 
 def say_everything() -> None:

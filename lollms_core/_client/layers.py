@@ -150,7 +150,7 @@ class Stream:
 
         The function must return at once: async callers run it in their event loop.
         """
-        _refuse_coroutine(function, self._owner, "through")
+        _refuse_postponed(function, self._owner, "through")
         return Stream(
             lambda: _through(self, _Passage(function, self._owner)),
             lambda: _athrough(self, _Passage(function, self._owner)),
@@ -165,7 +165,7 @@ class Stream:
         A stream that nobody iterates to its end was cancelled. What the function raises is a warning: the answer is
         there. It must return at once: async callers run it in their event loop.
         """
-        _refuse_coroutine(function, self._owner, "at_end")
+        _refuse_postponed(function, self._owner, "at_end")
         return Stream(
             lambda: _watched(self, _Watcher(self._record(), function, self._owner)),
             lambda: _awatched(self, _Watcher(self._record(), function, self._owner)),
@@ -213,9 +213,15 @@ async def _athrough(stream: Stream, passage: _Passage) -> AsyncGenerator[Chunk, 
                 yield passed
 
 
-def _refuse_coroutine(function: object, owner: ActiveExtension | None, method: str) -> None:
-    if owner is not None and inspect.iscoroutinefunction(function):
+def _refuse_postponed(function: object, owner: ActiveExtension | None, method: str) -> None:
+    if owner is None:
+        return
+    if inspect.iscoroutinefunction(function):
         raise owner.complain(f"gives `{method}` an async function, which nobody would await: it must return at once")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise owner.complain(
+            f"gives `{method}` a function with a `yield`, which would never run: it must return at once"
+        )
 
 
 def _refuse_in_coroutine(portal: LoopThread, owner: ActiveExtension | None, hook: str, instead: str) -> None:
@@ -256,10 +262,10 @@ class _Watcher:
             completion = dataclasses.replace(completion, finish_reason="cancelled")
         try:
             given = self._tell(End(status=status, completion=completion, error=error))
-            if inspect.iscoroutine(given):
+            if inspect.iscoroutine(given) or inspect.isgenerator(given):
                 given.close()
                 raise TypeError(
-                    "the function for the end gives a coroutine, which nobody awaits: it must return at once"
+                    f"the function for the end gives {a_kind(given)}, which never runs: it must return at once"
                 )
         except Exception as failure:
             if isinstance(failure, Warning) or raised_by_handler(failure):

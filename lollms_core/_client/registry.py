@@ -34,6 +34,7 @@ from lollms_core.contract.errors import (
     ContractError,
     ExtensionError,
     FormatLoadError,
+    LollmsError,
     UnknownExtensionError,
     UnknownFormatError,
     a_kind,
@@ -247,13 +248,30 @@ def checked_backend(backend: type) -> type[Backend]:
     return _checked(FormatInfo(backend.__name__, f"{backend.__module__}:{backend.__qualname__}", package, ""), backend)
 
 
-def _imported(target: str) -> Any:
-    module_name, _, attribute = target.partition(":")
-    import importlib
+def _imported(
+    info: FormatInfo | ExtensionInfo, who: str, failure: Callable[..., LollmsError], command: str = "lollms doctor"
+) -> Any:
+    """What an entry point names; for one that cannot be loaded, an error that `failure` makes."""
+    module_name, _, attribute = info.target.partition(":")
+    if not attribute:
+        raise failure(
+            f'{who} cannot be loaded: its entry point reads `{info.name} = "{info.target}"`, '
+            f'not `{info.name} = "module:Class"`',
+            hint="Tell the author of the package.",
+        )
+    try:
+        import importlib
 
-    found: Any = importlib.import_module(module_name)
-    for part in attribute.split("."):
-        found = getattr(found, part)
+        found: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except BaseException as error:  # a package that exits, or panics, when it is imported must not end the program
+        if _is_callers(error):
+            raise
+        raise failure(
+            f"{who} cannot be loaded: {described(error)}",
+            hint=f"`{command} --debug` shows the traceback. Reinstall or upgrade the package.",
+        ) from error
     return found
 
 
@@ -263,19 +281,9 @@ def _is_callers(error: BaseException) -> bool:
 
 
 def _load(info: FormatInfo) -> type[Backend]:
-    try:
-        backend = _imported(info.target)
-    except BaseException as error:  # a package that exits, or panics, when it is imported must not end the program
-        if _is_callers(error):
-            raise
-        raise FormatLoadError(
-            f"the format {info.name!r} of {info.distribution} cannot be loaded: {described(error)}",
-            hint=f"`lollms doctor {info.name} --debug` shows the traceback. Reinstall or upgrade the package."
-            if ":" in info.target
-            else f'The entry point must read `{info.name} = "module:Class"`. Tell the author of the package.',
-            format=info.name,
-        ) from error
-    return _checked(info, backend)
+    who = f"the format {info.name!r} of {info.distribution}"
+    failure = functools.partial(FormatLoadError, format=info.name)
+    return _checked(info, _imported(info, who, failure, f"lollms doctor {info.name}"))
 
 
 def _checked(info: FormatInfo, backend: Any) -> type[Backend]:
@@ -296,6 +304,8 @@ def _checked(info: FormatInfo, backend: Any) -> type[Backend]:
             raise ContractError(f"{where}: its method {hook!r} is {_WRAPPER}", format=info.name)
         if method is not None and not _is_passed(method, "request"):
             raise ContractError(f"{where}: its method {hook!r} must take (self, request)", format=info.name)
+    if _never_runs(getattr(backend, "close", None)):
+        raise ContractError(f"{where}: its method 'close' is {_GENERATOR}", format=info.name)
     if not hasattr(backend, "generate"):
         raise ContractError(f"{where} does not implement `generate`, the one hook that is required", format=info.name)
     if problem := _wrong_attribute(backend):
@@ -361,11 +371,19 @@ def _wrong_options(options: Any) -> str:
     return ""
 
 
-def _wrong_nonblocking(plugin: object) -> str:
+def _wrong_nonblocking(plugin: type) -> str:
     declared: Any = getattr(plugin, "nonblocking", frozenset())
-    if isinstance(declared, (frozenset, set)) and declared <= ALL_HOOKS:
-        return ""
-    return f"its nonblocking is not a set of names of hooks: {declared!r}"
+    if not isinstance(declared, (frozenset, set)) or not declared <= ALL_HOOKS:
+        return f"its nonblocking is not a set of names of hooks: {declared!r}"
+    for base in plugin.__mro__:
+        for name, value in vars(base).items():
+            # A name alone says little (PyTorch has a `non_blocking` of its own): it must hold names of hooks, too. And
+            # `blocking`, from which a class may compute its promise, is not like enough.
+            promises = isinstance(value, (frozenset, set)) and value and value <= ALL_HOOKS
+            other = name != "nonblocking" and not name.startswith("_")
+            if promises and other and difflib.get_close_matches(name, ["nonblocking"], cutoff=0.9):
+                return f"it has {name!r}, which nothing reads. Did you mean 'nonblocking'?"
+    return ""
 
 
 def plugin_manager(backend: Backend, format: str) -> pluggy.PluginManager:
@@ -437,16 +455,8 @@ def load_extension(name: str) -> tuple[ExtensionInfo, type[Extension]]:
             hint=near_misses(name, installed) or "Install the package that provides it.",
         )
     info = installed[name]
-    try:
-        extension = _imported(info.target)
-    except BaseException as error:
-        if _is_callers(error):
-            raise
-        raise ExtensionError(
-            f"the extension {name!r} of {info.distribution} cannot be loaded: {described(error)}",
-            hint="`lollms doctor --debug` shows the traceback. Reinstall or upgrade the package.",
-        ) from error
-    return info, checked_extension(extension, f"the extension {name!r} of {info.distribution}", info.distribution)
+    who = f"the extension {name!r} of {info.distribution}"
+    return info, checked_extension(_imported(info, who, ExtensionError), who, info.distribution)
 
 
 def checked_extension(extension: Any, who: str, package: str) -> type[Extension]:
@@ -479,6 +489,8 @@ def checked_extension(extension: Any, who: str, package: str) -> type[Extension]
             raise wrong(f"has a method {hook!r} that does not take (self, request, proceed)")
     if _is_postponed(extension.start):
         raise wrong("has a `start` that nobody would await or iterate: `start` must be a plain function")
+    if _never_runs(extension.close):
+        raise wrong(f"has a method 'close' that is {_GENERATOR}")
     if problem_of_set := _wrong_nonblocking(extension):
         raise wrong(f"is wrong: {problem_of_set}")
     if problem_of_options := _wrong_options(extension.Options):
@@ -514,13 +526,17 @@ def _is_wrapper(method: Any) -> bool:
     return bool(marks["wrapper"] or marks["hookwrapper"])
 
 
+_GENERATOR = "a generator, because there is a `yield` in it, and would never run"
+
+
+def _never_runs(function: Any) -> bool:
+    """Whether calling a function only makes what somebody would have to iterate."""
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
 def _is_postponed(function: Any) -> bool:
     """Whether calling a function only makes what would do its work."""
-    return (
-        inspect.iscoroutinefunction(function)
-        or inspect.isgeneratorfunction(function)
-        or inspect.isasyncgenfunction(function)
-    )
+    return inspect.iscoroutinefunction(function) or _never_runs(function)
 
 
 def active_extensions(chosen: Sequence[Any], client: ClientInfo) -> Iterator[ActiveExtension]:

@@ -128,7 +128,7 @@ _ENCODE = (
 
 def _invalid(text: str, why: str) -> ConfigurationError:
     before, mark, rest = text.partition("://")
-    hint = "Write it like http://localhost:9600."
+    hint = "Write it like http://HOST:PORT."
     if "@" in text:
         # Here a password may contain anything, spaces and :// too: it ends at the last @ of all.
         before = before if mark and before.isalnum() else "***"

@@ -187,10 +187,13 @@ class HTTPBackend(Backend):
         What a hook that gives a value returns. `request` is the hook's: cancelling it ends the exchange.
 
         Raises:
-            ContractError: `exchange` is no generator, such as the method itself that would make one.
+            ContractError: `exchange` is no generator, such as the method itself that would make one, or `request` is
+                none of a hook's.
         """
         if not isinstance(exchange, Generator):
             raise self._no_exchange(exchange)
+        if not isinstance(cast("Any", request), Request):
+            raise wrong_value(request, "the request of the hook", "ask", self.settings.format, did="was given")
         return HTTPCall(self, exchange, request.cancel)
 
     # --- hooks -------------------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ __all__ = ["NDJSONDecoder"]
 class NDJSONDecoder:
     """Decodes one stream. The same objects come out however the bytes are split; time is linear in their number.
 
+    The JSON is parsed already, unlike that of an `SSEDecoder`.
+
     Args:
         max_size: how many bytes an unfinished line may hold; beyond it, the next `feed` raises `ProtocolError`.
     """

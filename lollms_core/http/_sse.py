@@ -31,6 +31,8 @@ class NamedEvent(str):
 class SSEDecoder:
     """Decodes one stream. The same events come out however the bytes are split; time is linear in their number.
 
+    Events are texts; where one is JSON, `parse_json` reads it.
+
     Args:
         max_size: how many bytes an unfinished event may hold; beyond it, the next `feed` raises `ProtocolError`.
     """

@@ -27,6 +27,7 @@ from lollms_core import (
     ToolCall,
     hookimpl,
 )
+from lollms_core.contract.errors import a_kind
 
 __all__ = ["Answer", "Reply", "ScriptedClient", "StubServer", "scripted_client", "stub_server"]
 
@@ -118,7 +119,7 @@ def _piece(piece: Any) -> Chunk | LollmsError:
     if isinstance(piece, ToolCall):
         return Chunk(part=piece)
     due = "a text, a Chunk, a ToolCall, a LollmsError, or a list of these"
-    raise TypeError(f"what a scripted client answers is {due}, not a {type(piece).__name__}")
+    raise TypeError(f"what a scripted client answers is {due}, not {a_kind(piece)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +176,7 @@ class StubServer:
             raise ValueError(f"a path begins with a slash, as in '/v1/models': {path!r}")
         given: Any = reply
         if not isinstance(given, Reply) and not callable(given):
-            kind = type(given).__name__
-            raise TypeError(f"a reply is a Reply(…), or a function that makes one of a request, not a {kind}")
+            raise TypeError(f"a reply is a Reply(…), or a function that makes one of a request, not {a_kind(given)}")
         self._replies[path] = reply
 
     def reply(self, request: Received) -> Reply:
@@ -184,11 +184,11 @@ class StubServer:
         self.requests.append(request)
         found = self._replies.get(request.path.partition("?")[0])
         if found is None:
-            known = ", ".join(self._replies) or "no path at all"
-            return Reply({"error": f"the stub was told nothing of {request.path}, but of {known}"}, 404)
+            known = ", ".join(self._replies) or "none yet"
+            return Reply({"error": f"the stub has no reply for {request.path}; it has been given: {known}"}, 404)
         made: Any = found(request) if callable(found) else found
         if not isinstance(made, Reply):
-            told = f"the stub's function for {request.path} gave a {type(made).__name__}, not a Reply"
+            told = f"the stub's function for {request.path} gave {a_kind(made)}, not a Reply"
             return Reply({"error": told}, 400)
         return made
 

@@ -86,7 +86,8 @@ class Terminal:
     def interrupt(self, until: str) -> str:
         """Press Ctrl-C until `until` is shown.
 
-        Once is not always enough: a signal that arrives before readline has begun to wait is noticed with the next key.
+        Once is not always enough: a signal that arrives just before Python begins to wait, in readline or for a lock,
+        is noticed with the next.
         """
         for _ in range(int(_PATIENCE)):
             self.type("\x03")

@@ -244,6 +244,20 @@ def test_extensions_are_checked(lollms, strangers):
     assert result.stderr == ""
 
 
+@pytest.mark.parametrize("format", [["echo"], ["-f", "echo"], ["echo", "-f", "echo"]])
+def test_an_extension_of_the_command_line_is_started(lollms, strangers, format):
+    failing = """
+        from lollms_core import Extension
+        class Plugin(Extension):
+            def start(self):
+                raise ValueError("no folder")
+    """
+    strangers.install(failing, group="lollms.extensions", failing="Plugin")
+    result = lollms("doctor", *format, "-x", "failing")
+    assert result.exit_code == 1
+    assert "no folder" in result.stdout
+
+
 PANICKING = "class PanicException(BaseException): pass\nraise PanicException('index out of bounds')"
 
 

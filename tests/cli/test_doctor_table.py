@@ -264,6 +264,24 @@ def no_key(world):
     return ["-f", "openai"]
 
 
+@row({"openai": "failed"}, "LOLLMS_API_KEY is for the chosen format.")
+def a_key_for_the_chosen_format_alone(world):
+    world.monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    body = json.dumps({"error": {"message": "You didn't provide an API key."}})
+    address = world.server(401, "application/json", body)
+    world.config(f'format = "echo"\n[formats.openai]\nhost_address = "{address}"\n')
+    world.env["LOLLMS_API_KEY"] = "sk-123456"
+    return ["openai"]
+
+
+@row({"openai": "failed", "echo": "ready"}, "It comes from: file, [formats.openai].")
+def a_wrong_key_in_the_table_of_a_format_beside_others(world):
+    body = json.dumps({"error": {"message": "Incorrect API key provided: sk-123456"}})
+    address = world.server(401, "application/json", body)
+    world.config(f'format = "echo"\n[formats.openai]\nhost_address = "{address}"\napi_key = "sk-123456"\n')
+    return ["openai"]
+
+
 @row({"lollms": "broken"}, "is not a server address")
 def an_address_that_is_none(world):
     return ["--host-address", "http://localhost:port"]

@@ -61,8 +61,7 @@ def slow(request, strangers):
 def test_ctrl_c_is_answered_and_ends_the_command(terminal, slow):
     with terminal("generate", "-f", slow, "hi") as screen:
         screen.expect("working")
-        screen.type(CTRL_C)
-        screen.expect("Stopping…")
+        screen.interrupt("Stopping…")
         assert screen.end() == 130, screen.shown
     assert "Traceback" not in screen.shown
 
@@ -162,8 +161,7 @@ def test_a_chat_ends_although_something_still_runs(terminal, strangers):
         screen.expect("> ")
         screen.type("hi\n")
         screen.expect("working")
-        screen.type(CTRL_C)
-        screen.expect("(stopped)")
+        screen.interrupt("(stopped)")
         screen.expect("> ")
         screen.type("/exit\n")
         assert screen.end() == 0

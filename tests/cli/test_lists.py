@@ -308,7 +308,7 @@ def test_every_command_with_json_has_errors_as_json(lollms, strangers, arguments
         "status": False,
         "error": "*** is not accepted",
         "type": "AuthenticationError",
-        "hint": "Set LOLLMS_API_KEY, or name a file with --api-key-file.",
+        "hint": "Check the key. It comes from: environment LOLLMS_API_KEY.",
         "retryable": False,
         "status_code": 401,
         "partial_text": "",

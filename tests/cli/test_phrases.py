@@ -13,12 +13,13 @@ import pytest
 from lollms_core import ContractError, GenerateOptions, LollmsClient
 from lollms_core._cli.known_settings import SETTINGS
 from lollms_core._cli.phrases import in_command_words, words_of
+from tests.support.ollama_server import OllamaServer
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [
     path
     for path in sorted([*ROOT.glob("lollms_core/**/*.py"), *ROOT.glob("plugins/*/lollms_*/**/*.py")])
-    if not path.is_relative_to(ROOT / "lollms_core" / "cli")
+    if not path.is_relative_to(ROOT / "lollms_core" / "_cli")
 ]
 
 
@@ -164,3 +165,18 @@ def test_whoever_wrote_a_package_is_told_in_python():
     with pytest.raises(ContractError) as raised:
         raise ContractError(said, hint="Set model_name.")
     assert words_of(raised.value) == (said, "Set model_name.")
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("think = true", "Hint: Add --no-think, or take think out of its place (file)"),
+        ("n_predict = 9999\nctx_size = 4096", "Error: n_predict (file) 9999 is more than the window of 2048 tokens"),
+    ],
+)
+def test_what_no_option_has_set_is_told_with_its_place(lollms, config, setting, said):
+    with OllamaServer() as server:
+        config(f"{setting}\n")
+        result = lollms("generate", "-f", "ollama", "-m", "tiny-text", "--host-address", server.address, "hi")
+    assert result.exit_code == 1
+    assert said in " ".join(result.stderr.split())

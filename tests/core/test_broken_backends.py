@@ -53,6 +53,15 @@ MADE = {
     "a misspelt hook": (hook("list_modles", "return []"), "no hook 'list_modles'"),
     "a misspelt generate": (GENERATE.replace("generate", "genrate"), "no hook 'genrate'"),
     "a hook without its mark": (GENERATE.replace("@hookimpl", ""), "lacks @hookimpl"),
+    "a misspelt nonblocking": (
+        "    non_blocking = frozenset({'generate'})" + GENERATE,
+        "has 'non_blocking', which nothing reads. Did you mean 'nonblocking'",
+    ),
+    "a close that is a generator": (hook("close", "yield"), "its method 'close' is a generator, .* would never run"),
+    "a close that is an async generator": (
+        hook("close", "yield").replace("def close", "async def close"),
+        "its method 'close' is a generator, .* would never run",
+    ),
     "a nonblocking that names no hook": ("    nonblocking = {'embd'}" + GENERATE, "nonblocking is not a set"),
     "a neutral value of what is no parameter": (
         "    neutral = {'top_kk': 0}" + GENERATE,
@@ -218,6 +227,17 @@ def test_asked(strangers, name, body, ask, said):
         with pytest.raises(ContractError, match=said) as caught:
             ask(client)
     assert "author" in caught.value.hint
+
+
+def test_a_server_that_is_asked_without_the_hooks_request(strangers):
+    source = "from lollms_core.http import HTTPBackend\n" + HEAD.replace("(Backend)", "(HTTPBackend)")
+    strangers.install(source + hook("list_models", "return self.ask((each for each in ()), self)"), bad="B")
+    with LollmsClient(default_generation_mode="bad", raise_errors=True) as client:
+        said = "`ask` of the bad format was given a B where the request of the hook is due"
+        with pytest.raises(ContractError, match=said):
+            client.list_models()
+        with pytest.raises(ContractError, match=said):
+            asyncio.run(client.alist_models())
 
 
 @pytest.mark.parametrize(("body", "said"), STREAMED.values(), ids=STREAMED)

@@ -141,17 +141,34 @@ def test_what_comes_out_of_a_function_is_its_extensions(
     assert [(end.status, type(end.error)) for end in ends] == [("failed", error)]
 
 
-@pytest.mark.parametrize("method", ["through", "at_end"])
-def test_async_functions_where_nobody_awaits_them(method: str) -> None:
-    async def function(given: Any) -> Any:
-        return given
+async def coroutine(given: Any) -> Any:
+    return given
 
+
+def generator(given: Any) -> Any:
+    yield given
+
+
+async def async_generator(given: Any) -> Any:
+    yield given
+
+
+@pytest.mark.parametrize("method", ["through", "at_end"])
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        (coroutine, "an async function"),
+        (generator, "a function with a `yield`"),
+        (async_generator, "a function with a `yield`"),
+    ],
+)
+def test_functions_that_would_not_run(method: str, function: Any, kind: str) -> None:
     class Waiting(Extension):
         @hookimpl
         def generate(self, request: GenerationRequest, proceed: Proceed) -> Any:
             return getattr(proceed(request), method)(function)
 
-    with pytest.raises(ContractError, match=f"'Waiting'.*gives `{method}` an async function"):
+    with pytest.raises(ContractError, match=f"'Waiting'.*gives `{method}` {kind}"):
         ask("sync", Plain, Waiting())
 
 
@@ -419,17 +436,18 @@ def test_an_extension_that_no_client_can_have_for_itself() -> None:
         LollmsClient(default_generation_mode=Plain, extensions=[Owned()])
 
 
-class EndingLater(Extension):
-    contract_version = 1
+@WORLDS
+@pytest.mark.parametrize("function", [coroutine, generator])
+def test_what_would_not_run_at_the_end_of_an_answer_is_told(world: str, function: Any) -> None:
+    class EndingLater(Extension):
+        contract_version = 1
 
-    @hookimpl
-    def generate(self, request: GenerationRequest, proceed: Proceed) -> Any:
-        return proceed(request).at_end(lambda end: asyncio.sleep(0))
+        @hookimpl
+        def generate(self, request: GenerationRequest, proceed: Proceed) -> Any:
+            return proceed(request).at_end(lambda end: function(end))
 
-
-@pytest.mark.parametrize("world", ["sync", "async"])
-def test_what_nobody_awaits_at_the_end_of_an_answer_is_told(world: str) -> None:
-    with pytest.warns(ExtensionWarning, match="'EndingLater' of tests failed at the end .*must return at once"):
+    said = f"'EndingLater' of tests failed at the end .* gives a {function.__name__}, .*must return at once"
+    with pytest.warns(ExtensionWarning, match=said):
         assert ask(world, Plain, EndingLater()) == "how are you?"
 
 

@@ -19,6 +19,7 @@ from lollms_core import (
     LollmsClient,
     hookimpl,
 )
+from lollms_core._client import registry
 
 PANIC = """
     class PanicException(BaseException):
@@ -73,6 +74,20 @@ def test_so_is_what_its_signal_handler_raises(strangers, group):
             client("slow") if group == EXTENSIONS else client(backend="slow")
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(
+    ("group", "kind", "error"),
+    [("lollms.backends", "format", FormatLoadError), (EXTENSIONS, "extension", ExtensionError)],
+)
+def test_an_entry_point_that_names_a_module_alone(strangers, tmp_path, group, kind, error):
+    module = strangers.install("raise AssertionError('imported')", group=group, bare="Whatever")
+    points = tmp_path / "site" / f"{module}-1.0.dist-info" / "entry_points.txt"
+    points.write_text(f"[{group}]\nbare = {module}\n")
+    registry.refresh_installed()
+    said = f'the {kind} \'bare\' of {module} cannot be loaded: .* `bare = "{module}"`, not `bare = "module:Class"`'
+    with pytest.raises(error, match=said):
+        client("bare") if group == EXTENSIONS else client(backend="bare")
 
 
 # --- the start of an extension ----------------------------------------------------------------------------------------
@@ -177,6 +192,42 @@ def test_a_start_that_nobody_would_await_is_refused(extension, recwarn):
         client(extension())
     gc.collect()
     assert not [warning for warning in recwarn if "never awaited" in str(warning.message)]
+
+
+class GeneratorClose(Extension):
+    def close(self) -> Any:
+        yield
+
+
+class AsyncGeneratorClose(Extension):
+    async def close(self) -> Any:
+        yield
+
+
+@pytest.mark.parametrize("extension", [GeneratorClose, AsyncGeneratorClose])
+def test_a_close_that_would_never_run_is_refused(extension):
+    said = f"'{extension.__name__}' of tests has a method 'close' that is a generator, .* would never run"
+    with pytest.raises(ContractError, match=said):
+        client(extension())
+
+
+class Misspelling(Extension):
+    nonblockng = frozenset({"generate"})
+
+
+class Computing(Extension):
+    """Names that are like it, and none of them meant for the core."""
+
+    blocking = frozenset({"embed"})
+    nonblocking = frozenset({"generate", "embed"}) - blocking
+    _nonblocking = nonblocking
+    non_blocking = True  # as PyTorch has it
+
+
+def test_a_misspelt_promise_is_told():
+    with pytest.raises(ContractError, match=r"'Misspelling' .*: it has 'nonblockng'.*Did you mean 'nonblocking'"):
+        client(Misspelling())
+    assert client(Computing()).generate("hi") == "hi"
 
 
 def test_an_installed_one_is_refused_by_its_name(strangers):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import os
 import subprocess
 import sys
@@ -178,15 +179,61 @@ def test_what_does_not_belong_into_a_mailbox(item: Any) -> None:
             refused.append(error)
         return lambda: None, lambda: True
 
-    with pytest.raises(ContractError, match="was put into a mailbox, which takes chunks and exceptions"):
+    said = (
+        r"was put into the mailbox of `tests\.core\.test_mailbox\.test_\w+\.start`, which takes chunks and exceptions"
+    )
+    with pytest.raises(ContractError, match=said):
         next(MailboxStream(start))
     assert len(refused) == 1
 
 
 @pytest.mark.parametrize("begun", [None, lambda: None, (1, 2)])
 def test_a_start_that_returns_something_else(begun: Any) -> None:
-    with pytest.raises(ContractError, match="`start` of a MailboxStream must return two functions"):
+    said = r"`tests\.core\.test_mailbox\.test_\w+\.<lambda>` must return two functions to its MailboxStream"
+    with pytest.raises(ContractError, match=said):
         next(MailboxStream(lambda mailbox: begun))
+
+
+class Engine:
+    """One whose `start` is no function inside of a hook."""
+
+    def start(self, request: str, mailbox: Mailbox) -> Any:
+        return None
+
+    def __call__(self, mailbox: Mailbox) -> Any:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("start", "named"), [(functools.partial(Engine().start, "x"), r"Engine\.start"), (Engine(), "Engine")]
+)
+def test_whatever_begins_the_work_is_named(start: Any, named: str) -> None:
+    with pytest.raises(ContractError, match=rf"`tests\.core\.test_mailbox\.{named}` must return two functions"):
+        next(MailboxStream(start))
+
+
+@pytest.mark.parametrize("given", [threading.Thread(), lambda: None, None])
+def test_only_a_future_feeds_a_mailbox(given: Any) -> None:
+    def start(mailbox: Mailbox) -> Any:
+        mailbox.fed_by(given)
+
+    with pytest.raises(
+        ContractError, match=r"`fed_by` of the mailbox of `.*start` was given a \w+ where a future is due"
+    ):
+        next(MailboxStream(start))
+
+
+async def sleep() -> None:
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("given", [sleep, lambda: None, None])
+def test_a_loop_runs_nothing_but_coroutines(given: Any) -> None:
+    engine = LoopThread("engine")
+    said = r"`submit` of the LoopThread 'engine' was given a \w+ where a coroutine is due, .* `async def`"
+    with pytest.raises(ContractError, match=said):
+        engine.submit(given)
+    assert not engine.is_alive()
 
 
 def test_a_thread_that_ends_without_a_last_item() -> None:

@@ -96,5 +96,5 @@ def test_what_is_no_reply_is_refused(stub_server: StubServer):
     with LollmsClient(stub_server.url, "m", **arguments) as client:
         with pytest.raises(LollmsError, match="the stub's function for /v1/models gave a dict, not a Reply"):
             client.list_models()
-        with pytest.raises(LollmsError, match="was told nothing of /v1/chat/completions, but of /v1/models"):
+        with pytest.raises(LollmsError, match="has no reply for /v1/chat/completions; it has been given: /v1/models"):
             client.generate("hi")
