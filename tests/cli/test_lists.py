@@ -313,7 +313,9 @@ def test_every_command_with_json_has_errors_as_json(lollms, strangers, arguments
         "status_code": 401,
         "partial_text": "",
     }
-    assert result.stderr.startswith("Error: *** is not accepted\nHint: Set LOLLMS_API_KEY")
+    assert result.stderr.startswith(
+        "Error: *** is not accepted\nHint: Check the key. It comes from: environment LOLLMS_API_KEY."
+    )
 
 
 @pytest.mark.parametrize(
