@@ -57,8 +57,9 @@ class Extras:
         for name, value in (*choice.items(), *part.items()):
             if name == "tool_calls":
                 # Text Generation Inference gave the call itself in place of a list of one.
+                named: set[int] = set()
                 for call in objects([value] if isinstance(value, dict) else value):
-                    self._add_call(call)
+                    self._add_call(call, named)
             elif name == "content":
                 if other := [piece for piece in objects(value) if not _is_text(piece)]:
                     self._fields.setdefault("content_parts", []).extend(other)
@@ -67,8 +68,9 @@ class Extras:
             elif name not in _READ_OF_CHOICE and value is not None and value != []:
                 self._fields[name] = _taken(self._fields.get(name), value, beside_text)
 
-    def _add_call(self, piece: Mapping[str, Any]) -> None:
-        index, id_ = piece.get("index"), piece.get("id")
+    def _add_call(self, piece: Mapping[str, Any], named: set[int]) -> None:
+        """Take a piece of a call. `named` are the places that the same event has named: no name comes twice in one."""
+        index, id_, name = piece.get("index"), piece.get("id"), _function(piece).get("name")
         place: int | None = None
         if isinstance(index, int):
             place = self._places.get(index)
@@ -76,11 +78,14 @@ class Extras:
             place = next((n for n, call in enumerate(self.tool_calls) if call.get("id") == id_), None)
         elif self.tool_calls:
             place = len(self.tool_calls) - 1
-        if place is None or _is_another(self.tool_calls[place], piece):
+        again = place in named and name and not id_
+        if place is None or again or _is_another(self.tool_calls[place], piece):
             place = len(self.tool_calls)
             self.tool_calls.append({})
             if isinstance(index, int):
                 self._places[index] = place
+        if name:
+            named.add(place)
         _merge(self.tool_calls[place], piece)
 
     def metadata(self) -> dict[str, Any]:

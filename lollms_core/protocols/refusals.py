@@ -123,13 +123,18 @@ class Memory:
 
 
 _WINDOW = re.compile(
-    r"(?:maximum context length is|max_model_len[=: ]+|maximum model length of)\s*\(?(\d+)", re.IGNORECASE
+    r"(?:maximum context length is|max_model_len[=: ]+|maximum model length of)\s*\(?(\d+)|tokens > (\d+) maximum",
+    re.IGNORECASE,
 )
 _PROMPT = re.compile(
     r"(\d+) in (?:the|your) (?:messages|prompt|input)|(?:contains|has) (?:at least )?(\d+) (?:input )?tokens"
-    r"|(\d+) input tokens",
+    r"|prompt \(length (\d+)\)|prompt is too long: (\d+)|(\d+) input tokens",
     re.IGNORECASE,
 )
+_CHARACTERS = re.compile(
+    r"(\d+) characters \(more than (\d+) characters, which is the upper bound for (\d+) input tokens"
+)
+"""vLLM's words for a prompt that it did not even count: it has that many tokens at least."""
 
 
 def room_left(text: str) -> int | None:
@@ -141,7 +146,11 @@ def room_left(text: str) -> int | None:
     ...           "(10 in your prompt; 4096 for the completion).")
     4087
     """
-    window, prompt = _WINDOW.search(text), _PROMPT.search(text)
+    window, prompt, characters = _WINDOW.search(text), _PROMPT.search(text), _CHARACTERS.search(text)
     if window is None or prompt is None:
         return None
-    return int(window[1]) - int(next(number for number in prompt.groups() if number))
+    tokens = next(int(number) for number in prompt.groups() if number)
+    if characters is not None:
+        has, most, allowed = map(int, characters.groups())
+        tokens = has * allowed // (most or 1)
+    return next(int(number) for number in window.groups() if number) - tokens

@@ -43,7 +43,7 @@ class Stub:
     """Answers each request with the next of `answers`; the last one stays.
 
     An answer is a list of events for a stream (`"cut"` drops the connection, `"hang"` waits until the client has
-    gone, which sets `gone`), or a tuple of status, headers and body.
+    gone, which sets `gone`, bytes are sent as they are), or a tuple of status, headers and body.
     """
 
     def __init__(self, *answers: Any) -> None:
@@ -116,6 +116,9 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
                 if event == "hang":
                     self._hang()
                     return
+                if isinstance(event, bytes):
+                    self._piece(event)
+                    continue
                 data = event if isinstance(event, str) else json.dumps(event)
                 self._piece(f"data: {data}\n\n".encode())
             self.wfile.write(b"0\r\n\r\n")

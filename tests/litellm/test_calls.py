@@ -69,6 +69,18 @@ async def test_calls_of_tools_are_put_together(make: Make) -> None:
     assert (made["id"], made["function"]) == ("1", {"name": "look", "arguments": '{"at": "it"}'})
 
 
+@pytest.mark.parametrize("model", ROUTES)
+@pytest.mark.parametrize("names", [("look", "read"), ("look", "look")])
+@pytest.mark.parametrize("place", [{"index": 0}, {}])
+async def test_two_calls_in_one_event_are_two(
+    make: Make, model: str, names: tuple[str, str], place: dict[str, int]
+) -> None:
+    calls = [{**place, "type": "function", "function": {"name": name, "arguments": ""}} for name in names]
+    with serving([delta(tool_calls=calls), delta("tool_calls"), "[DONE]"]) as stub:
+        chunks = [chunk async for chunk in make(stub.address, model).generate(asking())]
+    assert [chunk.part for chunk in chunks if chunk.part] == [ToolCall(name=name) for name in names]
+
+
 async def test_a_conversation_with_tools(make: Make) -> None:
     call = {"index": 0, "id": "1", "type": "function", "function": {"name": "look", "arguments": '{"at": "it"}'}}
     made = ToolCall.from_text("look", '{"at": "it"}', "1")
@@ -84,6 +96,19 @@ async def test_a_conversation_with_tools(make: Make) -> None:
     assert stub.body["messages"][1]["tool_calls"][0]["function"] == {"name": "look", "arguments": '{"at": "it"}'}
     assert stub.body["messages"][2]["tool_call_id"] == "1"
     assert stub.body["messages"][2]["content"] == "there"
+
+
+@pytest.mark.parametrize("given", ["{nope", "[1]"])
+async def test_arguments_that_are_no_object(make: Make, given: str) -> None:
+    """Some protocols have them as text, which goes as it came; the others as an object."""
+    talk = (Message("user", "Look!"), Message("assistant", [ToolCall.from_text("look", given, "1")]))
+    with serving(answer("x")) as stub:
+        await collect(make(stub.address), asking("", messages=talk))
+        assert stub.body["messages"][1]["tool_calls"][0]["function"]["arguments"] == given
+        for provider in ("ollama", "ollama_chat", "anthropic", "gemini"):
+            with pytest.raises(InvalidRequestError, match=rf"call of 'look' are not a JSON object, and {provider} "):
+                await collect(make(stub.address, f"{provider}/m"), asking("", messages=talk))
+        assert len(stub.requests) == 1
 
 
 async def test_what_stands_beside_the_text_is_kept(make: Make) -> None:

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from lollms_core import (
     ELF_COMPLETION_FORMAT,
     APIConnectionError,
+    APIStatusError,
     APITimeoutError,
     AuthenticationError,
     CancelToken,
@@ -101,6 +102,38 @@ async def test_a_default_limit_gives_way_to_a_small_window(make: Make) -> None:
     assert [body["max_tokens"] for _, _, body in stub.requests] == [4096, 2048, 1024]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        # vLLM, in the order in which it looks
+        "This model's maximum context length is 2048 tokens. However, your prompt contains 99000 characters (more than "
+        "18432 characters, which is the upper bound for 1024 input tokens). Please reduce the length of the input "
+        "prompt.",
+        "This model's maximum context length is 2048 tokens. However, your prompt contains at least 2049 input tokens, "
+        "which exceeds this limit even without any output tokens. Please reduce the length of the input prompt.",
+        "The decoder prompt (length 5000) is longer than the maximum model length of 2048. Make sure that "
+        "`max_model_len` is no smaller than the number of text tokens.",
+        "The decoder prompt (length 2048) plus the number of requested output tokens (at least 1) is longer than the "
+        "maximum model length of 2048. Make sure that `max_model_len` is no smaller than the number of text tokens "
+        "(prompt + requested output tokens).",
+        # vLLM before 0.11
+        "This model's maximum context length is 2048 tokens. However, you requested 9096 tokens (5000 in the messages, "
+        "4096 in the completion). Please reduce the length of the messages or completion.",
+        # Anthropic
+        "prompt is too long: 210000 tokens > 200000 maximum",
+    ],
+)
+@routes
+async def test_a_prompt_that_does_not_fit_at_all_is_asked_once(
+    make: Make, model: str, kind: ELF_COMPLETION_FORMAT, said: str
+) -> None:
+    with serving(refusal(400, said)) as stub:
+        with pytest.raises(ContextWindowError) as caught:
+            await collect(make(stub.address, model), asking(completion_format=kind))
+        assert len(stub.requests) == 1
+    assert caught.value.message == said
+
+
 @routes
 @pytest.mark.parametrize("end", ["cut", "[DONE]"])
 async def test_an_answer_that_was_cut_is_not_taken_for_one(
@@ -137,6 +170,23 @@ async def test_an_error_object_inside_a_good_status(make: Make, model: str, kind
     events = [piece(kind, "half"), {"error": {"message": "the engine died", "code": 500}}]
     with serving(events) as stub, pytest.raises(ServerError, match="the engine died"):
         await collect(make(stub.address, model), asking(completion_format=kind))
+
+
+@pytest.mark.parametrize(("model", "kind"), [("anthropic/m", CHAT), ("gemini/m", CHAT), ("openai/m", RAW)])
+@pytest.mark.parametrize("verify", [True, False])
+async def test_a_key_in_a_header_of_its_own_follows_no_redirect(
+    make: Make, model: str, kind: ELF_COMPLETION_FORMAT, verify: bool
+) -> None:
+    with serving(answer("x")) as elsewhere:
+        target = elsewhere.address.replace("//", "//me:pw123456@")
+        with serving((307, {"location": f"{target}?key=abc"}, "")) as stub:
+            backend = make(stub.address, model, verify_ssl_certificate=verify)
+            with pytest.raises(APIStatusError, match=r"redirects to http://\S+ \(status 307\): not followed") as caught:
+                await collect(backend, asking(completion_format=kind))
+        assert not elsewhere.requests
+    assert caught.value.status_code == 307
+    assert "pw123456" not in f"{caught.value}{caught.value.hint}"
+    assert "abc" not in f"{caught.value}{caught.value.hint}"
 
 
 @routes

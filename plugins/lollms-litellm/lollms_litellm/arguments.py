@@ -23,6 +23,8 @@ RESERVED = frozenset({"model", "messages", "stream", "stream_options", "acomplet
 
 _OPENAI_NAMES = {"n_predict": "max_tokens", "temperature": "temperature", "top_p": "top_p", "seed": "seed"}
 _BEYOND = ("top_k", "min_p", "repeat_penalty", "repeat_last_n", "n_threads")
+_ARGUMENTS_AS_OBJECTS = frozenset({"anthropic", "gemini", "ollama", "ollama_chat"})
+"""Providers for which LiteLLM parses the arguments of a tool call, with a parser's words for what is not JSON."""
 _MOST_STOPS = 4  # OpenAI's limit; the core cuts at the others
 
 
@@ -62,7 +64,8 @@ def arguments(
     Raises:
         UnsupportedError: raw text for a provider that only chats.
         ImageError: images with raw text.
-        InvalidRequestError: `extra` names what it may not.
+        InvalidRequestError: `extra` names what it may not, or the arguments of a tool call are no JSON object and the
+            provider's protocol has no other form for them.
     """
     if reserved := RESERVED & set(request.extra):
         raise InvalidRequestError(f"extra cannot set {', '.join(sorted(reserved))}", format="litellm")
@@ -72,6 +75,7 @@ def arguments(
         values |= _raw(request, route)
     else:
         values["model"] = route.model
+        _check_calls(request, route.provider)
         values["messages"] = wire_messages(request.as_messages())
     chosen = request.sampling.chosen | ({"think"} if request.think is not None else frozenset())
     call = Arguments(f"{values['model']}{' (raw)' if raw else ''}", values, chosen=chosen, raw=raw)
@@ -100,6 +104,17 @@ def _raw(request: GenerationRequest, route: Route) -> dict[str, Any]:
     if request.all_images:
         raise ImageError("images cannot be sent with raw text; use ELF_COMPLETION_FORMAT.Chat", format="litellm")
     return {"model": model, "messages": [{"role": "user", "content": request.as_text()}], "text_completion": True}
+
+
+def _check_calls(request: GenerationRequest, provider: str) -> None:
+    calls = (call for message in request.messages for call in message.tool_calls)
+    broken = next((call for call in calls if call.arguments is None), None)
+    if broken is not None and provider in _ARGUMENTS_AS_OBJECTS:
+        raise InvalidRequestError(
+            f"the arguments of the call of {broken.name!r} are not a JSON object, and {provider} takes nothing else",
+            hint="Leave the call out of the conversation, or ask the model for it again.",
+            format="litellm",
+        )
 
 
 def _sampling(request: GenerationRequest, route: Route, limit: Limit, call: Arguments) -> list[str]:

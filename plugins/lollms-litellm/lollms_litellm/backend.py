@@ -50,6 +50,7 @@ T = TypeVar("T")
 
 _NAME_OF_A_KEY = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)S?$", re.IGNORECASE)
 _AS_LONG_AS_KEYS = 8
+_KEY_IN_OWN_HEADER = frozenset({"anthropic", "gemini"})
 _REFUSED = "The provider refused it."
 _OWN_NAME = "If its server knows the option, pass it under the server's own name in `extra`."
 
@@ -240,6 +241,8 @@ class LiteLLMBackend(Backend):
             values["extra_headers"] = dict(settings.headers)
         if settings.verify_ssl_certificate is not True:
             values |= self._clients.unverified(route.provider, route.api_base, route.api_key)
+        if route.provider in _KEY_IN_OWN_HEADER:
+            values["client"] = self._clients.staying(route.provider)
         return values | {name: value for name, value in self.options.params.items() if name not in RESERVED}
 
     async def _retried(self, attempt: Callable[[], Awaitable[T]], model: str) -> T:

@@ -166,7 +166,9 @@ class Call:
         if not isinstance(error, ContextWindowError) and not about_it:
             return False
         limit, room = call.values[name], room_left(refusal.text)
-        lower = room if room is not None and 0 < room < limit else limit // 2
+        if room is not None and room <= 0:
+            return False  # the prompt alone is too long
+        lower = room if room is not None and room < limit else limit // 2
         if lower < _SMALLEST_LIMIT:
             return False
         call.values[name] = lower

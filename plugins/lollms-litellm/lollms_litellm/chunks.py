@@ -10,6 +10,7 @@ from lollms_core.protocols.openai import Extras, called_functions, finish_reason
 from lollms_litellm.faults import cut_short
 from lollms_litellm.heard import Heard
 from lollms_litellm.loading import module
+from lollms_litellm.whole import understand_whole
 
 __all__ = ["ChunkReader", "usage_of"]
 
@@ -30,6 +31,7 @@ class Passing:
 
     def of(self, stream: Any) -> Passing:
         """The same stream, listened to."""
+        understand_whole(stream)
         self.heard.listen(stream)
         self._stream = aiter(stream)
         return self

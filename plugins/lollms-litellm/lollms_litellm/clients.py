@@ -12,6 +12,7 @@ from typing import Any
 
 from lollms_core import BackendSettings, Timeouts
 from lollms_litellm.loading import litellm, module
+from lollms_litellm.whole import understand_whole
 
 __all__ = ["Clients", "Witness"]
 
@@ -92,6 +93,16 @@ class Clients:
             values["client"] = self.openai(api_base, key)
         return values
 
+    def staying(self, provider: str) -> Any:
+        """A client of LiteLLM's for the running loop that follows no redirect.
+
+        What LiteLLM makes by itself follows them to other hosts, with a key that is not in `Authorization`.
+        """
+        verify = self._settings.verify_ssl_certificate
+        params = {"follow_redirects": False, "ssl_verify": None if verify is True else verify}
+        of_the_loop = module("litellm.llms.custom_httpx.http_handler").get_async_httpx_client
+        return of_the_loop(llm_provider=provider, params=params)
+
     def openai(self, address: str | None, key: str | None) -> Any:
         """A client of OpenAI's library for the running loop, made once.
 
@@ -149,6 +160,7 @@ class Witness:
         """Ask. Raises what OpenAI's library raises."""
         self.received_finish_reason, self.chunks = None, []
         self._stream = (await self._client.completions.with_raw_response.create(**values)).parse()
+        understand_whole(self._stream)
         return self
 
     def parse(self) -> Witness:

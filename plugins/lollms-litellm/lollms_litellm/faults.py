@@ -25,7 +25,7 @@ from lollms_core import (
     RateLimitError,
     ServerError,
 )
-from lollms_core.http import Secrets, retry_after
+from lollms_core.http import Secrets, answer_error, retry_after, status_error
 from lollms_core.protocols.refusals import Refusal
 
 __all__ = ["about_images", "cut_short", "from_litellm", "refusal", "scrubbed"]
@@ -85,7 +85,9 @@ _CUT = ("RemoteProtocolError", "ClientPayloadError", "ReadError", "TransferEncod
 _PREFIXES = re.compile(r"^(?:(?:litellm\.)?[\w-]*(?:Error|Exception|Timeout)\s*[-:]\s*|Error code: \d+ - )+")
 _NOISE = re.compile(r"\s*(?:Original exception: |Traceback \(most recent call last\)).*| ssl:<[^>]*>| ssl:default")
 # Some of LiteLLM's routes do not tell this error from other bad requests.
-_TOO_LONG = re.compile(r"(?i)context (?:length|window|size)|prompt is too long|too many (?:input )?tokens")
+_TOO_LONG = re.compile(
+    r"(?i)context (?:length|window|size)|maximum model length|prompt is too long|too many (?:input )?tokens"
+)
 # Found out before anything is sent, and reported as many different things.
 _NO_KEY = re.compile(r"(?i)missing (?:credentials|[\w ]{0,40}api key)")
 _IMAGES = re.compile(r"(?i)multi-?modal|image|vision")
@@ -114,7 +116,13 @@ def from_litellm(
     inner = getattr(error, "original_exception", None)
     if isinstance(inner, BaseException):  # `MidStreamFallbackError`, which is meant for LiteLLM's router
         return from_litellm(inner, secrets=secrets, begun=begun, model=model)
+    if (told := _told_in_stream(error)) is not None:
+        return from_litellm(answer_error(told, where="the provider"), secrets=secrets)
     status = _status(error)
+    redirect = next((code for link in _chain(error) if 300 <= (code := _status(link) or 0) < 400), None)
+    if redirect is not None:  # LiteLLM takes it for something else, and none says where it leads
+        headers = {"location": _header(error, "location") or ""}
+        return from_litellm(status_error(redirect, headers, b"", where="the provider"), secrets=secrets)
     cls = _class(error, status, begun)
     if cls is AuthenticationError and _NO_KEY.search(str(error)):
         status = None  # of LiteLLM's making: nothing was sent
@@ -199,10 +207,13 @@ def _class(error: BaseException, status: int | None, begun: bool) -> type[Lollms
         return ProtocolError
     if answered and status is not None:
         return _BY_STATUS.get(status, ServerError if status >= 500 else APIStatusError)
-    # An error object inside an answer with status 200: OpenAI's library raises its base class for it.
-    if any(type(link).__name__ == "APIError" for link in _chain(error)):
-        return ServerError
-    return BackendError
+    return ServerError if any(type(link).__name__ == "APIError" for link in _chain(error)) else BackendError
+
+
+def _told_in_stream(error: BaseException) -> Any:
+    """An error object inside an answer with status 200, for which OpenAI's library raises its base class."""
+    found = (getattr(link, "body", None) for link in _chain(error) if type(link).__name__ == "APIError")
+    return next((body for body in found if body), None)
 
 
 def _names(error: BaseException) -> list[str]:
@@ -265,23 +276,18 @@ def _quoted(text: str) -> str:
 
 def _retry_after(error: BaseException) -> float | None:
     """Seconds from `Retry-After`, which is a number of them or a date (RFC 9110, section 10.2.3)."""
+    value = _header(error, "retry-after")
+    return None if value is None else retry_after({"retry-after": value})
+
+
+def _header(error: BaseException, name: str) -> str | None:
     for link in _chain(error):
         for source in (
             getattr(getattr(link, "response", None), "headers", None),
             getattr(link, "litellm_response_headers", None),
             getattr(link, "headers", None),
         ):
-            value = _header(source, "retry-after")
-            if value is None:
-                continue
-            return retry_after({"retry-after": value})
-    return None
-
-
-def _header(headers: Any, name: str) -> str | None:
-    if not headers:
-        return None
-    for key, value in dict(headers).items():
-        if str(key).lower() == name:
-            return str(value)
+            for key, value in dict(source or {}).items():
+                if str(key).lower() == name:
+                    return str(value)
     return None

@@ -17,6 +17,16 @@ from lollms_core.protocols.openai import is_error, text_pieces
 
 __all__ = ["Heard"]
 
+_MINIMAX = {
+    1002: "rate_limit_exceeded",
+    1004: "invalid_api_key",
+    1008: "insufficient_quota",
+    1039: "rate_limit_exceeded",
+    2013: "invalid_request_error",
+    2049: "invalid_api_key",
+}
+"""MiniMax's codes, which stand in answers with status 200, in OpenAI's words. Source: programs that call MiniMax."""
+
 
 class Heard:
     """The end and the error of one stream in the provider's words; what LiteLLM would lose is put where it looks."""
@@ -61,6 +71,9 @@ class Heard:
         changed = False
         if is_error(value) and "candidates" not in value:
             self.error = value
+        state = value.get("base_resp")  # MiniMax's; 0 is success
+        if isinstance(state, Mapping) and isinstance(code := state.get("status_code"), int) and code:
+            self.error = {"error": {"message": state.get("status_msg"), "code": _MINIMAX.get(code, code)}}
         kind = value.get("type")
         if isinstance(choices := value.get("choices"), list):  # OpenAI's protocol
             self.says_why = True
