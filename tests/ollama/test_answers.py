@@ -157,6 +157,13 @@ def test_whatever_else_is_said_is_kept(connect, server):
     }  # fmt: skip
 
 
+def test_arguments_that_are_no_object_are_refused_before_anything_is_sent(connect, server):
+    cut = ToolCall.from_text("search", '{"q": "Par')
+    with pytest.raises(InvalidRequestError, match=r"arguments of the call of 'search' are not a JSON object"):
+        connect().complete([Message("user", "a"), Message("assistant", [cut]), Message("user", "b")])
+    assert not [each for each in server.requests if each.path == "/api/chat"]
+
+
 def test_tool_calls_and_logprobs_are_kept(connect, server):
     calls = [{"function": {"name": "now", "arguments": {}}}, {"function": {"name": "then", "arguments": {}}}]
     script(

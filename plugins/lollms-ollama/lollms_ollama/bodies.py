@@ -129,7 +129,12 @@ def _wire_forms(message: Message) -> Iterator[dict[str, Any]]:
 
 
 def _wire_call(call: ToolCall) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": dict(call.arguments or {})}
+    if call.arguments is None:
+        raise InvalidRequestError(
+            f"the arguments of the call of {call.name!r} are not a JSON object, and Ollama takes nothing else",
+            hint="Leave the call out of the conversation, or ask the model for it again.",
+        )
+    function = {"name": call.name, "arguments": dict(call.arguments)}
     return {"id": call.id, "function": function} if call.id else {"function": function}
 
 
