@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from lollms_core import ConfigurationError, LollmsError, UnknownFormatError
+from lollms_core._cli import whole_files
 from lollms_core._cli.config_file import config_path
 from lollms_core._cli.known_settings import SETTINGS
 from lollms_core._cli.providers import suggestion
@@ -130,7 +131,7 @@ def _api_key(settings: Resolved) -> tuple[str | None, str]:
     if from_file is not None and (direct is None or from_file.rank < direct.rank):
         path = Path(from_file.value).expanduser()
         try:
-            key = path.read_text(encoding="utf-8-sig").strip()
+            key = whole_files.read(path).strip()
         except UnicodeDecodeError:
             raise ConfigurationError(f"the file with the API key, {path}, is not text") from None
         except (OSError, ValueError) as error:  # or no name that a file can have

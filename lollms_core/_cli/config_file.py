@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lollms_core import ConfigurationError
+from lollms_core._cli import whole_files
 from lollms_core._cli.config_check import ConfigFile, sift
 
 if sys.version_info >= (3, 11):
@@ -74,7 +75,7 @@ def load_what_is_right(environ: Mapping[str, str] = os.environ) -> tuple[ConfigF
 def read(path: Path) -> str | None:
     """The file's text, `None` if there is none. Raises `ConfigurationError` if it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8-sig")  # editors on Windows put a byte order mark in front
+        return whole_files.read(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UnicodeDecodeError as error:

@@ -193,13 +193,15 @@ def check_extension(name: str, settings: Resolved) -> Finding:
         name: as it is installed, or as it is to be used.
         settings: say which are to be used, and the options.
     """
+    used = settings.values.get("extensions")
     try:
         load_extension(name)
-        if name in (settings.get("extensions") or ()):
+        if used is not None and name in used.value:
             options = settings.extension_options.get(name, {})
             LollmsClient(default_generation_mode="echo", extensions=[{name: options}]).close()
     except LollmsError as error:
-        return Finding("broken", error.message, error.hint, error)
+        why = f"It is used because of: {used.source}." if used is not None and name in used.value else ""
+        return Finding("broken", error.message, f"{error.hint} {why}".strip(), error)
     return Finding("ready", "it loads")
 
 

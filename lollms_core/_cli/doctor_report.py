@@ -47,6 +47,8 @@ class Report:
     findings: dict[str, Finding] = field(default_factory=dict)
     extensions: dict[str, str] = field(default_factory=dict)
     """The error of each extension, empty if it loads."""
+    extension_hints: dict[str, str] = field(default_factory=dict)
+    """What to do about each of these errors."""
     failures: dict[str, BaseException] = field(default_factory=dict)
     """The exceptions behind the findings, for their tracebacks."""
     nobody_chose: bool = False
@@ -170,6 +172,7 @@ def _examine(names: tuple[str, ...], everything: bool, timeout: float, choices: 
     for name in extensions:
         found = results[_extension(name)]
         report.extensions[name] = "" if found.status == "ready" else found.detail
+        report.extension_hints[name] = found.hint
         if found.error is not None:
             report.failures[_extension(name)] = found.error
     return report

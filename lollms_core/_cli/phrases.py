@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lollms_core._cli.known_settings import SETTINGS
@@ -39,7 +40,7 @@ _ONLY_IN_LISTS = {
     "think": "--think",
 }
 
-_SENTENCES = (
+_SENTENCES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     # --- keys
     (r"Pass a key as service_key, or set LOLLMS_API_KEY\.", "Set LOLLMS_API_KEY, or name a file with --api-key-file."),
     (r"Check the key that was passed as service_key, or set LOLLMS_API_KEY\.",
@@ -79,6 +80,7 @@ _SENTENCES = (
     (r"Pass verify_ssl_certificate='(.+?)' to trust its authority, or False to trust any server",
      r"Set verify_ssl_certificate to \1 in the configuration to trust its authority, or use --insecure to trust any "
      r"server"),
+    (r"Correct (verify_ssl_certificate)", lambda found: f"Correct {_called(found[1])}"),
     (r"set another limit for the (\S+) timeout \(Timeouts\(\1=\.\.\.\)\)",
      r"set another limit: `lollms config set \1_timeout SECONDS`"),
     (r"For a server, give its host_address", "For a server, give its address with --host-address"),
@@ -116,7 +118,7 @@ _SENTENCES = (
 
 _NAMES = (
     (
-        re.compile(rf"(?<![\w.'\"/-])({'|'.join(_OPTIONS)})(?:=(\d+(?:\.\d+)?)\b|\b(?!=))"),
+        re.compile(rf"(?<![\w.'\"/-])({'|'.join(_OPTIONS)})(?:=(\d+(?:\.\d+)?)\b|\b(?!=| \((?:file|environment)\b))"),
         lambda found: f"{_with_place(found[1])} {found[2]}" if found[2] else _OPTIONS[found[1]],
     ),
     # Options of a format's backend: by name alone, and with a value as in quantization='8bit'.

@@ -16,7 +16,15 @@ from lollms_core.http._exchange import (
     excerpt,
     parse_json,
 )
-from lollms_core.http._failures import answer_error, error_code, error_text, not_due, retry_after, status_error
+from lollms_core.http._failures import (
+    answer_error,
+    error_code,
+    error_text,
+    html_error,
+    not_due,
+    retry_after,
+    status_error,
+)
 from lollms_core.http._ndjson import NDJSONDecoder
 from lollms_core.http._retry import Retries
 from lollms_core.http._secrets import Secrets, decoded
@@ -49,6 +57,7 @@ __all__ = [
     "error_code",
     "error_text",
     "excerpt",
+    "html_error",
     "mask",
     "not_due",
     "one_length",

@@ -135,7 +135,13 @@ class HTTPBackend(Backend):
 
     def unreachable_hint(self) -> str:
         """What to do when nobody listens at the address; one or two sentences."""
-        return "Start the server, or check host_address."
+        return f"Start the server, or check {self.address_place}."
+
+    @property
+    def address_place(self) -> str:
+        """What says where the server is, for messages: `host_address`, or the environment variable."""
+        named = self.address_variable if os.environ.get(self.address_variable or "", "").strip() else None
+        return "host_address" if self.settings.host_address or named is None else named
 
     def base_address(self) -> str:
         """The server's address: the client's `host_address`, else the environment's, else the default."""
@@ -161,8 +167,8 @@ class HTTPBackend(Backend):
         try:
             return Address.parse(self._text_of("base_address"))
         except ConfigurationError as error:
-            if not self.settings.host_address and self.address_variable in os.environ:
-                error.hint = f"The variable {self.address_variable} says so. {error.hint}"
+            if self.address_place != "host_address":
+                error.hint = f"The variable {self.address_place} says so. {error.hint}"
             raise
 
     @property
@@ -177,6 +183,8 @@ class HTTPBackend(Backend):
 
     def key_hint(self) -> str:
         """What to do about a key that is missing or not accepted."""
+        if not self.key and self.address.credentials:
+            return f"Check the user name and the password in {self.address_place}."
         variables = " or ".join(self.key_variables)
         where = f"service_key, or set {variables}" if variables else "service_key"
         return f"Check the key that was passed as {where}." if self.key else f"Pass a key as {where}."

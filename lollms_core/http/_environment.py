@@ -47,7 +47,11 @@ class Environment:
             settings = session.merge_environment_settings(url, {}, True, verify, None)
         verify = True if settings["verify"] is None else settings["verify"]
         if isinstance(verify, str) and address.scheme == "https" and not os.path.exists(verify):
-            raise ConfigurationError(f"the file of certificates {verify!r} does not exist")
+            raise ConfigurationError(
+                f"the file of certificates {verify!r} does not exist",
+                hint="Correct verify_ssl_certificate, or the variable REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, whichever "
+                "names it.",
+            )
         credentials = address.credentials or requests.utils.get_netrc_auth(url)
         return cls(
             proxy=_proxy(requests.utils.select_proxy(url, settings["proxies"])),

@@ -382,7 +382,9 @@ def connection_error(cause: BaseException, where: str, *, hint: str = "") -> API
     # aiohttp's own class of errors has the number alone.
     broken = isinstance(cause, OSError) and cause.errno in (errno.ECONNRESET, errno.EPIPE)
     if broken or isinstance(cause, ConnectionResetError | BrokenPipeError | EOFError):
-        return APIConnectionError(f"{where} closed the connection before it answered")
+        return APIConnectionError(
+            f"{where} closed the connection before it answered", hint="Ask again; its log may tell why it did so."
+        )
     return APIConnectionError(f"cannot reach {where}: {_strerror(cause)}", hint=hint)
 
 

@@ -258,6 +258,13 @@ def test_an_extension_of_the_command_line_is_started(lollms, strangers, format):
     assert "no folder" in result.stdout
 
 
+def test_an_extension_that_is_not_installed_is_told_with_what_to_do(lollms):
+    result = lollms("doctor", "echo", env={"LOLLMS_EXTENSIONS": "nope"})
+    assert result.exit_code == 1
+    assert "no extension 'nope' is installed\n    → Install the package that provides it." in result.stdout
+    assert "environment LOLLMS_EXTENSIONS" in result.stdout
+
+
 PANICKING = "class PanicException(BaseException): pass\nraise PanicException('index out of bounds')"
 
 

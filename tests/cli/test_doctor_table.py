@@ -282,6 +282,31 @@ def a_wrong_key_in_the_table_of_a_format_beside_others(world):
     return ["openai"]
 
 
+@row({"openai": "failed"}, "Check the user name and the password in --host-address.")
+def a_wrong_password_in_an_address(world):
+    world.monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    address = world.server(401, "application/json", '{"error": {"message": "no"}}')
+    return ["-f", "openai", "--host-address", address.replace("//", "//me:sekret@")]
+
+
+@row({"openai": "unreachable"}, "Start the server, or check OPENAI_BASE_URL.")
+def a_variable_that_names_an_address_where_nobody_is(world):
+    world.env |= {"OPENAI_BASE_URL": world.nobody(), "OPENAI_API_KEY": "sk-123456"}
+    return ["-f", "openai"]
+
+
+@row({"openai": "broken"}, "Correct verify_ssl_certificate (environment LOLLMS_VERIFY_SSL_CERTIFICATE)")
+def certificates_that_are_not_there(world):
+    world.env |= {"LOLLMS_VERIFY_SSL_CERTIFICATE": "/nope", "OPENAI_API_KEY": "sk-123456"}
+    return ["-f", "openai", "--host-address", "https://localhost:1"]
+
+
+@row({"litellm": "failed"}, "needs a key")
+def a_server_of_ones_own_through_litellm_without_a_key(world):
+    world.monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    return ["-f", "litellm", "-m", "openai/gpt-4o", "--host-address", world.nobody()]
+
+
 @row({"lollms": "broken"}, "is not a server address")
 def an_address_that_is_none(world):
     return ["--host-address", "http://localhost:port"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,3 +67,19 @@ def test_code_on_a_full_disk(lollms, tmp_path, held):
     assert (path.read_text() if path.exists() else None) == held
     assert lollms("code", *answer, "--force", "-o", str(path), "x").exit_code == 0
     assert path.read_text() == "print(1234567890)\n"
+
+
+def test_a_device_is_left_alone(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="not a regular file"):
+        whole_files.replace(pipe, "a text")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_file_without_an_end_is_not_read_to_it(lollms):
+    result = lollms("config", "set", "seed", "3", env={"LOLLMS_CONFIG_FILE": "/dev/zero"})
+    assert result.exit_code == 1
+    assert "/dev/zero cannot be read: it is larger than a megabyte" in " ".join(result.stderr.split())
+    result = lollms("generate", "-f", "echo", "--api-key-file", "/dev/zero", "hi")
+    assert "cannot be read: it is larger than a megabyte" in " ".join(result.stderr.split())

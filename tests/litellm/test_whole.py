@@ -13,6 +13,7 @@ from lollms_core import (
     AuthenticationError,
     IncompleteStreamError,
     LollmsClient,
+    ProtocolError,
     ServerError,
     ToolCall,
     Usage,
@@ -136,3 +137,12 @@ def test_objects_become_lines(given: list[bytes], read: bytes) -> None:
     joiner = Joiner(b"<", b">")
     one_by_one = [bytes([byte]) for byte in b"".join(given)]
     assert b"".join([*map(joiner.feed, one_by_one), joiner.close()]) == read
+
+
+@CHAT_ROUTES
+async def test_a_web_page_is_no_answer_that_was_cut(make: Make, model: str) -> None:
+    page = "<!doctype html><html><h1>Log in</h1></html>"
+    with serving((200, {"Content-Type": "text/html; charset=utf-8"}, page)) as stub:
+        with pytest.raises(ProtocolError, match="HTML page in place of data"):
+            await collect(make(stub.address, model), asking())
+    assert len(stub.requests) == 1

@@ -213,7 +213,8 @@ def _kept_apart(text: str, path: tuple[str, ...], value: Any, remarks: list[str]
     moved = [name for name in bound if "format" in table or name.startswith("api_key")]
     if moved:
         remarks.append(f"moved to [formats.{former}] of the file, whose it was: {', '.join(moved)}")
-    if stays := [name for name in bound if name not in moved]:
+    own = formats.get(new, {}) if isinstance(formats, dict) else {}
+    if stays := [name for name in bound if name not in moved and name not in own]:
         remarks.append(f"{' and '.join(stays)} at the top of the file: from now on for {new}")
     for name in moved:
         text = toml_edit.unset_value(text, (name,))
@@ -281,8 +282,10 @@ def _target(key: str) -> tuple[tuple[str, ...], Callable[[str], Any], bool]:
         return path, any_value, is_secret_name(path[2])
     if len(path) == 1 and key in SETTINGS:
         return path, SETTINGS[key].kind.from_text, SETTINGS[key].secret
-    if path[0] == "formats" and len(path) == 3 and path[2] in in_time(lambda: options_of(path[1])):
-        raise click.UsageError(f"{key!r} is not a key. Did you mean 'formats.{path[1]}.options.{path[2]}'?")
+    if path[0] == "formats" and len(path) == 3 and path[2] not in ("headers", "options"):
+        options = in_time(lambda: options_of(path[1]))
+        if option := difflib.get_close_matches(path[2], options, n=1, cutoff=0.7):
+            raise click.UsageError(f"{key!r} is not a key. Did you mean 'formats.{path[1]}.options.{option[0]}'?")
     *place, name = key.lower().split(".")
     if place and place[0] in ("format", "formats"):
         place = ["formats", *(place[1:] or ["NAME"])]

@@ -83,6 +83,7 @@ def _print(report: Report) -> None:
     for name, failure in report.extensions.items():
         good = ("✓ ", "green") if not failure else ("✗ ", "red")
         _line(f"extension {name}{': ' if failure else ''}{failure}", sign=good[0], colour=good[1])
+        _advice(report.extension_hints[name])
     for remark in report.remarks:
         _line(remark, sign="! ", colour="yellow")
     if current_state().debug:

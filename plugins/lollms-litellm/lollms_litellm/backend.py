@@ -214,7 +214,7 @@ class LiteLLMBackend(Backend):
     def _described(self, model: str) -> ModelInfo:
         info = catalogue.describe(model)
         info = replace(info, metadata={**info.metadata, "asked": False})  # of the provider; the doctor says so
-        if self._key() or self.settings.host_address or "api_key" in self.options.params:
+        if self._key() or "api_key" in self.options.params:
             return info
         missing = catalogue.missing_keys(model)
         return replace(info, metadata={**info.metadata, "missing_keys": missing}) if missing else info

@@ -63,6 +63,7 @@ _HINTS: dict[type[LollmsError], str] = {
     AuthenticationError: "Set the provider's key in the environment (such as OPENAI_API_KEY) or pass service_key.",
     ModelNotFoundError: "Check the model's name, which reads provider/model as in openai/gpt-4o-mini, and the server's "
     "address if you gave one: for most servers it ends in /v1.",
+    RateLimitError: "Wait, send fewer requests at once, or look at your quota with the provider.",
     APIConnectionError: "Check host_address, the network, and that the provider's server is running.",
 }
 _POLICY_HINT = "The provider's content policy refused this; rephrase the prompt or choose another model."
@@ -113,7 +114,8 @@ def from_litellm(
         error.message = scrubbed(error.message, secrets)
         error.args = (error.message,)
         return error
-    inner = getattr(error, "original_exception", None)
+    ours = next((link for link in _chain(error) if isinstance(link, ProtocolError)), None)
+    inner = ours or getattr(error, "original_exception", None)
     if isinstance(inner, BaseException):  # `MidStreamFallbackError`, which is meant for LiteLLM's router
         return from_litellm(inner, secrets=secrets, begun=begun, model=model)
     if (told := _told_in_stream(error)) is not None:

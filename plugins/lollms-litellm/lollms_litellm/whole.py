@@ -12,6 +12,7 @@ import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+from lollms_core.http import html_error
 from lollms_litellm.loading import module
 
 __all__ = ["Joiner", "understand_whole"]
@@ -83,10 +84,20 @@ def understand_whole(stream: Any) -> None:
     itself = weakref.ref(response)  # a response that holds itself would not be closed with its last reader
     read = type(response).aiter_bytes
 
+    page = "text/html" in response.headers.get("content-type", "")
+
     def joined(*given: Any) -> AsyncIterator[bytes]:
-        return _joined(read(itself(), *given), Joiner(before, after))
+        data = read(itself(), *given)
+        return _refused(data) if page else _joined(data, Joiner(before, after))
 
     response.aiter_bytes = joined
+
+
+async def _refused(page: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """A web page is no stream; without a word said of it, it would be one that was cut."""
+    async for begin in page:
+        raise html_error(begin, "the server")
+    yield b""
 
 
 async def _joined(data: AsyncIterator[bytes], joiner: Joiner) -> AsyncIterator[bytes]:

@@ -146,7 +146,7 @@ class OpenAIBackend(HTTPBackend):
     def unreachable_hint(self) -> str:
         if self.is_openai:
             return "Check the network connection and the proxy settings."
-        return "Start the server, or check host_address."
+        return super().unreachable_hint()
 
     # --- generation ------------------------------------------------------------------------------------------------
 
