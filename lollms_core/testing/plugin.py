@@ -27,7 +27,6 @@ from lollms_core import (
     ToolCall,
     hookimpl,
 )
-from lollms_core.contract.errors import a_kind
 
 __all__ = ["Answer", "Reply", "ScriptedClient", "StubServer", "scripted_client", "stub_server"]
 
@@ -119,7 +118,7 @@ def _piece(piece: Any) -> Chunk | LollmsError:
     if isinstance(piece, ToolCall):
         return Chunk(part=piece)
     due = "a text, a Chunk, a ToolCall, a LollmsError, or a list of these"
-    raise TypeError(f"what a scripted client answers is {due}, not {a_kind(piece)}")
+    raise TypeError(f"what a scripted client answers is {due}; {piece!r} is none of them")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +175,7 @@ class StubServer:
             raise ValueError(f"a path begins with a slash, as in '/v1/models': {path!r}")
         given: Any = reply
         if not isinstance(given, Reply) and not callable(given):
-            raise TypeError(f"a reply is a Reply(…), or a function that makes one of a request, not {a_kind(given)}")
+            raise TypeError(f"a reply is a Reply(…), or a function that makes one of a request; {given!r} is neither")
         self._replies[path] = reply
 
     def reply(self, request: Received) -> Reply:
@@ -188,7 +187,7 @@ class StubServer:
             return Reply({"error": f"the stub has no reply for {request.path}; it has been given: {known}"}, 404)
         made: Any = found(request) if callable(found) else found
         if not isinstance(made, Reply):
-            told = f"the stub's function for {request.path} gave {a_kind(made)}, not a Reply"
+            told = f"the stub's function for {request.path} gave {made!r}, which is no Reply"
             return Reply({"error": told}, 400)
         return made
 

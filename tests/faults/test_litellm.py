@@ -31,7 +31,7 @@ EXPECTED = {
     "error_under_200": ("ServerError", 500, ""),
     "error_in_stream": ("ServerError", 500, SO_FAR),
     "empty": ("IncompleteStreamError", None, ""),
-    "html_page": ("IncompleteStreamError", None, ""),
+    "html_page": ("ProtocolError", None, ""),
     "no_end_mark": ("IncompleteStreamError", None, SO_FAR),
     "cut": ("IncompleteStreamError", None, SO_FAR),
     "short_length": ("IncompleteStreamError", None, SO_FAR),
