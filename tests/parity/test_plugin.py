@@ -94,7 +94,7 @@ def test_what_is_no_reply_is_refused(stub_server: StubServer):
     stub_server.on("/v1/models", lambda request: wrong)
     arguments: Any = {"default_generation_mode": "openai", "raise_errors": True, "timeouts": PATIENT, "max_retries": 0}
     with LollmsClient(stub_server.url, "m", **arguments) as client:
-        with pytest.raises(LollmsError, match="the stub's function for /v1/models gave .*, which is no Reply"):
+        with pytest.raises(LollmsError, match=r"the stub's function for /v1/models gave .*, which is no Reply"):
             client.list_models()
         with pytest.raises(LollmsError, match="has no reply for /v1/chat/completions; it has been given: /v1/models"):
             client.generate("hi")
