@@ -349,6 +349,8 @@ def _wrong_attribute(backend: type[Backend]) -> str:
     for name in neutral:
         if name not in PARAMETERS:
             return f"its neutral names {name!r}, which is no parameter. {near_misses(str(name), PARAMETERS)}"
+        if not isinstance(neutral[name], (int, float, type(None))):
+            return f"its neutral has {a_kind(neutral[name])} for {name!r}, not a number"
     return _wrong_options(backend.Options)
 
 
@@ -402,10 +404,15 @@ def plugin_manager(backend: Backend, format: str) -> pluggy.PluginManager:
         method = getattr(backend, hook, None)
         if method is not None and not getattr(manager.hook, hook).get_hookimpls():
             inner = getattr(method, "__func__", method)
+            what, hint = (
+                f"{a_kind(inner)} and not a function",
+                "A decorator such as functools.cache belongs on what a hook calls.",
+            )
+            if inspect.isfunction(inner):
+                what, hint = "no method of its class", "A hook is a method of the class, with @hookimpl."
             raise ContractError(
-                f"the backend of format {format!r}: its {hook!r} is {a_kind(inner)} and not a function, and would "
-                "never be called",
-                hint="A decorator such as functools.cache belongs on what a hook calls.",
+                f"the backend of format {format!r}: its {hook!r} is {what}, and would never be called",
+                hint=hint,
                 format=format,
             )
     return manager

@@ -35,6 +35,10 @@ _PARTS = frozenset({"provider", "reasoning", "tool_call", "tool_result"})
 """What `Capabilities.parts` may name."""
 
 
+_FLAGS = frozenset(Capabilities.__dataclass_fields__) - {"options", "parts"}
+"""What `Capabilities` say with True or False."""
+
+
 class Backend:
     """A way to reach models. Subclasses implement hooks of `BackendSpec`, marked with `@hookimpl`.
 
@@ -182,6 +186,9 @@ def capabilities_problem(capabilities: Any) -> str:
     for name in sorted(map(str, parts)):
         if name not in _PARTS:
             return f"its capabilities name a part {name!r} that does not exist. {near_misses(name, _PARTS)}"
+    for name in _FLAGS:
+        if type(flag := getattr(capabilities, name)) is not bool:
+            return f"its capabilities' {name} is {a_kind(flag)}, not True or False"
     return ""
 
 

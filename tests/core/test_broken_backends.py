@@ -53,6 +53,19 @@ MADE = {
     "a misspelt hook": (hook("list_modles", "return []"), "no hook 'list_modles'"),
     "a misspelt generate": (GENERATE.replace("generate", "genrate"), "no hook 'genrate'"),
     "a hook without its mark": (GENERATE.replace("@hookimpl", ""), "lacks @hookimpl"),
+    "a capability that is a text": (
+        "    capabilities = Capabilities(vision='no')" + GENERATE,
+        "its capabilities' vision is a str, not True or False",
+    ),
+    "a neutral value that is a text": (
+        "    neutral = {'temperature': 'hot'}" + GENERATE,
+        "its neutral has a str for 'temperature', not a number",
+    ),
+    "a hook that is no method": (
+        "    def __init__(self, settings):\n        super().__init__(settings)\n        self.embed = lambda request: []"
+        + GENERATE,
+        "its 'embed' is no method of its class, and would never be called",
+    ),
     "a misspelt nonblocking": (
         "    non_blocking = frozenset({'generate'})" + GENERATE,
         "has 'non_blocking', which nothing reads. Did you mean 'nonblocking'",
