@@ -41,12 +41,12 @@ __all__ = [
     "completion_body",
     "data_url",
     "finish_reason",
-    "is_error",
     "read_embeddings",
     "read_usage",
     "response_format",
     "sampling_fields",
     "text_pieces",
+    "told_error",
     "wire_messages",
 ]
 
@@ -376,9 +376,9 @@ class ChatDecoder(Decoder):
     def _read(self, value: Any) -> Iterator[Chunk]:
         if not isinstance(value, dict):
             raise ProtocolError("the server sent an event that is not a JSON object")
-        if is_error(value):
+        if (error := told_error(value)) is not None:
             yield from _last_words(value)
-            raise answer_error(value)
+            raise answer_error(error)
         if self._inspect is not None:
             self._inspect(value)
         if isinstance(value.get("usage"), Mapping) and value["usage"]:
@@ -436,7 +436,28 @@ def _raise_if_error(event: str) -> None:
         raise answer_error(str(event))
 
 
-def is_error(event: Mapping[str, Any]) -> bool:
+_MINIMAX = {
+    1002: "rate_limit_exceeded",
+    1004: "invalid_api_key",
+    1008: "insufficient_quota",
+    1039: "rate_limit_exceeded",
+    2013: "invalid_request_error",
+    2049: "invalid_api_key",
+}
+"""MiniMax's codes, which stand in answers with status 200, in OpenAI's words. Source: programs that call MiniMax."""
+
+
+def told_error(event: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The error that an answer, or an event of it, is or holds, in a form that `answer_error` reads; else `None`."""
+    if _is_error(event):
+        return event
+    state = event.get("base_resp")  # MiniMax's; 0 is success
+    if isinstance(state, Mapping) and isinstance(code := state.get("status_code"), int) and code:
+        return {"error": {"message": state.get("status_msg"), "code": _MINIMAX.get(code, code)}}
+    return None
+
+
+def _is_error(event: Mapping[str, Any]) -> bool:
     """Whether an answer, or an event of it, says that the server failed: in the way of OpenAI, Anthropic or FastAPI."""
     if event.get("error") or "error" in (event.get("object"), event.get("type")):
         return True
@@ -473,8 +494,8 @@ def _text_so_far(text: str) -> str:
 
 def _no_answer(value: Mapping[str, Any], body: bytes) -> LollmsError:
     """The error for a whole answer without choices, which no other event could bring."""
-    if is_error(value):
-        return answer_error(value)
+    if (error := told_error(value)) is not None:
+        return answer_error(error)
     return not_due(value, f"the server sent an answer without choices: {excerpt(body)}")
 
 
@@ -520,8 +541,8 @@ def read_embeddings(value: Any, count: int, *, first: int = 1) -> list[list[floa
     """
     if not isinstance(value, dict):
         raise wrong_shape(value, "an object with embeddings")
-    if is_error(value):
-        raise answer_error(value)
+    if (error := told_error(value)) is not None:
+        raise answer_error(error)
     entries = value.get("data")
     if not isinstance(entries, list):
         raise not_due(value, wrong_shape(entries, "a list of embeddings").message)

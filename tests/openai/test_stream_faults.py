@@ -12,8 +12,10 @@ from lollms_openai.decoders import StopDecoder
 
 from lollms_core import (
     APIStatusError,
+    AuthenticationError,
     Chunk,
     IncompleteStreamError,
+    InvalidRequestError,
     LollmsError,
     ProtocolError,
     RateLimitError,
@@ -71,6 +73,21 @@ def read(decoder: Decoder, data: bytes, size: int) -> tuple[str, Chunk | None, L
 
 
 DONE = event("[DONE]")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(1004, AuthenticationError), (1008, RateLimitError), (2013, InvalidRequestError), (7, LollmsError)],
+)
+def test_an_error_of_minimax(code: int, kind: type[LollmsError]) -> None:
+    refused = {"id": "x", "choices": None, "base_resp": {"status_code": code, "status_msg": "so it is"}}
+    said, last, error = read(ChatDecoder({}), event(text("so far")) + event(refused), 64)
+    assert (said, last) == ("so far", None)
+    assert isinstance(error, kind)
+    assert "so it is" in error.message
+    well = text("whole", "stop") | {"base_resp": {"status_code": 0, "status_msg": ""}}
+    assert read(ChatDecoder({}), event(well) + DONE, 64)[::2] == ("whole", None)
+
 
 SAID_BY_THE_SERVER = [
     event({"message": "boom"}, "error"),

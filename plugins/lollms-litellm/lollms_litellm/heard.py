@@ -13,19 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from lollms_core import ProtocolError
-from lollms_core.protocols.openai import is_error, text_pieces
+from lollms_core.protocols.openai import text_pieces, told_error
 
 __all__ = ["Heard"]
-
-_MINIMAX = {
-    1002: "rate_limit_exceeded",
-    1004: "invalid_api_key",
-    1008: "insufficient_quota",
-    1039: "rate_limit_exceeded",
-    2013: "invalid_request_error",
-    2049: "invalid_api_key",
-}
-"""MiniMax's codes, which stand in answers with status 200, in OpenAI's words. Source: programs that call MiniMax."""
 
 
 class Heard:
@@ -69,11 +59,8 @@ class Heard:
         """Take note of one value of a stream; whether something in it was put where LiteLLM looks."""
         self.heard = True
         changed = False
-        if is_error(value) and "candidates" not in value:
-            self.error = value
-        state = value.get("base_resp")  # MiniMax's; 0 is success
-        if isinstance(state, Mapping) and isinstance(code := state.get("status_code"), int) and code:
-            self.error = {"error": {"message": state.get("status_msg"), "code": _MINIMAX.get(code, code)}}
+        if "candidates" not in value and (error := told_error(value)) is not None:
+            self.error = error
         kind = value.get("type")
         if isinstance(choices := value.get("choices"), list):  # OpenAI's protocol
             self.says_why = True

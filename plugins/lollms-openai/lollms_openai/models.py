@@ -6,7 +6,7 @@ from typing import Any
 
 from lollms_core import ModelInfo, ProtocolError
 from lollms_core.http import answer_error, not_due, shown
-from lollms_core.protocols.openai import is_error
+from lollms_core.protocols.openai import told_error
 
 __all__ = ["read_models"]
 
@@ -22,8 +22,8 @@ def read_models(value: Any) -> list[ModelInfo]:
         ProtocolError: it is neither, or an entry has no id.
     """
     entries = value.get("data") if isinstance(value, dict) else value
-    if isinstance(value, dict) and is_error(value):
-        raise answer_error(value)
+    if isinstance(value, dict) and (error := told_error(value)) is not None:
+        raise answer_error(error)
     if isinstance(value, dict) and "data" in value and entries is None:
         entries = []  # as Go writes a list without entries
     if not isinstance(entries, list):
