@@ -17,12 +17,21 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import inspect
 import queue
 from collections.abc import Callable
 from typing import Any
 
 from lollms_core._bridges.loop_thread import LoopThread
-from lollms_core.contract.errors import BackendError, ContractError, a_kind, warn_caller
+from lollms_core._bridges.tasks import FROM_WITHIN
+from lollms_core.contract.errors import (
+    BackendError,
+    CallCancelledError,
+    ContractError,
+    a_kind,
+    described,
+    warn_caller,
+)
 from lollms_core.contract.types import Chunk
 
 __all__ = ["LoopThread", "Mailbox", "MailboxStream", "Start"]
@@ -89,6 +98,8 @@ class Mailbox:
     def fed_by(self, work: concurrent.futures.Future[Any]) -> None:
         """See to it that the answer ends when its work does: what that raises reaches the consumer.
 
+        Work that is cancelled though nobody cancelled the request has failed: the answer is not whole.
+
         For `LoopThread.submit` and `ThreadPoolExecutor.submit`, whose futures keep to themselves what went wrong.
 
         Raises:
@@ -105,17 +116,17 @@ class Mailbox:
         if self.over:
             return
         if work.cancelled():
-            self.put(Chunk(finish_reason="cancelled"))
+            self.put(CallCancelledError(FROM_WITHIN))  # of a request that was cancelled it is no error
             return
         error = work.exception()
         if error is None:
-            self.put(_gone())
+            self.put(ContractError(f"the work behind {self._name} has ended, but not its answer", hint=_LAST))
         elif isinstance(error, Exception):
             self.put(error)
         else:
-            gone = _gone()
-            gone.__cause__ = error
-            self.put(gone)
+            ended = BackendError(f"the work behind {self._name} has ended: {described(error)}")
+            ended.__cause__ = error
+            self.put(ended)
 
     def admit(self) -> bool:
         """The producer takes the request up. `False`: it was cancelled or abandoned while it waited."""
@@ -173,11 +184,11 @@ class Mailbox:
                 return _gone()
 
 
+_LAST = "The last item that a backend puts into a mailbox is a chunk with a finish reason, or an exception."
+
+
 def _gone() -> BackendError:
-    return BackendError(
-        "the thread that computes this answer is gone",
-        hint="The last item that a backend puts into a mailbox is a chunk with a finish reason, or an exception.",
-    )
+    return BackendError("the thread that computes this answer is gone", hint=_LAST)
 
 
 def _place(start: Any) -> str:
@@ -267,6 +278,12 @@ class MailboxStream:
                     f"{self._place} must return two functions to its MailboxStream: one that stops the work, and one "
                     "that says whether it is alive"
                 )
+            for function in begun:
+                if inspect.iscoroutinefunction(function):
+                    raise ContractError(
+                        f"{self._place} must not return `{function.__qualname__}` to its MailboxStream, because nobody "
+                        "would await an `async def`"
+                    )
             self._stop, self._alive = begun
 
     def _deliver(self, item: Chunk | Exception) -> Chunk:

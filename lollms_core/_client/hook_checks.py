@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -86,6 +87,11 @@ def value_problem(hook: str, request: Any, value: Any) -> str:
             return f"gave {len(value)} embeddings for {len(request.texts)} texts"
         if len(sizes := sorted({len(vector) for vector in value})) > 1:
             return f"gave embeddings of different lengths: {', '.join(map(str, sizes))}"
+        if sizes == [0]:
+            return "gave embeddings without numbers"
+        # A sum is quick, and is no number where one of its parts is none.
+        if not all(math.isfinite(sum(vector)) for vector in value):
+            return "gave an embedding in which a number is infinite or NaN"
     return ""
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lollms_core.contract.errors import (
     ConfigurationError,
+    ContractError,
     UnsupportedOptionError,
     UnsupportedOptionWarning,
     a_kind,
@@ -148,7 +149,10 @@ def checked_options(
     Raises:
         UnsupportedOptionError: there is no such option.
         ConfigurationError: an option whose value the model refuses.
+        ContractError: the model is none.
     """
+    if model is not None and not hasattr(model, "model_fields"):
+        raise ContractError(f"{who} is wrong: its Options is not a pydantic model", format=format)
     known = [] if model is None else list(model.model_fields)
     for name in given:
         if name not in known:

@@ -101,6 +101,8 @@ class HTTPBackend(Backend):
             problem = f"default_address is {a_kind(address)}, not a str"
         elif variable is not None and not isinstance(variable, str):
             problem = f"address_variable is {a_kind(variable)}, not a str"
+        elif isinstance(getattr(type(self), "address", None), str):
+            problem = "address is a str, where a parsed one is due: the server's address belongs in default_address"
         if problem:
             raise ContractError(f"the {self.settings.format} format: its {problem}", format=self.settings.format)
 

@@ -150,6 +150,18 @@ ASKED = {
         lambda c: c.embed(["a", "b"]),
         "gave embeddings of different lengths: 1, 2",
     ),
+    "a vector that is none": (
+        "embed",
+        "return [[1.0, float('nan')]]",
+        lambda c: c.embed("a"),
+        "gave an embedding in which a number is infinite or NaN",
+    ),
+    "vectors without numbers": (
+        "embed",
+        "return [[]]",
+        lambda c: c.embed("a"),
+        "gave embeddings without numbers",
+    ),
     "a window that is a text": (
         "model_info",
         "return ModelInfo(name='a', context_window='4096')",

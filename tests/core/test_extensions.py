@@ -611,6 +611,13 @@ def test_options_are_checked() -> None:
         Marking(x=1)
 
 
+@pytest.mark.parametrize("given", [{}, {"times": 1}])
+def test_options_that_are_no_model_are_the_authors_fault(given: dict[str, Any]) -> None:
+    wrong: Any = type("Wrong", (Extension,), {"Options": dict})
+    with pytest.raises(ContractError, match="the extension Wrong is wrong: its Options is not a pydantic model"):
+        wrong(**given)
+
+
 def test_knows_its_client_and_each_client_has_its_own() -> None:
     class Knowing(Extension):
         def __init__(self) -> None:

@@ -14,7 +14,19 @@ from typing import Any
 
 import pytest
 
-from lollms_core import BackendError, CancelToken, Chunk, ContractError, ServerError, Usage
+from lollms_core import (
+    Backend,
+    BackendError,
+    CallCancelledError,
+    CancelToken,
+    Chunk,
+    ContractError,
+    GenerationRequest,
+    LollmsClient,
+    ServerError,
+    Usage,
+    hookimpl,
+)
 from lollms_core.mailbox import LoopThread, Mailbox, MailboxStream
 from tests.support.waiting import PATIENCE, await_until
 
@@ -286,13 +298,51 @@ def test_work_that_ends_without_a_last_item_ends_the_answer(how: str) -> None:
 
     stream = MailboxStream(start)
     assert next(stream) == Chunk("a")
-    if how == "is cancelled":
-        assert next(stream).finish_reason == "cancelled"
-    else:
-        due = "boo" if how == "raises" else "the thread that computes this answer is gone"
-        with pytest.raises(BackendError, match=due):
-            next(stream)
+    kind, said = {
+        "raises": (ServerError, "boo"),
+        "exits": (BackendError, r"the work behind the mailbox of `.*start` has ended: SystemExit: no key"),
+        "ends": (ContractError, r"the work behind the mailbox of `.*start` has ended, but not its answer"),
+        "is cancelled": (CallCancelledError, "cancelled by what answers it"),
+    }[how]
+    with pytest.raises(kind, match=said):
+        next(stream)
     engine.close()
+
+
+@pytest.mark.parametrize("whoever", ["a thread", "a task"])
+def test_an_engine_that_gives_an_answer_up_has_not_answered(whoever: str) -> None:
+    class GivesUp(Backend):
+        engine = LoopThread("engine")
+
+        async def work(self, mailbox: Mailbox) -> None:
+            mailbox.put(Chunk("so far"))
+            raise asyncio.CancelledError
+
+        @hookimpl
+        def generate(self, request: GenerationRequest) -> MailboxStream:
+            def start(mailbox: Mailbox) -> tuple[Callable[[], None], Callable[[], bool]]:
+                work = self.engine.submit(self.work(mailbox))
+                mailbox.fed_by(work)
+                return lambda: None, self.engine.is_alive
+
+            return MailboxStream(start)
+
+    with LollmsClient(default_generation_mode=GivesUp, raise_errors=True) as client:
+        with pytest.raises(CallCancelledError, match="cancelled by what answers it") as caught:
+            client.generate("hi") if whoever == "a thread" else asyncio.run(client.agenerate("hi"))
+    assert caught.value.partial_text == "so far"
+    GivesUp.engine.close()
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_functions_that_nobody_would_await_are_refused(place: int) -> None:
+    async def later() -> bool:
+        return True
+
+    functions: list[Any] = [lambda: None, lambda: True]
+    functions[place] = later
+    with pytest.raises(ContractError, match=r"must not return `.*later` to its MailboxStream"):
+        next(MailboxStream(lambda mailbox: (functions[0], functions[1])))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on this system")

@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from lollms_core import Chunk, ContractError, IncompleteStreamError, LollmsClient, LollmsError, ModelInfo, hookimpl
+from lollms_core import (
+    Chunk,
+    ConfigurationError,
+    ContractError,
+    IncompleteStreamError,
+    LollmsClient,
+    LollmsError,
+    ModelInfo,
+    hookimpl,
+)
 from lollms_core.contract.errors import ServerError
 from lollms_core.http import Decoder, HTTPBackend, HTTPRequest, NDJSONDecoder, StreamCall
 from lollms_core.testing.plugin import Reply, StubServer
@@ -205,6 +214,10 @@ STREAMED = {
         bad(base_address=returning(None)),
         "`base_address` of the Bad format gave a NoneType where a str is due",
     ),
+    "address: a text": (
+        bad(address="http://localhost:1"),
+        "its address is a str, where a parsed one is due: the server's address belongs in default_address",
+    ),
     "unreachable_hint: nothing": (
         bad(unreachable_hint=returning(None)),
         "`unreachable_hint` of the Bad format gave a NoneType where a str is due",
@@ -337,6 +350,13 @@ LISTED = {
         "`error_from` of the Bad format gave a ValueError where a LollmsError for the status 500 is due",
     ),
 }
+
+
+@pytest.mark.parametrize("address", ["ftp://x", "http://localhost:port"])
+def test_a_default_address_that_cannot_be(address):
+    with LollmsClient(default_generation_mode=bad(default_address=address), raise_errors=True) as client:
+        with pytest.raises(ConfigurationError, match="is not a server address"):
+            client.generate("hi")
 
 
 @in_both_worlds
